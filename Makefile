@@ -1,0 +1,39 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN = $(VENV)/bin
+# The tests that also hold on the JAX backend: layers, regularizers, backbones, model.
+BOTH_BACKENDS = tests/test_attention_pooling.py tests/test_joint_softmax_pooling.py tests/test_frames_reshape.py \
+	tests/test_regularizers.py tests/test_backbones.py tests/test_model.py
+
+.PHONY: demo test test-large lint format
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/affect demo --out demo
+
+test: $(VENV)/test.stamp
+	$(BIN)/affect weights get mini_xception
+	$(BIN)/pytest
+	KERAS_BACKEND=jax $(BIN)/pytest $(BOTH_BACKENDS)
+
+test-large: $(VENV)/test.stamp
+	$(BIN)/affect weights get mini_xception
+	$(BIN)/pytest -m large
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/demo.stamp: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/test.stamp: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .[test]
+	touch $@
