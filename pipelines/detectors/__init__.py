@@ -1,0 +1,7 @@
+"""Face detectors: name → class. A row is built from `affect.config.Faces` and detects faces in lists of frames."""
+
+from pipelines.detectors.mtcnn import Mtcnn
+
+DETECTORS = {
+    "mtcnn": Mtcnn,
+}
