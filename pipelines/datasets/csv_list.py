@@ -1,0 +1,73 @@
+"""A CSV file that lists videos."""
+
+import csv
+from pathlib import Path, PurePosixPath
+
+from affect.errors import InputError
+from pipelines.datasets.source import Source
+
+COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s")
+
+
+def csv_list(source):
+    """Lists the rows of a CSV file with the columns path, label, subject, split, start_s and end_s.
+
+    Only `path` must be there. It is relative to the CSV file's folder. Rows of one video differ in their times; a key
+    is the path without its suffix, then `@start-end` where times are given.
+
+    Args:
+        source: CSV file in UTF-8 with a header.
+
+    Returns:
+        List of `Source`.
+    """
+    source = Path(source)
+    if not source.is_file():
+        raise InputError(f"There is no file {source}. Expected a CSV file with the columns {', '.join(COLUMNS)}.")
+    clips = []
+    with open(source, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        try:
+            header = reader.fieldnames or []
+            if "path" not in header or set(header) - set(COLUMNS):
+                raise InputError(f"{source}: expected the columns {', '.join(COLUMNS)}. Received: {', '.join(header)}")
+            for row in reader:
+                clips.append(_clip(source, {key: (value or "").strip() for key, value in row.items()}, reader.line_num))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{source} is not a CSV file in UTF-8: {error}") from error
+    if not clips:
+        raise InputError(f"{source} lists no videos.")
+    return clips
+
+
+def _clip(source, row, line):
+    start_s, end_s = (_seconds(source, row, name, line) for name in ("start_s", "end_s"))
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise InputError(f"{source}, line {line}: end_s must be after start_s. Received: {start_s} and {end_s}")
+    if not row["path"]:
+        raise InputError(f"{source}, line {line}: the path is empty.")
+    key = PurePosixPath(row["path"]).with_suffix("").as_posix()
+    if start_s is not None or end_s is not None:
+        key += f"@{start_s or 0:g}-{'end' if end_s is None else f'{end_s:g}'}"
+    return Source(
+        key=key,
+        path=source.parent / row["path"],
+        label=row.get("label", ""),
+        subject=row.get("subject", ""),
+        split=row.get("split") or "all",
+        start_s=start_s,
+        end_s=end_s,
+    )
+
+
+def _seconds(source, row, name, line):
+    text = row.get(name)
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{source}, line {line}: {name} must be seconds, 0 or more. Received: {text!r}")
+    return value

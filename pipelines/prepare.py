@@ -1,0 +1,216 @@
+"""prepare(): a data set × a detector → sharded TFRecords of aligned faces, and their manifest."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import tensorflow as tf
+
+from affect import records
+from affect.config import read_json, to_json, write_json
+from affect.errors import InputError
+from affect.labels import order_classes
+from pipelines.datasets import DATASETS
+from pipelines.detectors import DETECTORS
+from pipelines.faces import cut_clip
+from pipelines.video import sha256_of
+
+MANIFEST = "manifest.json"
+# A shard is closed when it reaches this size: large enough to read fast, small enough to shuffle and move.
+SHARD_BYTES = 128 * 2**20
+
+
+def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track=None):
+    """Cuts the main face of every clip of a data set and writes the shards.
+
+    Each clip becomes a part file as soon as it is done; the shards are joined from the parts at the end. A run that
+    was stopped goes on from its parts, and the result is the same to the byte. Clips stand in the order of the hash of
+    their key, so that each shard holds a fair mix of classes.
+
+    Args:
+        source: Folder or file of the data set.
+        dataset: Name in `DATASETS`.
+        out: Folder for the shards.
+        faces: `affect.config.Faces`.
+        workers: Processes; `None` is one for each core. With 1 everything runs in this process.
+        overwrite: Whether to discard what was prepared in `out` before.
+        track: `track(iterable, total, description)` → iterable, to show progress.
+
+    Returns:
+        The manifest, a dict: `settings`, `classes`, `counts`, `shards` and `clips`. A clip's `problem` is empty where
+        its video could be used without loss.
+
+    Raises:
+        InputError: On an unknown name, a source without clips, two clips with one key, or an `out` that was prepared
+            with other settings or from other clips.
+    """
+    if dataset not in DATASETS:
+        raise InputError(f"Unknown data set. Expected one of {sorted(DATASETS)}. Received: {dataset!r}")
+    if faces.detector not in DETECTORS:
+        raise InputError(f"Unknown detector. Expected one of {sorted(DETECTORS)}. Received: {faces.detector!r}")
+    sources = sorted(DATASETS[dataset](source), key=lambda clip: _digest(clip.key))
+    keys = [clip.key for clip in sources]
+    if len(set(keys)) < len(keys):
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise InputError(f"{source}: two videos have the same key: {', '.join(twice[:3])}. Rename one of them.")
+    out, classes = Path(out), order_classes(clip.label for clip in sources)
+    settings = {"records_version": records.VERSION, "dataset": dataset, "faces": to_json(faces)}
+    parts = out / "parts"
+    if overwrite and out.exists():
+        for path in [*out.glob("*.tfrecord"), out / MANIFEST]:
+            path.unlink(missing_ok=True)
+        shutil.rmtree(parts, ignore_errors=True)
+    if (out / MANIFEST).exists():
+        manifest = read_json(out / MANIFEST)
+        _check_same(out, settings, manifest["settings"])
+        _check_same_clips(out, sources, manifest["clips"])
+        shutil.rmtree(parts, ignore_errors=True)
+        return manifest
+    parts.mkdir(parents=True, exist_ok=True)
+    if (parts / "settings.json").exists():
+        _check_same(out, settings, read_json(parts / "settings.json"))
+    write_json(parts / "settings.json", settings)
+
+    waiting = [clip for clip in sources if not _part(parts, clip.key).with_suffix(".json").exists()]
+    outcomes = _run(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
+    for _ in track(outcomes, len(waiting), "videos") if track else outcomes:
+        pass
+    entries = [read_json(_part(parts, clip.key).with_suffix(".json")) for clip in sources]
+    manifest = {
+        "settings": settings,
+        "classes": list(classes),
+        "counts": {
+            "clips": len(entries),
+            "clips_with_a_face": sum(entry["frames_with_a_face"] > 0 for entry in entries),
+            "frames": sum(entry["frames_decoded"] for entry in entries),
+            "faces": sum(entry["frames_with_a_face"] for entry in entries),
+        },
+        "shards": _join(entries, parts, out),
+        "clips": entries,
+    }
+    write_json(out / MANIFEST, manifest)
+    shutil.rmtree(parts)
+    return manifest
+
+
+def _run(sources, parts, faces, classes, workers):
+    """Yields each clip when its part is on disk."""
+    if workers == 1 or len(sources) <= 1:
+        detector = DETECTORS[faces.detector](faces) if sources else None
+        for clip in sources:
+            _write_part(clip, parts, faces, classes, detector)
+            yield clip
+        return
+    # spawn: TensorFlow does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (faces,)) as pool:
+        futures = {pool.submit(_work, clip, parts, faces, classes): clip for clip in sources}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_detector = None
+
+
+def _start_worker(faces):
+    global _detector
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    _detector = DETECTORS[faces.detector](faces)
+
+
+def _work(clip, parts, faces, classes):
+    _write_part(clip, parts, faces, classes, _detector)
+
+
+def _write_part(source, parts, faces, classes, detector):
+    """Cuts one clip; its record, then its outcome. The outcome is renamed last: where it stands, the part is whole."""
+    entry = {"key": source.key, "label": source.label, "subject": source.subject, "split": source.split, "bytes": 0}
+    identity = {
+        "key": source.key,
+        "label": source.label,
+        "label_index": classes.index(source.label) if source.label else -1,
+        "subject": source.subject,
+    }
+    if source.path.is_file():
+        identity["source_sha256"] = sha256_of(source.path)
+        entry["bytes"] = source.path.stat().st_size
+        clip, problem = cut_clip(source.path, faces, detector, start_s=source.start_s, end_s=source.end_s, **identity)
+    else:
+        clip, problem = records.Clip(**identity), f"There is no file {source.path}."
+    part = _part(parts, source.key)
+    temporary = part.with_suffix(".tmp")
+    with tf.io.TFRecordWriter(str(temporary)) as writer:
+        writer.write(records.encode_example(clip))
+    temporary.replace(part)
+    entry |= {
+        "source_sha256": clip.source_sha256,
+        "frames_decoded": clip.frames_decoded,
+        "frames_with_a_face": len(clip.faces),
+        "problem": problem,
+    }
+    write_json(part.with_suffix(".json"), entry)
+
+
+def _join(entries, parts, out):
+    """Joins parts to shards, split by split; TFRecord files may simply be concatenated."""
+    shards = []
+    for split in sorted({entry["split"] for entry in entries}):
+        groups, size = [], SHARD_BYTES
+        for entry in entries:
+            if entry["split"] != split:
+                continue
+            if size >= SHARD_BYTES:
+                groups.append([])
+                size = 0
+            groups[-1].append(entry["key"])
+            size += _part(parts, entry["key"]).stat().st_size
+        for index, keys in enumerate(groups):
+            shard = out / f"{split}-{index:05d}-of-{len(groups):05d}.tfrecord"
+            temporary = shard.with_suffix(".tmp")
+            with open(temporary, "wb") as file:
+                for key in keys:
+                    with open(_part(parts, key), "rb") as part:
+                        shutil.copyfileobj(part, file)
+            temporary.replace(shard)
+            shards.append({"name": shard.name, "split": split, "clips": len(keys), "sha256": sha256_of(shard)})
+    return shards
+
+
+def _part(parts, key):
+    return parts / f"{_digest(key)}.tfrecord"
+
+
+def _digest(key):
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _check_same(out, wanted, found):
+    wanted, found = ({**values, **values["faces"]} for values in (wanted, found))
+    changed = [name for name in wanted if name != "faces" and wanted[name] != found.get(name)]
+    if changed:
+        pairs = ", ".join(f"{name}={json.dumps(found.get(name))}, now {json.dumps(wanted[name])}" for name in changed)
+        raise InputError(f"{out} was prepared with {pairs}. Choose another --out, or discard it with --overwrite.")
+
+
+def _check_same_clips(out, sources, entries):
+    now = {clip.key: clip for clip in sources}
+    before = {entry["key"]: entry for entry in entries}
+    changed = sorted(now.keys() ^ before.keys()) or [
+        key for key, clip in now.items() if clip.path.is_file() and clip.path.stat().st_size != before[key]["bytes"]
+    ]
+    if changed:
+        names = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
+        raise InputError(
+            f"{out} was prepared from other videos; {len(changed)} came, went or changed ({names}). "
+            "Choose another --out, or discard it with --overwrite."
+        )
