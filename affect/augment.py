@@ -1,0 +1,69 @@
+"""Views of a face: the part of the stored face that the model sees, the same for every frame of a clip."""
+
+import tensorflow as tf
+
+
+def central_view(crop_ratio):
+    """Returns the view of evaluation: the central square of `crop_ratio` of the side, neither mirrored nor turned."""
+    return {"crop_ratio": crop_ratio, "offset": tf.constant([0.5, 0.5]), "flip": False, "angle_rad": None}
+
+
+def random_view(data, seed):
+    """Draws the view of a training clip.
+
+    Args:
+        data: `affect.config.Data`; `crop_ratio`, `flip` and `rotation_deg` are used.
+        seed: int tensor (2,). The same seed gives the same view.
+
+    Returns:
+        Dict for `view_face`.
+    """
+    draw = tf.random.stateless_uniform([4], seed)
+    limit_rad = data.rotation_deg * 3.141592653589793 / 180
+    return {
+        "crop_ratio": data.crop_ratio,
+        "offset": draw[:2],
+        "flip": tf.logical_and(data.flip, draw[2] < 0.5),
+        "angle_rad": (2 * draw[3] - 1) * limit_rad if data.rotation_deg else None,
+    }
+
+
+def view_face(jpeg, view, face_size):
+    """Decodes a face and cuts the view: crop, turn about the centre (borders are reflected), mirror, scale by area.
+
+    Args:
+        jpeg: Scalar string tensor.
+        view: From `central_view` or `random_view`.
+        face_size: Height and width of the result in pixels.
+
+    Returns:
+        uint8 tensor (face_size, face_size, 3), RGB.
+    """
+    face = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
+    side = tf.cast(tf.minimum(tf.shape(face)[0], tf.shape(face)[1]), tf.float32)
+    crop = tf.maximum(tf.cast(tf.round(side * view["crop_ratio"]), tf.int32), 1)
+    room = tf.cast(tf.shape(face)[:2] - crop, tf.float32)
+    top_left = tf.cast(tf.round(view["offset"] * room), tf.int32)
+    face = tf.slice(face, tf.concat([top_left, [0]], 0), tf.stack([crop, crop, 3]))
+    if view["angle_rad"] is not None:
+        face = _turn(face, view["angle_rad"])
+    if view["flip"] is not False:
+        face = tf.cond(view["flip"], lambda: tf.reverse(face, [1]), lambda: face)
+    face = tf.image.resize(face, (face_size, face_size), antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(face), 0, 255), tf.uint8)
+
+
+def _turn(face, angle_rad):
+    centre = (tf.cast(tf.shape(face)[0], tf.float32) - 1) / 2
+    cos, sin = tf.cos(angle_rad), tf.sin(angle_rad)
+    transform = tf.stack(
+        [cos, -sin, centre - centre * cos + centre * sin, sin, cos, centre - centre * sin - centre * cos, 0.0, 0.0]
+    )
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=face[None],
+        transforms=transform[None],
+        output_shape=tf.shape(face)[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )[0]

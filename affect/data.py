@@ -1,0 +1,241 @@
+"""Shards → tf.data batches of clips: read, sample frames, decode only those, cut the view, batch."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from sklearn.model_selection import StratifiedGroupKFold
+
+from affect import records
+from affect.augment import central_view, random_view, view_face
+from affect.config import read_json
+from affect.errors import InputError
+
+
+class Shards:
+    """The shards of a folder, as its manifest describes them.
+
+    Args:
+        folder: Where `affect prepare` wrote.
+
+    Attributes:
+        classes: Tuple of class names.
+        faces: Dict of the settings by which the faces were cut.
+        clips: List of dicts, one for each clip: key, label, subject, split, frames_with_a_face, ...
+        shards: List of dicts, one for each shard file: name, split, clips, sha256.
+
+    Raises:
+        InputError: When there is no manifest, when records are of another version, or when a shard is missing.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        manifest_path = self.folder / "manifest.json"
+        if not manifest_path.is_file():
+            raise InputError(f"{folder} holds no manifest.json. Make shards: affect prepare SOURCE --out {folder}")
+        manifest = read_json(manifest_path)
+        try:
+            version = manifest["settings"]["records_version"]
+            self.classes, self.clips = tuple(manifest["classes"]), manifest["clips"]
+            self.faces, self.shards = manifest["settings"]["faces"], manifest["shards"]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{manifest_path} is not a manifest of shards: {error} is missing.") from error
+        if version != records.VERSION:
+            raise InputError(
+                f"{folder} holds records of version {version}; this version of affect reads {records.VERSION}. "
+                f"Prepare it again: affect prepare SOURCE --out {folder} --overwrite"
+            )
+        for shard in self.shards:
+            if not (self.folder / shard["name"]).is_file():
+                raise InputError(
+                    f"{self.folder / shard['name']} is missing. Run the same affect prepare with --overwrite."
+                )
+
+    def of_split(self, split):
+        """Returns the clips of a split; an unknown split is an error that lists those there are."""
+        clips = [clip for clip in self.clips if clip["split"] == split]
+        if not clips:
+            splits = sorted({clip["split"] for clip in self.clips})
+            raise InputError(f"{self.folder} has no split {split!r}. Expected one of {splits}.")
+        return clips
+
+    def files(self, split):
+        """Returns the paths of a split's shards."""
+        return [str(self.folder / shard["name"]) for shard in self.shards if shard["split"] == split]
+
+
+def split_selection(clips, ratio, seed):
+    """Splits training clips into those trained on and those that select the epoch.
+
+    The parts have about the same share of each class, and no subject stands in both (where subjects are unknown, every
+    clip is its own).
+
+    Args:
+        clips: List of dicts with key, label and subject.
+        ratio: Share for selection in [0, 0.5]; 0 sets nothing aside.
+        seed: int.
+
+    Returns:
+        `(train_keys, selection_keys)`: lists of str.
+    """
+    if not 0 <= ratio <= 0.5:
+        raise InputError(f"data.selection_ratio must lie in [0, 0.5]. Received: {ratio}")
+    keys = [clip["key"] for clip in clips]
+    if ratio == 0:
+        return keys, []
+    folds = StratifiedGroupKFold(n_splits=round(1 / ratio), shuffle=True, random_state=seed)
+    labels = [clip["label"] for clip in clips]
+    subjects = [clip["subject"] or clip["key"] for clip in clips]
+    try:
+        train, selection = next(iter(folds.split(keys, labels, subjects)))
+    except ValueError as error:
+        raise InputError(
+            f"{len(clips)} training clips cannot be split for selection ({error}). Set data.selection_ratio=0."
+        ) from error
+    return [keys[index] for index in train], [keys[index] for index in selection]
+
+
+def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0):
+    """Endless training batches, a function of the seed and the epoch alone: a resumed run sees what it would have seen.
+
+    Args:
+        shards: `Shards`.
+        data: `affect.config.Data`.
+        classes: Class names in the model's order.
+        keys: Keys of the clips that are trained on.
+        face_size: The model's, in pixels.
+        seed: int.
+        first_epoch: Epoch to start with.
+
+    Returns:
+        `(dataset, steps)`: `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, label int32 (B,))` with F =
+        `data.frames`; batches an epoch. Clips that do not fill a batch wait for another epoch's order.
+    """
+    batch_clips = min(data.batch_clips, len(keys))
+    steps = len(keys) // batch_clips
+    files = tf.constant(shards.files(data.train_split))
+    parse = _parser(classes)
+    wanted = _table(keys, range(len(keys)))
+
+    def epoch(number):
+        # The seed of this graph alone, not of the program: else the order would hang on it too, and 0 is an error.
+        tf.random.set_seed(1)
+        draw = tf.stack([tf.constant(seed, tf.int64), number])
+        clips = tf.data.TFRecordDataset(tf.random.experimental.stateless_shuffle(files, draw)).map(parse)
+        clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
+        order = tf.random.stateless_uniform([], draw, maxval=2**31 - 1, dtype=tf.int64)
+        clips = clips.shuffle(data.shuffle_clips, seed=order, reshuffle_each_iteration=False)
+        return clips.take(steps * batch_clips).map(lambda clip: clip | {"epoch": number})
+
+    def sample(clip):
+        # Drawn by clip and epoch, so that neither order nor the number of threads changes what is drawn.
+        draw = tf.stack([seed * 1_000_003 + tf.cast(clip["epoch"], tf.int32), wanted.lookup(clip["key"])])
+        total = tf.shape(clip["jpeg"])[0]
+        shuffled = tf.argsort(tf.random.stateless_uniform([total], draw))
+        chosen = tf.sort(shuffled[: data.frames])
+        view = random_view(data, draw + tf.constant([0, 2**30]))
+        return _decoded(clip, chosen, view, face_size, frames=data.frames)
+
+    dataset = tf.data.Dataset.range(first_epoch, 2**31).flat_map(epoch)
+    dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(_as_pair).batch(batch_clips, drop_remainder=True).prefetch(2)
+    return dataset, steps
+
+
+def eval_batches(shards, data, *, split, classes, face_size, keys=None):
+    """Batches for evaluation: every clip once, up to `data.eval_frames` evenly spaced frames, central crop.
+
+    A clip without a face is one frame that is masked. Each batch is padded to its longest clip.
+
+    Args:
+        shards, data, classes, face_size: As in `train_batches`.
+        split: Name of the split.
+        keys: Clips that are wanted; `None` is all.
+
+    Returns:
+        Dataset of dicts: `faces` uint8 (B, F, H, W, 3), `frame_mask` bool (B, F), `timestamp_s` float64 (B, F), `label`
+        int32 (B,), -1 where it is not one of the classes, and `key` string (B,).
+    """
+    parse = _parser(classes)
+    clips = tf.data.TFRecordDataset(shards.files(split)).map(parse)
+    if keys is not None:
+        wanted = _table(keys, range(len(keys)))
+        clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
+
+    def sample(clip):
+        chosen = evenly_spaced(tf.shape(clip["jpeg"])[0], data.eval_frames)
+        return _decoded(clip, chosen, central_view(data.crop_ratio), face_size, frames=tf.maximum(tf.size(chosen), 1))
+
+    dataset = clips.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.padded_batch(data.batch_clips).prefetch(2)
+
+
+def clip_inputs(clip, data, face_size):
+    """Returns one `records.Clip` as the model's inputs, by the rules of `eval_batches`.
+
+    Args:
+        clip: `affect.records.Clip` with at least one face.
+        data: `affect.config.Data`.
+        face_size: The model's, in pixels.
+
+    Returns:
+        `(inputs, chosen)`: dict of `faces` uint8 (1, F, H, W, 3) and `frame_mask` bool (1, F); the F chosen
+        `affect.records.Face`.
+    """
+    chosen = [clip.faces[index] for index in evenly_spaced(len(clip.faces), data.eval_frames).numpy()]
+    view = central_view(data.crop_ratio)
+    faces = np.stack([view_face(face.jpeg, view, face_size).numpy() for face in chosen])[None]
+    return {"faces": faces, "frame_mask": np.ones((1, len(chosen)), bool)}, chosen
+
+
+def evenly_spaced(total, most):
+    """Returns the indices, int32 (min(total, most),), of frames evenly spaced over all `total`."""
+    count = tf.minimum(total, most)
+    step = tf.cast(tf.maximum(total - 1, 0), tf.float64) / tf.cast(tf.maximum(count - 1, 1), tf.float64)
+    return tf.cast(tf.round(tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * step), tf.int32)
+
+
+def _parser(classes):
+    index_of = _table(classes, range(len(classes)))
+
+    def parse(serialized):
+        record = records.parse_example(serialized)
+        return {
+            "jpeg": record["image/encoded"],
+            "timestamp_s": tf.cast(record["image/timestamp"], tf.float64) / 1e6,
+            "key": record["clip/media_id"],
+            "label": index_of.lookup(record["clip/label/string"]),
+        }
+
+    return parse
+
+
+def _table(keys, values):
+    initializer = tf.lookup.KeyValueTensorInitializer(
+        tf.constant(list(keys), tf.string), tf.constant(list(values), tf.int32)
+    )
+    return tf.lookup.StaticHashTable(initializer, default_value=-1)
+
+
+def _decoded(clip, chosen, view, face_size, *, frames):
+    """Decodes the chosen frames only, and pads them to `frames` with the mask that says so."""
+    faces = tf.map_fn(
+        lambda jpeg: view_face(jpeg, view, face_size),
+        tf.gather(clip["jpeg"], chosen),
+        fn_output_signature=tf.TensorSpec((face_size, face_size, 3), tf.uint8),
+    )
+    padding = frames - tf.size(chosen)
+    faces = tf.pad(faces, [[0, padding], [0, 0], [0, 0], [0, 0]])
+    mask = tf.pad(tf.ones_like(chosen, tf.bool), [[0, padding]])
+    length = frames if isinstance(frames, int) else None
+    return {
+        "faces": tf.ensure_shape(faces, (length, face_size, face_size, 3)),
+        "frame_mask": tf.ensure_shape(mask, (length,)),
+        "timestamp_s": tf.pad(tf.gather(clip["timestamp_s"], chosen), [[0, padding]]),
+        "label": clip["label"],
+        "key": clip["key"],
+    }
+
+
+def _as_pair(clip):
+    return {"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, clip["label"]
