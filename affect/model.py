@@ -1,0 +1,159 @@
+"""The network of paper A, whole, and runs read back from disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from affect.backbones import BACKBONES, build_backbone, build_head
+from affect.config import Experiment, Faces, from_json, load_config, read_json
+from affect.errors import InputError
+from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS, MergeFrames, SplitFrames
+from affect.regularizers import AttentionDiversity
+
+
+def build_model(config, classes):
+    """Builds the functional model: faces → local features → attention → frame scores → clip logits.
+
+    Args:
+        config: `affect.config.Model`.
+        classes: Class names, E of them.
+
+    Returns:
+        `keras.Model` of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → clip logits float32
+        (B, E); B and F are free. `detailed` gives what lies between.
+
+    Raises:
+        InputError: On an unknown backbone or pooling, missing weights, or a head that does not have these classes.
+    """
+    _check_name("spatial_pooling", config.spatial_pooling, SPATIAL_POOLINGS, None)
+    _check_name("temporal_pooling", config.temporal_pooling, TEMPORAL_POOLINGS)
+    backbone = build_backbone(
+        config.backbone, weights=config.weights, face_size=config.face_size, output_stride=config.output_stride
+    )
+    size = backbone.input_shape[1]
+    _, height, width, channels = backbone.output_shape
+
+    faces = keras.Input((None, size, size, 3), dtype="uint8", name="faces")
+    frame_mask = keras.Input((None,), dtype="bool", name="frame_mask")
+
+    x = MergeFrames(name="merge_frames")(faces)  # (B*F, H, W, 3)
+    x = backbone(x)  # (B*F, h, w, D)
+    if config.spatial_pooling is None:
+        if tuple(classes) != BACKBONES[config.backbone].classes:
+            own = BACKBONES[config.backbone].classes or "none"
+            raise InputError(f"The classes of {config.backbone}'s own classifier are {own}. Received: {tuple(classes)}")
+        x = build_head(config.backbone, weights=config.weights)(x)  # (B*F, E)
+        frame_logits = SplitFrames(name="frame_logits")(x, faces)  # (B, F, E)
+    else:
+        x = keras.layers.Reshape((height * width, channels), name="locations")(x)  # (B*F, L, D)
+        x = SplitFrames(name="local_features")(x, faces)  # (B, F, L, D)
+        x, _ = SPATIAL_POOLINGS[config.spatial_pooling](
+            heads=config.heads,
+            hidden_units=config.hidden_units,
+            diversity_regularizer=AttentionDiversity(config.diversity),
+            name="spatial_pooling",
+        )(x, frame_mask=frame_mask, return_attention=True)  # (B, F, N*D), (B, F, N, L)
+        x = keras.layers.Dropout(config.dropout, name="dropout")(x)
+        frame_logits = keras.layers.Dense(len(classes), dtype="float32", name="frame_logits")(x)  # (B, F, E)
+    logits, _, _ = TEMPORAL_POOLINGS[config.temporal_pooling](name="temporal_pooling")(
+        frame_logits, frame_mask=frame_mask, return_importance=True
+    )  # (B, E), (B, F), (B, F, E)
+    return keras.Model({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
+
+
+def detailed(model):
+    """Returns the same network with what lies between its inputs and its clip logits as outputs.
+
+    Args:
+        model: From `build_model`, or read from its file.
+
+    Returns:
+        `keras.Model` with a dict of outputs: `logits` (B, E), `frame_logits` (B, F, E), `frame_importance` (B, F) and,
+        where the model has spatial attention, `attention` (B, F, N, L).
+    """
+    logits, frame_importance, _ = model.get_layer("temporal_pooling").output
+    outputs = {
+        "logits": logits,
+        "frame_logits": model.get_layer("frame_logits").output,
+        "frame_importance": frame_importance,
+    }
+    if "spatial_pooling" in [layer.name for layer in model.layers]:
+        outputs["attention"] = model.get_layer("spatial_pooling").output[1]
+    return keras.Model(model.input, outputs)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with all that is needed to use it.
+
+    Args:
+        model: `keras.Model`.
+        experiment: `affect.config.Experiment`.
+        classes: Class names in the order of the logits.
+        faces: `affect.config.Faces`: how the faces it was trained on were cut.
+    """
+
+    model: keras.Model
+    experiment: Experiment
+    classes: tuple[str, ...]
+    faces: Faces
+
+    @property
+    def face_size(self):
+        """Height and width in pixels of the model's input."""
+        return face_size_of(self.model)
+
+
+def face_size_of(model):
+    """Returns the height and width in pixels of the faces that a model takes."""
+    return model.get_layer("faces").output.shape[2]
+
+
+def load_trained(path):
+    """Loads a run, or builds a model that needs no training.
+
+    Args:
+        path: Folder that `affect train` wrote, of which the best epoch is read; or a config whose model is a
+            backbone with its own classifier, such as `configs/fer2013.py`.
+
+    Returns:
+        `Trained`.
+
+    Raises:
+        InputError: When there is no run, no checkpoint, or the model of a config needs training.
+    """
+    path = Path(path)
+    if path.is_file():
+        experiment = load_config(path)
+        model = experiment.model
+        if model.spatial_pooling is not None or model.weights is None:
+            raise InputError(
+                f"The model of {path} must be trained first: affect train {path} --data SHARDS --workdir RUN"
+            )
+        classes = BACKBONES[model.backbone].classes
+        return Trained(build_model(model, classes), experiment, classes, Faces())
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"{path} is not a run: it has no config.json. Make one: affect train CONFIG --data SHARDS --workdir {path}"
+        )
+    run = read_json(path / "config.json")
+    experiment = from_json(Experiment, run.get("experiment"), f"{path / 'config.json'}: experiment")
+    faces = from_json(Faces, run.get("faces"), f"{path / 'config.json'}: faces")
+    checkpoint = path / "best.keras"
+    if not checkpoint.is_file():
+        raise InputError(
+            f"The run {path} has no checkpoint best.keras yet. "
+            f"Train it: affect train CONFIG --data SHARDS --workdir {path}"
+        )
+    try:
+        model = keras.saving.load_model(checkpoint, compile=False)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
+    return Trained(model, experiment, tuple(run["classes"]), faces)
+
+
+def _check_name(field, name, table, *others):
+    if name not in table and name not in others:
+        raise InputError(f"Unknown `{field}`. Expected one of {[*sorted(table), *others]}. Received: {field}={name!r}")
