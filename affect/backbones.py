@@ -245,7 +245,10 @@ def _build_mini_xception(face_size, output_stride):
         x = layers.BatchNormalization(name=f"block1_bn{n}")(x)
         x = layers.ReLU(name=f"block1_relu{n}")(x)  # (B, 62, 62, 8), (B, 60, 60, 8)
     for b, filters in enumerate((16, 32, 64, 128), start=2):
-        shortcut = layers.Conv2D(filters, 1, strides=2, **same, name=f"block{b}_shortcut")(x)
+        # Published as a 1x1 convolution of stride 2, whose gradient corrupts memory on even sizes in TensorFlow
+        # 2.21 with oneDNN. Every second pixel first, and the same numbers.
+        shortcut = layers.MaxPooling2D(1, strides=2, padding="same", name=f"block{b}_subsample")(x)
+        shortcut = layers.Conv2D(filters, 1, **same, name=f"block{b}_shortcut")(shortcut)
         shortcut = layers.BatchNormalization(name=f"block{b}_shortcut_bn")(shortcut)
         x = layers.SeparableConv2D(filters, 3, **same, name=f"block{b}_sepconv1")(x)
         x = layers.BatchNormalization(name=f"block{b}_bn1")(x)

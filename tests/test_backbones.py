@@ -418,3 +418,13 @@ def test_vgg16_has_no_head():
 def test_unknown_backbone(function):
     with pytest.raises(InputError, match="Unknown `backbone`"):
         function("resnet")
+
+
+def test_mini_xception_trains_for_many_steps():
+    """A 1x1 convolution of stride 2 corrupted memory here within some thirty steps; the process would die."""
+    backbone = build_backbone("mini_xception", weights=None, face_size=32)
+    model = keras.Sequential([backbone, keras.layers.GlobalAveragePooling2D()])
+    model.compile("sgd", "mse", jit_compile=keras.backend.backend() == "jax")
+    faces = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3))
+    losses = [model.train_on_batch(faces, np.ones((9, 128))) for _ in range(40)]
+    assert np.isfinite(losses).all()
