@@ -94,11 +94,11 @@ def encode_example(clip):
     faces = clip.faces
     context = {
         "affect/version": [VERSION],
-        "affect/frames_decoded": [clip.frames_decoded],
+        "affect/frames_decoded": [int(clip.frames_decoded)],
         "affect/source_sha256": [clip.source_sha256.encode()],
         "affect/subject": [clip.subject.encode()],
         "clip/media_id": [clip.key.encode()],
-        "clip/label/index": [clip.label_index],
+        "clip/label/index": [int(clip.label_index)],
         "clip/label/string": [clip.label.encode()],
         "image/format": [b"JPEG"],
         "image/frame_rate": [float(clip.frame_rate_hz)],
@@ -106,10 +106,10 @@ def encode_example(clip):
     frames = {
         "image/encoded": [[face.jpeg] for face in faces],
         "image/timestamp": [[round(face.timestamp_s * 1e6)] for face in faces],
-        "face/box": [face.box for face in faces],
-        "face/landmarks": [face.landmarks for face in faces],
-        "face/score": [[face.score] for face in faces],
-        "face/transform": [face.transform for face in faces],
+        "face/box": [map(float, face.box) for face in faces],
+        "face/landmarks": [map(float, face.landmarks) for face in faces],
+        "face/score": [[float(face.score)] for face in faces],
+        "face/transform": [map(float, face.transform) for face in faces],
     }
     example = tf.train.SequenceExample()
     for key in sorted(context):

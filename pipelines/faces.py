@@ -67,6 +67,8 @@ def cut_clip(path, settings, detector, *, start_s=None, end_s=None, **identity):
     faces = tuple(main_track(tracks).faces) if tracks else ()
     if not faces and not problem:
         problem = f"{path} shows no face in {looked_at} frames."
+        if not looked_at:
+            problem = f"{path} has no frames between start_s={start_s} and end_s={end_s}."
     clip = Clip(
         frame_rate_hz=settings.frame_rate_hz or video.probe_frame_rate(path),
         frames_decoded=looked_at,

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import tensorflow as tf
@@ -20,6 +21,8 @@ from pipelines.faces import cut_clip
 from pipelines.video import sha256_of
 
 MANIFEST = "manifest.json"
+# Folder of what is not finished; its name is unlikely enough to be ours, so that it may be discarded.
+PARTS = "unfinished_parts"
 # A shard is closed when it reaches this size: large enough to read fast, small enough to shuffle and move.
 SHARD_BYTES = 128 * 2**20
 
@@ -45,8 +48,8 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         its video could be used without loss.
 
     Raises:
-        InputError: On an unknown name, a source without clips, two clips with one key, or an `out` that was prepared
-            with other settings or from other clips.
+        InputError: On an unknown name, a source without clips, two clips with one key, a worker that died, or an `out`
+            that was prepared with other settings or from other clips, lacks a shard or holds another's manifest.
     """
     if dataset not in DATASETS:
         raise InputError(f"Unknown data set. Expected one of {sorted(DATASETS)}. Received: {dataset!r}")
@@ -59,23 +62,28 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         raise InputError(f"{source}: two videos have the same key: {', '.join(twice[:3])}. Rename one of them.")
     out, classes = Path(out), order_classes(clip.label for clip in sources)
     settings = {"records_version": records.VERSION, "dataset": dataset, "faces": to_json(faces)}
-    parts = out / "parts"
-    if overwrite and out.exists():
-        for path in [*out.glob("*.tfrecord"), out / MANIFEST]:
-            path.unlink(missing_ok=True)
+    parts = out / PARTS
+    manifest = _read_manifest(out) if (out / MANIFEST).exists() else None
+    if overwrite:
+        for name in [*(shard["name"] for shard in manifest["shards"]), MANIFEST] if manifest else []:
+            (out / name).unlink(missing_ok=True)
         shutil.rmtree(parts, ignore_errors=True)
-    if (out / MANIFEST).exists():
-        manifest = read_json(out / MANIFEST)
+    elif manifest:
         _check_same(out, settings, manifest["settings"])
         _check_same_clips(out, sources, manifest["clips"])
+        for shard in manifest["shards"]:
+            if not (out / shard["name"]).is_file():
+                raise InputError(f"{out / shard['name']} is missing. Make the shards again with --overwrite.")
         shutil.rmtree(parts, ignore_errors=True)
         return manifest
     parts.mkdir(parents=True, exist_ok=True)
+    # Records hold the place of their label in the classes, so parts hang on those too.
+    settings_of_parts = settings | {"classes": list(classes)}
     if (parts / "settings.json").exists():
-        _check_same(out, settings, read_json(parts / "settings.json"))
-    write_json(parts / "settings.json", settings)
+        _check_same(out, settings_of_parts, read_json(parts / "settings.json"))
+    write_json(parts / "settings.json", settings_of_parts)
 
-    waiting = [clip for clip in sources if not _part(parts, clip.key).with_suffix(".json").exists()]
+    waiting = [clip for clip in sources if not _is_done(parts, clip)]
     outcomes = _run(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
     for _ in track(outcomes, len(waiting), "videos") if track else outcomes:
         pass
@@ -108,11 +116,16 @@ def _run(sources, parts, faces, classes, workers):
     # spawn: TensorFlow does not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (faces,)) as pool:
-        futures = {pool.submit(_work, clip, parts, faces, classes): clip for clip in sources}
         try:
+            futures = {pool.submit(_work, clip, parts, faces, classes): clip for clip in sources}
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
+        except BrokenProcessPool as error:
+            raise InputError(
+                "A worker process died, perhaps for want of memory. The clips that were done are kept: run the same "
+                "command again, with fewer --workers."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -141,12 +154,21 @@ def _write_part(source, parts, faces, classes, detector):
         "label_index": classes.index(source.label) if source.label else -1,
         "subject": source.subject,
     }
-    if source.path.is_file():
+    try:
+        entry["bytes"] = _size(source)
         identity["source_sha256"] = sha256_of(source.path)
-        entry["bytes"] = source.path.stat().st_size
-        clip, problem = cut_clip(source.path, faces, detector, start_s=source.start_s, end_s=source.end_s, **identity)
-    else:
+    except FileNotFoundError:
         clip, problem = records.Clip(**identity), f"There is no file {source.path}."
+    except OSError as error:
+        clip, problem = records.Clip(**identity), f"{source.path} cannot be read ({error.strerror})."
+    else:
+        try:
+            clip, problem = cut_clip(
+                source.path, faces, detector, start_s=source.start_s, end_s=source.end_s, **identity
+            )
+        except Exception as error:
+            error.add_note(f"while {source.path} was cut")
+            raise
     part = _part(parts, source.key)
     temporary = part.with_suffix(".tmp")
     with tf.io.TFRecordWriter(str(temporary)) as writer:
@@ -176,7 +198,7 @@ def _join(entries, parts, out):
             size += _part(parts, entry["key"]).stat().st_size
         for index, keys in enumerate(groups):
             shard = out / f"{split}-{index:05d}-of-{len(groups):05d}.tfrecord"
-            temporary = shard.with_suffix(".tmp")
+            temporary = parts / f"{shard.name}.tmp"
             with open(temporary, "wb") as file:
                 for key in keys:
                     with open(_part(parts, key), "rb") as part:
@@ -194,6 +216,28 @@ def _digest(key):
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
+def _size(source):
+    return source.path.stat().st_size if source.path.is_file() else 0
+
+
+def _is_done(parts, source):
+    outcome = _part(parts, source.key).with_suffix(".json")
+    return outcome.exists() and not _differs(source, read_json(outcome))
+
+
+def _differs(source, entry):
+    """Returns whether a clip is listed otherwise than when it was cut. A video that is gone since does not differ."""
+    listed = any(entry[name] != getattr(source, name) for name in ("label", "subject", "split"))
+    return listed or _size(source) not in (0, entry["bytes"])
+
+
+def _read_manifest(out):
+    manifest = read_json(out / MANIFEST)
+    if not {"settings", "classes", "shards", "clips"} <= manifest.keys():
+        raise InputError(f"{out / MANIFEST} is not a manifest of shards. Choose another --out.")
+    return manifest
+
+
 def _check_same(out, wanted, found):
     wanted, found = ({**values, **values["faces"]} for values in (wanted, found))
     changed = [name for name in wanted if name != "faces" and wanted[name] != found.get(name)]
@@ -205,12 +249,10 @@ def _check_same(out, wanted, found):
 def _check_same_clips(out, sources, entries):
     now = {clip.key: clip for clip in sources}
     before = {entry["key"]: entry for entry in entries}
-    changed = sorted(now.keys() ^ before.keys()) or [
-        key for key, clip in now.items() if clip.path.is_file() and clip.path.stat().st_size != before[key]["bytes"]
-    ]
+    changed = sorted(now.keys() ^ before.keys()) or [key for key in now if _differs(now[key], before[key])]
     if changed:
         names = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
         raise InputError(
-            f"{out} was prepared from other videos; {len(changed)} came, went or changed ({names}). "
+            f"{out} was prepared from other videos or labels; {len(changed)} came, went or changed ({names}). "
             "Choose another --out, or discard it with --overwrite."
         )

@@ -15,8 +15,8 @@ SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".w
 def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None):
     """Reads the frames of a video one by one; nothing but the current frame is held.
 
-    Rotation (a phone held upright) and the sample aspect ratio (AFEW has non-square pixels) are honoured: the width is
-    scaled so that pixels become square.
+    Rotation (a phone held upright), mirroring and the sample aspect ratio (AFEW has non-square pixels) are honoured:
+    the width is scaled so that pixels become square.
 
     Args:
         path: Video file.
@@ -24,7 +24,7 @@ def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None):
         frame_rate_hz: Frames a second that are given; `None` gives every frame.
 
     Yields:
-        `(timestamp_s, frame)`: float, seconds since the video's first frame; uint8 array (H, W, 3), RGB.
+        `(timestamp_s, frame)`: float, seconds since the video stream began; uint8 array (H, W, 3), RGB.
 
     Raises:
         InputError: When the file cannot be opened or has no video; or, after the last good frame, when a frame does not
@@ -38,24 +38,27 @@ def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None):
         if not container.streams.video:
             raise InputError(f"{path} has no video stream.")
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        # Not "AUTO": threads that each decode a frame swallow the error of a damaged last frame, and how many good
+        # frames are lost with it depends on the number of cores.
+        stream.thread_type = "SLICE"
         origin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
         from_s = start_s or 0.0
-        if from_s:
-            container.seek(int((from_s + origin_s) / stream.time_base), stream=stream)
         decoded, packets, demuxed_s, due_s = 0, 0, 0.0, from_s
         try:
+            # MPEG program and transport streams have no index, and a seek lands behind the frames that are wanted.
+            if from_s and not container.format.name.startswith("mpeg"):
+                container.seek(int((from_s + origin_s) / stream.time_base), stream=stream)
             # All streams are read through, because a container's duration is that of its longest.
             for packet in container.demux():
                 if packet.pts is not None:
-                    demuxed_s = max(demuxed_s, float(packet.pts * packet.time_base))
+                    demuxed_s = max(demuxed_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 if packet.stream is not stream:
                     continue
                 packets += packet.size > 0
                 for frame in packet.decode():
                     timestamp_s = decoded / frame_rate(stream) if frame.time is None else frame.time - origin_s
                     decoded += 1
-                    if end_s is not None and timestamp_s >= end_s:
+                    if end_s is not None and timestamp_s >= end_s - 1e-6:
                         return
                     if timestamp_s < due_s - 1e-6:
                         continue
@@ -70,7 +73,7 @@ def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None):
         # An edit list may hide frames, so packets are counted; Matroska counts neither and has only its duration.
         if not from_s and packets < stream.frames:
             raise InputError(f"{path} is truncated: {packets} of {stream.frames} frames.")
-        if container.duration and demuxed_s < 0.95 * (duration_s := container.duration / av.time_base) - 0.5:
+        if container.duration and demuxed_s < 0.95 * (duration_s := container.duration / av.time_base) - 0.2:
             raise InputError(f"{path} is truncated: {demuxed_s:.1f} of {duration_s:.1f} seconds.")
 
 
@@ -99,6 +102,10 @@ def _displayed(frame, aspect_ratio):
     if aspect_ratio and aspect_ratio > 0 and aspect_ratio != Fraction(1):
         width = max(1, round(frame.width * aspect_ratio))
     pixels = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
+    if matrix := frame.side_data.get("DISPLAYMATRIX"):
+        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+        if a * d < b * c:  # mirrored: `rotation` is where the x axis goes, and the y axis goes the other way
+            pixels = pixels[::-1]
     return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90 % 4))
 
 

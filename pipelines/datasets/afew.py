@@ -2,7 +2,7 @@
 
 from affect.errors import InputError
 from affect.labels import AFEW
-from pipelines.datasets.source import Source, require_folder, videos_in
+from pipelines.datasets.source import Source, folders_in, require_folder, videos_in
 
 SPLITS = {"Train_AFEW": "train", "Val_AFEW": "val"}
 
@@ -17,13 +17,15 @@ def afew(source):
         List of `Source`; a key is `"train/000046280"`.
     """
     source = require_folder(source)
-    clips = [
-        Source(key=f"{split}/{video.stem}", path=video, label=label, split=split)
-        for folder, split in SPLITS.items()
-        for emotion, label in AFEW.items()
-        if (source / folder / emotion).is_dir()
-        for video in videos_in(source / folder / emotion)
-    ]
+    clips = []
+    for folder, split in SPLITS.items():
+        for emotion in folders_in(source / folder) if (source / folder).is_dir() else []:
+            if emotion.name not in AFEW:
+                raise InputError(f"{emotion} is not one of AFEW's classes. Expected one of {sorted(AFEW)}.")
+            clips += [
+                Source(key=f"{split}/{video.stem}", path=video, label=AFEW[emotion.name], split=split)
+                for video in videos_in(emotion)
+            ]
     if not clips:
         raise InputError(f"{source} is not AFEW. Expected {source}/Train_AFEW/Angry/*.avi and so on.")
     return clips

@@ -1,6 +1,7 @@
 """A CSV file that lists videos."""
 
 import csv
+import re
 from pathlib import Path, PurePosixPath
 
 from affect.errors import InputError
@@ -32,6 +33,8 @@ def csv_list(source):
             if "path" not in header or set(header) - set(COLUMNS):
                 raise InputError(f"{source}: expected the columns {', '.join(COLUMNS)}. Received: {', '.join(header)}")
             for row in reader:
+                if None in row:
+                    raise InputError(f"{source}, line {reader.line_num}: more fields than the header has columns.")
                 clips.append(_clip(source, {key: (value or "").strip() for key, value in row.items()}, reader.line_num))
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{source} is not a CSV file in UTF-8: {error}") from error
@@ -44,17 +47,20 @@ def _clip(source, row, line):
     start_s, end_s = (_seconds(source, row, name, line) for name in ("start_s", "end_s"))
     if end_s is not None and end_s <= (start_s or 0.0):
         raise InputError(f"{source}, line {line}: end_s must be after start_s. Received: {start_s} and {end_s}")
-    if not row["path"]:
-        raise InputError(f"{source}, line {line}: the path is empty.")
+    if not PurePosixPath(row["path"]).name:
+        raise InputError(f"{source}, line {line}: the path names no file. Received: {row['path']!r}")
+    split = row.get("split") or "all"
+    if not re.fullmatch(r"[\w-]+", split):
+        raise InputError(f"{source}, line {line}: the split must be a word, such as train. Received: {split!r}")
     key = PurePosixPath(row["path"]).with_suffix("").as_posix()
     if start_s is not None or end_s is not None:
-        key += f"@{start_s or 0:g}-{'end' if end_s is None else f'{end_s:g}'}"
+        key += f"@{start_s or 0:.10g}-{'end' if end_s is None else f'{end_s:.10g}'}"
     return Source(
         key=key,
         path=source.parent / row["path"],
         label=row.get("label", ""),
         subject=row.get("subject", ""),
-        split=row.get("split") or "all",
+        split=split,
         start_s=start_s,
         end_s=end_s,
     )

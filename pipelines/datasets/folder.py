@@ -27,9 +27,16 @@ def folder(source):
                 clips += [_clip(source, video, outer.name) for video in videos_in(inner)]
         else:
             clips += [_clip(source, video, "all") for video in videos_in(outer)]
+    expected = "Expected SOURCE/[train|val|test/]CLASS/VIDEO, or SOURCE/VIDEO."
+    if lost := sorted(_videos_below(source) - {clip.path for clip in clips}):
+        raise InputError(f"{source}: {len(lost)} videos lie where no class is expected, such as {lost[0]}. {expected}")
     if not clips:
-        raise InputError(f"{source} holds no videos. Expected SOURCE/[train|val|test/]CLASS/VIDEO, or SOURCE/VIDEO.")
+        raise InputError(f"{source} holds no videos. {expected}")
     return clips
+
+
+def _videos_below(folder):
+    return set(videos_in(folder)).union(*map(_videos_below, folders_in(folder)))
 
 
 def _clip(source, video, split):

@@ -30,8 +30,12 @@ class Source:
 
 
 def videos_in(folder):
-    """Returns the video files directly in a folder, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+    """Returns the video files directly in a folder, sorted by name; hidden ones (macOS's `._clip.mp4`) are left out."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def folders_in(folder):

@@ -1,0 +1,389 @@
+"""Frames → the main face: alignment by hand-made landmarks, tracks, and the detector on real photographs."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from affect.config import Faces
+from affect.records import LANDMARKS
+from pipelines.detectors import DETECTORS
+from pipelines.faces import TRACK_GAP_S, Detection, Track, align, cut_clip, iou, link, main_track
+from tests.conftest import SMALL_FACES, no_face, portrait, write_video
+
+# Points 30, 36 to 41, 42 to 47, 48 and 54 of dlib's mean face shape (dlib/image_transforms/interpolation.h).
+NOSE_TIP = (0.490127, 0.515625)
+RIGHT_EYE_X = (0.121737, 0.187122, 0.265825, 0.334606, 0.260918, 0.182743)
+RIGHT_EYE_Y = (0.216423, 0.178758, 0.179852, 0.231733, 0.245099, 0.244077)
+LEFT_EYE_X = (0.645647, 0.714428, 0.793132, 0.858516, 0.79751, 0.719335)
+LEFT_EYE_Y = (0.231733, 0.179852, 0.178758, 0.216423, 0.244077, 0.245099)
+MOUTH_RIGHT, MOUTH_LEFT = (0.254149, 0.780233), (0.726104, 0.780233)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return DETECTORS["mtcnn"](SMALL_FACES)
+
+
+def turned(points, *, scale=1.0, angle_deg=0.0, shift=(0.0, 0.0)):
+    """Returns points scaled, turned clockwise as displayed, and shifted, in that order."""
+    angle = np.deg2rad(angle_deg)
+    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.asarray(points) @ matrix.T + shift
+
+
+def template(face_size, margin_ratio):
+    """dlib's get_face_chip_details: (padding + x) / (2 · padding + 1) · size."""
+    eyes = (np.mean(RIGHT_EYE_X), np.mean(RIGHT_EYE_Y)), (np.mean(LEFT_EYE_X), np.mean(LEFT_EYE_Y))
+    shape = np.array([*eyes, NOSE_TIP, MOUTH_RIGHT, MOUTH_LEFT])
+    return (margin_ratio + shape) / (2 * margin_ratio + 1) * face_size
+
+
+def dots(points, height, width):
+    """A black frame with a soft white dot at each point."""
+    y, x = np.mgrid[:height, :width]
+    frame = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 3.0**2)) for px, py in points)
+    return np.repeat((255 * np.clip(frame, 0, 1)).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def centre_of(face, point, radius=8):
+    """Returns the centre of brightness near a point."""
+    x, y = np.round(point).astype(int)
+    window = face[y - radius : y + radius + 1, x - radius : x + radius + 1, 0].astype(float)
+    rows, columns = np.mgrid[y - radius : y + radius + 1, x - radius : x + radius + 1]
+    return np.array([(window * columns).sum(), (window * rows).sum()]) / window.sum()
+
+
+@pytest.mark.parametrize(
+    "pose",
+    [
+        {},
+        {"shift": (40.0, 25.0)},
+        {"scale": 0.8, "shift": (60.3, 50.7)},
+        {"scale": 1.3, "angle_deg": 25, "shift": (120, 10)},
+        {"scale": 1.1, "angle_deg": -40, "shift": (10, 160)},
+        {"angle_deg": 180, "shift": (280, 280)},
+    ],
+)
+def test_landmarks_land_on_the_template(pose):
+    target = template(192, 0.25)
+    landmarks = turned(target, **pose)
+    face, matrix = align(dots(landmarks, 400, 420), landmarks, 192, 0.25)
+    assert (face.shape, face.dtype.name, matrix.shape) == ((192, 192, 3), "uint8", (2, 3))
+    np.testing.assert_allclose(landmarks @ matrix[:, :2].T + matrix[:, 2], target, atol=0.03)
+    for point in target:
+        assert np.linalg.norm(centre_of(face, point) - point) < 0.5
+
+
+@pytest.mark.parametrize("shrink", [2.5, 4.0, 7.3])
+def test_landmarks_of_a_large_face_land_on_the_template(shrink):
+    # The frame is first shrunk by area; its pixel grid moves by fractions, which must not show.
+    target = template(96, 0.25)
+    landmarks = turned(target, scale=shrink, angle_deg=10, shift=(200, 50))
+    frame = cv2.GaussianBlur(dots(landmarks, 1001, 997), (0, 0), shrink)
+    face, matrix = align(frame, landmarks, 96, 0.25)
+    np.testing.assert_allclose(landmarks @ matrix[:, :2].T + matrix[:, 2], target, atol=0.03)
+    for point in target:
+        assert np.linalg.norm(centre_of(face, point, radius=5) - point) < 0.5
+
+
+def test_identity_leaves_the_pixels_as_they_are():
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    face, matrix = align(frame, template(64, 0.25), 64, 0.25)
+    np.testing.assert_allclose(matrix, [[1, 0, 0], [0, 1, 0]], atol=0.01)
+    assert np.abs(face[:-1, :-1].astype(int) - frame[:-1, :-1]).max() < 4  # the template is rounded to four digits
+
+
+def test_face_is_black_where_the_frame_ends():
+    frame = np.full((64, 64, 3), 200, np.uint8)
+    face, _ = align(frame, template(64, 0.25) - (32, 0), 64, 0.25)
+    assert face[:, :31].max() == 0
+    assert face[:, 33:].min() == 200
+
+
+@pytest.mark.parametrize(("margin_ratio", "right_eye_x"), [(0.0, 0.2255), (0.25, 0.317), (0.5, 0.36275), (1.0, 0.4085)])
+def test_margin_follows_dlibs_formula(margin_ratio, right_eye_x):
+    # By hand: (0.25 + 0.2255) / 1.5 = 0.317, and so on.
+    landmarks = turned(template(100, 0.25), scale=1.7, shift=(30, 30))
+    _, matrix = align(np.zeros((300, 300, 3), np.uint8), landmarks, 200, margin_ratio)
+    placed = landmarks @ matrix[:, :2].T + matrix[:, 2]
+    np.testing.assert_allclose(placed, template(200, margin_ratio), atol=0.03)
+    assert placed[0, 0] == pytest.approx(200 * right_eye_x, abs=0.03)
+
+
+@pytest.mark.parametrize("shrink", [2.5, 3.0, 4.0, 6.0])
+def test_shrinking_does_not_alias(shrink):
+    # A checkerboard of single pixels is grey from afar; bilinear sampling alone would give black and white.
+    y, x = np.mgrid[:600, :600]
+    frame = np.repeat(((x + y) % 2 * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    landmarks = turned(template(64, 0.25), scale=shrink, angle_deg=7, shift=(80, 60))
+    face, _ = align(frame, landmarks, 64, 0.25)
+    inner = face[8:-8, 8:-8].astype(float)
+    assert abs(inner.mean() - 127.5) < 3
+    assert inner.std() < 12
+
+
+def test_landmarks_that_fit_no_transform_are_refused():
+    with pytest.raises(ValueError, match="No similarity transform fits these landmarks. Received: "):
+        align(np.zeros((64, 64, 3), np.uint8), np.full((5, 2), 7.0), 64, 0.25)
+
+
+def test_iou_by_hand():
+    assert iou((0, 0, 4, 4), (2, 2, 6, 6)) == pytest.approx(4 / 28)
+    assert iou((0, 0, 4, 4), (0, 0, 4, 4)) == 1
+    assert iou((0, 0, 4, 4), (4, 0, 8, 4)) == iou((0, 0, 4, 4), (9, 9, 12, 12)) == 0
+
+
+def detection(x, size=20.0, y=0.0):
+    return Detection(np.array([x, y, x + size, y + size], np.float32), np.zeros((5, 2), np.float32), 0.9)
+
+
+def follow(frames):
+    """Links frames of (timestamp_s, detections); returns the tracks as lists of (timestamp_s, x0, size)."""
+
+    class Cut:
+        def __init__(self, timestamp_s, found):
+            self.timestamp_s, self.box = timestamp_s, tuple(found.box.tolist())
+
+    tracks = []
+    for timestamp_s, detections in frames:
+        link(tracks, timestamp_s, detections, lambda found, now=timestamp_s: Cut(now, found))
+    return [[(face.timestamp_s, face.box[0], face.box[2] - face.box[0]) for face in track.faces] for track in tracks]
+
+
+def test_two_faces_that_cross_keep_their_tracks():
+    # Faces of different height pass; the detector's order changes from frame to frame, as it does with its scores.
+    frames = []
+    for index in range(21):
+        pair = [detection(4.0 * index, size=20), detection(80 - 4.0 * index, size=20, y=12)]
+        frames.append((index / 25, pair[::-1] if index % 2 else pair))
+    tracks = follow(frames)
+    assert [[x for _, x, _ in track] for track in tracks] == [
+        [4.0 * index for index in range(21)],
+        [80 - 4.0 * index for index in range(21)],
+    ]
+
+
+def test_one_detection_goes_to_the_track_it_overlaps_most():
+    tracks = follow([(0.0, [detection(0), detection(10)]), (0.1, [detection(8)])])
+    assert [[x for _, x, _ in track] for track in tracks] == [[0.0], [10.0, 8.0]]
+
+
+def test_assignment_is_the_best_of_all_and_not_the_first():
+    # Taken one by one, the face at 6 would take the track at 8 and leave the face at 13 to a new one.
+    tracks = follow([(0.0, [detection(0), detection(8)]), (0.1, [detection(6), detection(13)])])
+    assert [[x for _, x, _ in track] for track in tracks] == [[0.0, 6.0], [8.0, 13.0]]
+
+
+@pytest.mark.parametrize(("gap_s", "tracks"), [(0.04, 1), (TRACK_GAP_S - 0.01, 1), (TRACK_GAP_S + 0.01, 2)])
+def test_a_long_gap_begins_a_new_track(gap_s, tracks):
+    assert len(follow([(1.0, [detection(0)]), (1.0 + gap_s / 2, []), (1.0 + gap_s, [detection(1)])])) == tracks
+
+
+def test_a_jump_begins_a_new_track():
+    assert len(follow([(0.0, [detection(0)]), (0.04, [detection(15)])])) == 2  # overlap 5 / 35
+
+
+def track_of(sizes):
+    class Cut:
+        def __init__(self, size):
+            self.box = (0, 0, size, size)
+
+    track = Track()
+    track.faces = [Cut(size) for size in sizes]
+    return track
+
+
+def test_main_track_is_the_longest_then_the_largest():
+    long, short, large = track_of([10] * 5), track_of([90] * 4), track_of([12] * 5)
+    assert main_track([short, long]) is main_track([long, short]) is long
+    assert main_track([long, large, short]) is main_track([large, long]) is large
+
+
+class Table:
+    """A detector of one face whose place and size are the frame's grey level."""
+
+    def __init__(self):
+        self.batches = []
+
+    def detect(self, frames):
+        self.batches.append([frame.shape for frame in frames])
+        points = template(40, 0.25)
+        return [
+            [Detection(np.array([0, 0, 40, 40], np.float32), points.astype(np.float32), 0.5)]
+            if frame.mean() > 20
+            else []
+            for frame in frames
+        ]
+
+
+def test_clip_holds_the_frames_with_a_face_as_the_detector_gave_them(tmp_path):
+    frames = [np.full((64, 64, 3), 0 if index in (0, 3) else 120, np.uint8) for index in range(6)]
+    path = write_video(tmp_path / "a.mp4", frames)
+    clip, problem = cut_clip(path, replace(SMALL_FACES, face_size=40), Table(), key="k", label="happy", subject="anna")
+    assert problem == ""
+    assert (clip.key, clip.label, clip.subject, clip.frame_rate_hz, clip.frames_decoded) == (
+        "k",
+        "happy",
+        "anna",
+        10,
+        6,
+    )
+    assert [face.timestamp_s for face in clip.faces] == pytest.approx([0.1, 0.2, 0.4, 0.5])
+    for face in clip.faces:
+        assert face.box == (0, 0, 40, 40)
+        assert face.score == 0.5
+        np.testing.assert_allclose(face.landmarks, template(40, 0.25).ravel(), atol=1e-5)
+        np.testing.assert_allclose(face.transform, [1, 0, 0, 0, 1, 0], atol=0.01)
+        assert cv2.imdecode(np.frombuffer(face.jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (40, 40, 3)
+
+
+def test_stored_frame_rate_is_that_of_the_frames_that_are_looked_at(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((64, 64, 3), 120, np.uint8)] * 20)
+    clip, _ = cut_clip(path, replace(SMALL_FACES, frame_rate_hz=5.0), Table(), key="k")
+    assert (clip.frame_rate_hz, clip.frames_decoded) == (5.0, 10)
+
+
+def test_stored_jpeg_is_in_rgb(tmp_path):
+    frames = [np.full((64, 64, 3), (230, 40, 10), np.uint8)] * 2
+    clip, _ = cut_clip(write_video(tmp_path / "a.mp4", frames), SMALL_FACES, Table(), key="k")
+    pixels = cv2.imdecode(np.frombuffer(clip.faces[0].jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_allclose(pixels[32, 32], (230, 40, 10), atol=12)
+
+
+def test_size_that_changes_in_mid_stream_starts_a_new_batch(monkeypatch):
+    def read_frames(path, **part):
+        for index in range(40):
+            size = 64 if index < 20 else 80
+            yield index / 10, np.full((size, size, 3), 120, np.uint8)
+
+    monkeypatch.setattr("pipelines.video.read_frames", read_frames)
+    detector = Table()
+    clip, problem = cut_clip("a.mp4", SMALL_FACES, detector, key="k")
+    assert [(len(batch), *set(batch)) for batch in detector.batches] == [
+        (16, (64, 64, 3)),
+        (4, (64, 64, 3)),
+        (16, (80, 80, 3)),
+        (4, (80, 80, 3)),
+    ]
+    assert (len(clip.faces), clip.frames_decoded, problem) == (40, 40, "")
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("min_face_px", [20, 40, 60, 100])
+def test_detector_finds_the_face_and_nothing_in_blank_frames(name, min_face_px):
+    size = 320  # her face is about 130 pixels wide
+    frames = [portrait(size=size), np.zeros((size, size, 3), np.uint8), portrait(size=size, shift=(20, 10))]
+    frames += [np.full((size, size, 3), 255, np.uint8), no_face(0, size=size), portrait(size=size, shift=(-16, 0))]
+    detector = DETECTORS[name](replace(SMALL_FACES, detector=name, min_face_px=min_face_px))
+    found = detector.detect(frames)
+    assert [len(detections) for detections in found] == [1, 0, 1, 0, 0, 1]
+    for detections, frame in zip(found, frames, strict=True):
+        (alone,) = detector.detect([frame])
+        assert len(alone) == len(detections)
+        for one, other in zip(alone, detections, strict=True):
+            np.testing.assert_allclose(one.box, other.box, atol=0.05)
+            np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.05)
+            assert one.score == pytest.approx(other.score, abs=1e-3)
+    boxes = np.array([found[index][0].box for index in (0, 2, 5)])
+    np.testing.assert_allclose(boxes[1:] - boxes[0], [[20, 10, 20, 10], [-16, 0, -16, 0]], atol=6)
+    (first,) = found[0]
+    assert first.box.dtype == first.landmarks.dtype == np.float32
+    assert (first.box.shape, first.landmarks.shape, type(first.score)) == ((4,), (5, 2), float)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    ("size", "min_face_px"), [(16, 40), (39, 40), (40, 40), (41, 40), (47, 40), (48, 40), (60, 60)]
+)
+def test_frames_about_as_small_as_the_smallest_face_raise_nothing(name, size, min_face_px):
+    detector = DETECTORS[name](replace(SMALL_FACES, detector=name, min_face_px=min_face_px))
+    frames = [portrait(size=size), np.zeros((size, size, 3), np.uint8)]
+    assert detector.detect(frames)[1] == []
+    wide = np.zeros((size, 3 * size, 3), np.uint8)
+    assert detector.detect([wide]) == [[]]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_score_threshold_leaves_detections_out(name):
+    frame = portrait(size=160)
+    ((found,),) = DETECTORS[name](replace(SMALL_FACES, score_threshold=0.5)).detect([frame])
+    assert 0.5 < found.score <= 1
+    assert DETECTORS[name](replace(SMALL_FACES, score_threshold=1.1)).detect([frame]) == [[]]
+
+
+def test_eyes_are_the_subjects_own(detector):
+    ((found,),) = detector.detect([portrait()])
+    points = dict(zip(LANDMARKS, found.landmarks, strict=True))
+    assert points["right_eye"][0] < points["nose"][0] < points["left_eye"][0]  # she faces us
+    assert points["mouth_right"][0] < points["mouth_left"][0]
+    assert max(points["right_eye"][1], points["left_eye"][1]) < points["nose"][1] < points["mouth_left"][1]
+
+
+@pytest.mark.parametrize("name", ["still", "moving", "growing"])
+def test_aligned_face_stays_in_place_while_the_head_moves(face_videos, detector, name):
+    clip, problem = cut_clip(face_videos / f"{name}.mp4", SMALL_FACES, detector, key=name)
+    assert (problem, len(clip.faces), clip.frames_decoded) == ("", 8, 8)
+    ((expected,),) = detector.detect([portrait()])
+    np.testing.assert_allclose(clip.faces[0].box, expected.box, atol=3)
+    faces = [cv2.imdecode(np.frombuffer(face.jpeg, np.uint8), cv2.IMREAD_COLOR).astype(float) for face in clip.faces]
+    for face in faces[1:]:
+        assert np.abs(face - faces[0])[16:-16, 16:-16].mean() < 12
+
+
+def test_video_without_a_face_has_an_empty_clip(face_videos, detector):
+    path = face_videos / "no_face.mp4"
+    clip, problem = cut_clip(path, SMALL_FACES, detector, key="k")
+    assert (clip.faces, clip.frames_decoded) == ((), 8)
+    assert problem == f"{path} shows no face in 8 frames."
+
+
+def test_real_clip_with_a_face_and_then_none(shared_data, detector):
+    settings = replace(SMALL_FACES, frame_rate_hz=4.0)
+    clip, problem = cut_clip(shared_data / "clips" / "face_noface.mov", settings, detector, key="k")
+    assert problem == ""
+    assert 0 < len(clip.faces) < clip.frames_decoded
+    assert clip.faces[0].timestamp_s < 0.5
+    assert clip.faces[-1].timestamp_s < 5.5  # the title ends the clip at 6.4 s
+
+
+def test_real_clip_without_a_face_says_so(shared_data, detector):
+    path = shared_data / "clips" / "no_face.mp4"
+    clip, problem = cut_clip(path, replace(SMALL_FACES, frame_rate_hz=2.0), detector, key="k")
+    assert clip.faces == ()
+    assert problem == f"{path} shows no face in {clip.frames_decoded} frames."
+
+
+@pytest.fixture(scope="module")
+def photographs(shared_data):
+    """dlib's photographs: list of (RGB frame, list of landmarks (68, 2)), those of a subject's eyes at 36 to 47."""
+    found = []
+    for listing in sorted((shared_data / "faces").glob("*.xml")):
+        for image in ET.parse(listing).getroot().iter("image"):
+            path = shared_data / "faces" / image.get("file")
+            if path.is_file():
+                parts = [sorted(box.iter("part"), key=lambda p: int(p.get("name"))) for box in image.iter("box")]
+                shapes = [np.array([(float(p.get("x")), float(p.get("y"))) for p in box]) for box in parts]
+                found.append((cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), shapes))
+    return found
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detector_on_photographs_with_landmarks(photographs, name):
+    detector = DETECTORS[name](Faces(detector=name, min_face_px=30))
+    total, errors = 0, []
+    for frame, shapes in photographs:
+        (found,) = detector.detect([frame])
+        for shape in shapes:
+            total += 1
+            eyes = np.array([shape[36:42].mean(axis=0), shape[42:48].mean(axis=0)])  # the subject's right, then left
+            distance = np.linalg.norm(eyes[1] - eyes[0])
+            offsets = [np.linalg.norm(one.landmarks[:2] - eyes, axis=1).max() / distance for one in found]
+            # Were the eyes exchanged, both would be off by the whole distance between them.
+            errors += [offset for offset in offsets if offset < 0.5][:1]
+    assert total >= 40
+    assert len(errors) >= 0.8 * total
+    assert np.mean(np.array(errors) < 0.1) > 0.6
+    assert np.median(errors) < 0.08

@@ -1,0 +1,513 @@
+"""A folder of videos → shards and manifest: every clip once, nothing lost, the same bytes each time."""
+
+import hashlib
+import json
+import re
+import shutil
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from affect.config import Faces
+from affect.errors import InputError
+from affect.records import VERSION, parse_example
+from pipelines import prepare as module
+from pipelines.detectors import DETECTORS
+from pipelines.faces import Detection
+from pipelines.prepare import PARTS, prepare
+from pipelines.video import sha256_of
+from tests.conftest import SMALL_FACES, write_video
+
+FAKE = Faces(detector="bright", face_size=32)
+
+
+class Bright:
+    """Takes any frame that is not black for a face in its middle."""
+
+    def __init__(self, faces):
+        pass
+
+    def detect(self, frames):
+        box = np.array([16, 16, 48, 48], np.float32)
+        landmarks = np.array([[24, 26], [40, 26], [32, 34], [26, 40], [38, 40]], np.float32)
+        return [[Detection(box, landmarks, 0.75)] if frame.mean() > 20 else [] for frame in frames]
+
+
+@pytest.fixture
+def bright(monkeypatch):
+    monkeypatch.setitem(DETECTORS, "bright", Bright)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Folder of four good clips, one black, one that is text; `a` with 3 frames and so on."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name, frames in (("train/sad/a", 3), ("train/sad/b", 4), ("train/happy/c", 5), ("test/happy/d", 6)):
+        path = folder / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, [np.full((64, 64, 3), 100 + 5 * index, np.uint8) for index in range(frames)])
+    write_video(folder / "test/happy/black.mp4", [np.zeros((64, 64, 3), np.uint8)] * 7)
+    (folder / "train/happy/text.mp4").write_text("not a video")
+    return folder
+
+
+def run(source, out, *, faces=FAKE, dataset="folder", workers=1, **options):
+    return prepare(source, dataset=dataset, out=out, faces=faces, workers=workers, **options)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read(out, shard):
+    return [
+        {key: value.numpy() for key, value in parse_example(record).items()}
+        for record in tf.data.TFRecordDataset(str(out / shard["name"]))
+    ]
+
+
+def by_key(manifest):
+    return {clip["key"]: clip for clip in manifest["clips"]}
+
+
+def stop_after(count):
+    """A `track` that is interrupted, as by Ctrl-C, after some clips."""
+
+    def track(outcomes, total, description):
+        for index, outcome in enumerate(outcomes):
+            if index == count:
+                raise KeyboardInterrupt
+            yield outcome
+
+    return track
+
+
+@pytest.mark.usefixtures("bright")
+def test_manifest_counts_and_names_everything(clips, tmp_path):
+    manifest = run(clips, tmp_path / "out")
+    assert json.loads((tmp_path / "out/manifest.json").read_text()) == manifest
+    assert list(manifest) == ["settings", "classes", "counts", "shards", "clips"]
+    assert manifest["settings"] == {
+        "records_version": VERSION,
+        "dataset": "folder",
+        "faces": {
+            "detector": "bright",
+            "min_face_px": 40,
+            "score_threshold": 0.9,
+            "face_size": 32,
+            "margin_ratio": 0.25,
+            "frame_rate_hz": None,
+            "jpeg_quality": 95,
+        },
+    }
+    assert manifest["classes"] == ["happy", "sad"]
+    assert manifest["counts"] == {"clips": 6, "clips_with_a_face": 4, "frames": 3 + 4 + 5 + 6 + 7, "faces": 18}
+    found = by_key(manifest)
+    path = clips / "train/sad/a.mp4"
+    assert found["train/sad/a"] == {
+        "key": "train/sad/a",
+        "label": "sad",
+        "subject": "",
+        "split": "train",
+        "bytes": path.stat().st_size,
+        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "frames_decoded": 3,
+        "frames_with_a_face": 3,
+        "problem": "",
+    }
+    assert {key: clip["problem"] for key, clip in found.items() if clip["problem"]} == {
+        "test/happy/black": f"{clips}/test/happy/black.mp4 shows no face in 7 frames.",
+        "train/happy/text": f"{clips}/train/happy/text.mp4 is not a video that can be opened "
+        "(Invalid data found when processing input).",
+    }
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "manifest.json",
+        "test-00000-of-00001.tfrecord",
+        "train-00000-of-00001.tfrecord",
+    ]
+
+
+@pytest.mark.usefixtures("bright")
+def test_each_clip_stands_once_in_the_shards_of_its_split(clips, tmp_path):
+    manifest = run(clips, tmp_path)
+    for shard in manifest["shards"]:
+        assert hashlib.sha256((tmp_path / shard["name"]).read_bytes()).hexdigest() == shard["sha256"]
+        keys = [record["clip/media_id"].decode() for record in read(tmp_path, shard)]
+        assert shard["clips"] == len(keys)
+        # The order is that of the hash of the key, in the shards as in the manifest.
+        assert keys == [clip["key"] for clip in manifest["clips"] if clip["split"] == shard["split"]]
+        assert keys == sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+    assert sorted(by_key(manifest)) == [
+        "test/happy/black",
+        "test/happy/d",
+        "train/happy/c",
+        "train/happy/text",
+        "train/sad/a",
+        "train/sad/b",
+    ]
+    assert [(shard["split"], shard["clips"]) for shard in manifest["shards"]] == [("test", 2), ("train", 4)]
+
+
+@pytest.mark.usefixtures("bright")
+def test_records_hold_the_clip(clips, tmp_path):
+    manifest = run(clips, tmp_path)
+    records = {record["clip/media_id"].decode(): record for s in manifest["shards"] for record in read(tmp_path, s)}
+    record = records["train/happy/c"]
+    assert (record["clip/label/string"], record["affect/frames_decoded"], record["image/frame_rate"]) == (
+        b"happy",
+        5,
+        10,
+    )
+    assert record["affect/source_sha256"].decode() == by_key(manifest)["train/happy/c"]["source_sha256"]
+    assert record["image/timestamp"].tolist() == [0, 100_000, 200_000, 300_000, 400_000]
+    np.testing.assert_array_equal(record["face/box"], [[16, 16, 48, 48]] * 5)
+    np.testing.assert_array_equal(record["face/score"], [0.75] * 5)
+    for index, jpeg in enumerate(record["image/encoded"]):
+        face = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert face.shape == (32, 32, 3)
+        assert abs(face[16, 16].mean() - (100 + 5 * index)) < 4
+    for key in ("test/happy/black", "train/happy/text"):
+        assert records[key]["image/encoded"].shape == (0,)
+        assert records[key]["clip/label/string"] == b"happy"
+
+
+@pytest.mark.usefixtures("bright")
+def test_second_run_does_nothing(clips, tmp_path):
+    manifest = run(clips, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert run(clips, tmp_path) == manifest
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.usefixtures("bright")
+@pytest.mark.parametrize("done", [0, 1, 4])
+def test_interrupted_run_goes_on_to_the_same_bytes(clips, tmp_path, done):
+    run(clips, tmp_path / "whole")
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(clips, out, track=stop_after(done))
+    assert [path.name for path in out.iterdir()] == [PARTS]
+    kept = {path: path.stat().st_mtime_ns for path in (out / PARTS).glob("*.tfrecord")}
+    assert len(kept) >= done
+    # What a run leaves that is killed in the middle of a clip.
+    (out / PARTS / ("0" * 32 + ".tmp")).write_bytes(b"half a record")
+    (out / PARTS / ("0" * 32 + ".json.tmp")).write_bytes(b'{"key": ')
+    seen = []
+
+    def track(outcomes, total, description):
+        outcomes = list(outcomes)
+        assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+        seen.append((total, description))
+        return outcomes
+
+    run(clips, out, track=track)
+    assert seen == [(6 - len(kept), "videos")]
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("bright")
+def test_record_without_its_outcome_is_cut_again(clips, tmp_path):
+    run(clips, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(clips, tmp_path / "out", track=stop_after(3))
+    outcome = next(path for path in (tmp_path / "out" / PARTS).glob("*.json") if path.name != "settings.json")
+    outcome.with_suffix(".tfrecord").write_bytes(b"half a record")
+    outcome.unlink()
+    run(clips, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("bright")
+def test_full_disk_leaves_no_half_shard_and_can_be_resumed(clips, tmp_path, monkeypatch):
+    run(clips, tmp_path / "whole")
+
+    def fill(source, target):
+        target.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", fill)
+        with pytest.raises(OSError, match="No space left"):
+            run(clips, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [PARTS]
+    run(clips, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("bright")
+def test_video_that_changed_since_its_part_is_cut_again(clips, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(clips, source)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tmp_path / "out", track=stop_after(5))
+    write_video(source / "train/sad/a.mp4", [np.full((64, 64, 3), 200, np.uint8)] * 9)
+    found = by_key(run(source, tmp_path / "out"))["train/sad/a"]
+    assert (found["frames_decoded"], found["bytes"]) == (9, (source / "train/sad/a.mp4").stat().st_size)
+
+
+@pytest.mark.usefixtures("bright")
+def test_parts_of_other_classes_are_refused(clips, tmp_path):
+    # The records of the parts hold the place of their label in the classes.
+    source = tmp_path / "source"
+    shutil.copytree(clips, source)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tmp_path / "out", track=stop_after(2))
+    (source / "train/angry").mkdir()
+    shutil.copy(clips / "train/sad/a.mp4", source / "train/angry/e.mp4")
+    text = 'was prepared with classes=["happy", "sad"], now ["angry", "happy", "sad"]. Choose another --out'
+    with pytest.raises(InputError, match=re.escape(text)):
+        run(source, tmp_path / "out")
+
+
+@pytest.mark.usefixtures("bright")
+def test_classes_stand_in_the_order_of_the_project(clips, tmp_path):
+    names = ("zeal", "Surprise", "ANGRY", "bored", "neutral")
+    for name in names:
+        (tmp_path / "source" / name).mkdir(parents=True)
+        shutil.copy(clips / "train/sad/a.mp4", tmp_path / "source" / name / "a.mp4")
+    shutil.copy(clips / "train/sad/a.mp4", tmp_path / "source" / "unlabelled.mp4")
+    manifest = run(tmp_path / "source", tmp_path / "out")
+    assert manifest["classes"] == ["angry", "neutral", "surprise", "bored", "zeal"]
+    indices = {}
+    for record in tf.data.TFRecordDataset(str(tmp_path / "out" / manifest["shards"][0]["name"])):
+        context = tf.train.SequenceExample.FromString(record.numpy()).context.feature
+        label = context["clip/label/string"].bytes_list.value[0].decode()
+        indices[label] = context["clip/label/index"].int64_list.value[0]
+    assert indices == {"angry": 0, "neutral": 1, "surprise": 2, "bored": 3, "zeal": 4, "": -1}
+
+
+@pytest.mark.usefixtures("bright")
+def test_missing_video_stays_in_the_denominator(clips, tmp_path):
+    listing = clips / "list.csv"
+    listing.write_text("path,label,subject\ntrain/sad/a.mp4,sad,anna\ngone.mp4,happy,bert\ntrain,happy,\n")
+    manifest = run(listing, tmp_path, dataset="csv")
+    found = by_key(manifest)
+    assert found["gone"] == {
+        "key": "gone",
+        "label": "happy",
+        "subject": "bert",
+        "split": "all",
+        "bytes": 0,
+        "source_sha256": "",
+        "frames_decoded": 0,
+        "frames_with_a_face": 0,
+        "problem": f"There is no file {clips / 'gone.mp4'}.",
+    }
+    assert found["train"]["problem"] == f"{clips / 'train'} cannot be read (Is a directory)."
+    assert manifest["counts"]["clips"] == 3
+    assert manifest["shards"][0]["clips"] == 3
+    (clips / "list.csv").unlink()
+
+
+@pytest.mark.usefixtures("bright")
+def test_video_that_cannot_be_read_is_named(clips, tmp_path, monkeypatch):
+    def refuse(path):
+        if path.suffix == ".mp4":
+            raise PermissionError(13, "Permission denied")
+        return sha256_of(path)
+
+    monkeypatch.setattr(module, "sha256_of", refuse)
+    manifest = run(clips, tmp_path)
+    assert manifest["counts"] == {"clips": 6, "clips_with_a_face": 0, "frames": 0, "faces": 0}
+    assert by_key(manifest)["train/sad/a"]["problem"] == f"{clips}/train/sad/a.mp4 cannot be read (Permission denied)."
+    assert run(clips, tmp_path) == manifest
+
+
+@pytest.mark.usefixtures("bright")
+def test_parts_of_one_video_are_cut_by_their_times(clips, tmp_path):
+    path = write_video(tmp_path / "long.mp4", [np.full((64, 64, 3), 100 + index, np.uint8) for index in range(20)])
+    text = f"path,label,start_s,end_s\n{path.name},happy,0,0.5\n{path.name},sad,0.5,1.2\n{path.name},sad,7,9\n"
+    (tmp_path / "list.csv").write_text(text)
+    found = by_key(run(tmp_path / "list.csv", tmp_path / "out", dataset="csv"))
+    assert {key: clip["frames_decoded"] for key, clip in found.items()} == {
+        "long@0-0.5": 5,
+        "long@0.5-1.2": 7,
+        "long@7-9": 0,
+    }
+    assert found["long@7-9"]["problem"] == f"{path} has no frames between start_s=7.0 and end_s=9.0."
+
+
+@pytest.mark.usefixtures("bright")
+def test_two_videos_with_one_key_are_refused(clips, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(clips, source)
+    shutil.copy(clips / "train/sad/a.mp4", source / "train/sad/a.avi")
+    with pytest.raises(InputError, match="two videos have the same key: train/sad/a. Rename one of them."):
+        run(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("bright")
+def test_unknown_names_are_refused(clips, tmp_path):
+    with pytest.raises(InputError, match=r"Unknown data set. Expected one of \['afew', 'csv', .*'dir'"):
+        run(clips, tmp_path / "out", dataset="dir")
+    with pytest.raises(InputError, match=r"Unknown detector. Expected one of \[.*'mtcnn'.*\]. Received: 'haar'"):
+        run(clips, tmp_path / "out", faces=replace(FAKE, detector="haar"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("bright")
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_are_refused_by_name(clips, tmp_path, finished):
+    if finished:
+        run(clips, tmp_path)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(clips, tmp_path, track=stop_after(1))
+    before = contents(tmp_path)
+    text = "was prepared with face_size=32, now 48, frame_rate_hz=null, now 5.0. Choose another --out, or discard it"
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path} {text}")):
+        run(clips, tmp_path, faces=replace(FAKE, face_size=48, frame_rate_hz=5.0))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("bright")
+def test_other_videos_are_refused_by_name(clips, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(clips, source)
+    run(source, tmp_path / "out")
+    before = contents(tmp_path / "out")
+
+    def refused(text):
+        with pytest.raises(InputError, match=re.escape(text)):
+            run(source, tmp_path / "out")
+        assert contents(tmp_path / "out") == before
+
+    shutil.copy(clips / "train/sad/a.mp4", source / "train/sad/e.mp4")
+    refused("was prepared from other videos or labels; 1 came, went or changed (train/sad/e). Choose another --out")
+    (source / "train/sad/e.mp4").rename(source / "train/sad/a.mp4")
+    with open(source / "train/sad/a.mp4", "ab") as file:
+        file.write(b"more")
+    refused("1 came, went or changed (train/sad/a).")
+    shutil.copy(clips / "train/sad/a.mp4", source / "train/sad/a.mp4")
+    (source / "train/sad/b.mp4").unlink()
+    refused("1 came, went or changed (train/sad/b).")
+
+
+@pytest.mark.usefixtures("bright")
+@pytest.mark.parametrize("change", ["happy,anna,train", "sad,bert,train", "sad,anna,test"])
+def test_other_labels_subjects_or_splits_are_refused(clips, tmp_path, change):
+    listing = tmp_path / "list.csv"
+    header = "path,label,subject,split\n"
+    listing.write_text(f"{header}{clips}/train/sad/a.mp4,sad,anna,train\n{clips}/train/happy/c.mp4,happy,anna,train\n")
+    run(listing, tmp_path / "out", dataset="csv")
+    listing.write_text(f"{header}{clips}/train/sad/a.mp4,{change}\n{clips}/train/happy/c.mp4,happy,anna,train\n")
+    with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(.*train/sad/a\)"):
+        run(listing, tmp_path / "out", dataset="csv")
+
+
+@pytest.mark.usefixtures("bright")
+def test_overwrite_discards_what_was_prepared_and_nothing_else(clips, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "SHARD_BYTES", 1)
+        run(clips, out)
+    assert (out / "train-00003-of-00004.tfrecord").exists()
+    for name in ("other.tfrecord", "notes.txt", "parts/mine.txt"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+    run(clips, out, faces=replace(FAKE, face_size=48), overwrite=True)
+    run(clips, tmp_path / "fresh", faces=replace(FAKE, face_size=48))
+    mine = {name: b"mine" for name in ("other.tfrecord", "notes.txt", "parts/mine.txt")}
+    assert contents(out) == contents(tmp_path / "fresh") | mine
+
+
+@pytest.mark.usefixtures("bright")
+def test_overwrite_discards_an_interrupted_run(clips, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(clips, tmp_path / "out", track=stop_after(2))
+    run(clips, tmp_path / "out", faces=replace(FAKE, face_size=48), overwrite=True)
+    run(clips, tmp_path / "fresh", faces=replace(FAKE, face_size=48))
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+@pytest.mark.usefixtures("bright")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_manifest_that_is_not_ours_is_left_alone(clips, tmp_path, overwrite):
+    (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
+    with pytest.raises(InputError, match=r"manifest\.json is not a manifest of shards\. Choose another --out\."):
+        run(clips, tmp_path, overwrite=overwrite)
+    assert contents(tmp_path) == {"manifest.json": b'{"name": "a web page"}'}
+
+
+@pytest.mark.usefixtures("bright")
+def test_missing_shard_is_noticed(clips, tmp_path):
+    run(clips, tmp_path)
+    (tmp_path / "test-00000-of-00001.tfrecord").unlink()
+    with pytest.raises(
+        InputError, match=r"test-00000-of-00001\.tfrecord is missing\. Make the shards again with --over"
+    ):
+        run(clips, tmp_path)
+
+
+@pytest.mark.usefixtures("bright")
+def test_large_splits_are_cut_into_several_shards(clips, tmp_path, monkeypatch):
+    whole = run(clips, tmp_path / "whole")
+    size = (tmp_path / "whole" / "train-00000-of-00001.tfrecord").stat().st_size
+    monkeypatch.setattr(module, "SHARD_BYTES", size // 2)
+    manifest = run(clips, tmp_path / "cut")
+    train = [shard for shard in manifest["shards"] if shard["split"] == "train"]
+    count = len(train)
+    assert count in (2, 3)
+    assert [shard["name"] for shard in train] == [f"train-{i:05d}-of-{count:05d}.tfrecord" for i in range(count)]
+    joined = b"".join((tmp_path / "cut" / shard["name"]).read_bytes() for shard in train)
+    assert joined == (tmp_path / "whole" / "train-00000-of-00001.tfrecord").read_bytes()
+    assert manifest["clips"] == whole["clips"]
+
+
+def test_worker_that_dies_is_one_clear_line(clips, tmp_path, monkeypatch):
+    class Pool:
+        def __init__(self, *args):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            pass
+
+        def submit(self, *args):
+            raise BrokenProcessPool("A child process terminated abruptly")
+
+        def shutdown(self, **options):
+            pass
+
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+    with pytest.raises(
+        InputError, match=r"^A worker process died, .* run the same command again, with fewer --workers\.$"
+    ):
+        run(clips, tmp_path, faces=SMALL_FACES, workers=2)
+    assert [path.name for path in tmp_path.iterdir()] == [PARTS]
+
+
+def test_real_detector_finds_the_faces(shards):
+    manifest = json.loads((shards / "manifest.json").read_text())
+    found = by_key(manifest)
+    assert manifest["classes"] == ["happy", "sad"]
+    assert [(shard["split"], shard["clips"]) for shard in manifest["shards"]] == [("test", 4), ("train", 12)]
+    assert manifest["counts"]["clips"] == 16
+    assert [clip["key"] for clip in manifest["clips"] if clip["problem"]] == ["test/sad/1"]
+    for key, clip in found.items():
+        expected = 0 if key == "test/sad/1" else clip["frames_decoded"]
+        assert clip["frames_with_a_face"] == expected
+
+
+@pytest.mark.large
+def test_workers_do_not_change_a_byte(labelled_videos, tmp_path):
+    for workers in (1, 2):
+        run(labelled_videos / "test", tmp_path / str(workers), faces=SMALL_FACES, workers=workers)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_a_defect_names_its_video(face_videos, tmp_path, monkeypatch):
+    def defect(*arguments, **identity):
+        raise ZeroDivisionError("defect")
+
+    monkeypatch.setattr("pipelines.prepare.cut_clip", defect)
+    with pytest.raises(ZeroDivisionError) as raised:
+        prepare(face_videos, dataset="folder", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
+    assert raised.value.__notes__[0].startswith(f"while {face_videos}")
