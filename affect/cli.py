@@ -1,0 +1,365 @@
+"""The verbs. The only file that imports both packages; what is heavy is imported inside the commands."""
+
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from affect.config import Faces, load_config, read_json, write_json
+from affect.errors import InputError
+
+
+class _Verbs(TyperGroup):
+    """Turns the user's mistakes into one line on stderr and the exit code 2; `--debug` shows the traceback."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            if ctx.params["debug"]:
+                raise
+            _say(error)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            _say("Stopped. The same command goes on from here.")
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=_Verbs, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+weights = typer.Typer(no_args_is_help=True, help="Fetch or import the weights of a backbone.")
+app.add_typer(weights, name="weights")
+
+Shards = Annotated[Path, typer.Option("--data", help="Folder of shards.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option(help="Show tracebacks and the libraries' own messages.")] = False):
+    """Read emotion from face video."""
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of videos, or the file of the data set csv.")],
+    out: Annotated[Path, typer.Option(help="Folder for the shards.")],
+    dataset: Annotated[str, typer.Option(help="Layout of SOURCE: folder, afew or csv.")] = "folder",
+    detector: Annotated[str, typer.Option(help="Face detector.")] = Faces.detector,
+    min_face_px: Annotated[int, typer.Option(min=20, help="Smallest face looked for, in pixels.")] = Faces.min_face_px,
+    score_threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score.")] = Faces.score_threshold,
+    face_size: Annotated[int, typer.Option(min=32, max=2048, help="Side of a stored face.")] = Faces.face_size,
+    margin_ratio: Annotated[float, typer.Option(min=0, max=4, help="Padding around the face.")] = Faces.margin_ratio,
+    frame_rate_hz: Annotated[float | None, typer.Option(min=0.01, help="Frames a second looked at.")] = None,
+    jpeg_quality: Annotated[int, typer.Option(min=1, max=100)] = Faces.jpeg_quality,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Discard what is in OUT.")] = False,
+):
+    """Cut the main face of every video and write TFRecord shards."""
+    faces = Faces(detector, min_face_px, score_threshold, face_size, margin_ratio, frame_rate_hz, jpeg_quality)
+    manifest = _prepare(source, dataset, out, faces, workers, overwrite)
+    lost = [clip for clip in manifest["clips"] if clip["problem"]]
+    if lost:
+        raise typer.Exit(1 if len(lost) < len(manifest["clips"]) else 2)
+
+
+def _prepare(source, dataset, out, faces, workers=None, overwrite=False):
+    from pipelines.prepare import prepare
+
+    manifest = prepare(
+        source, dataset=dataset, out=out, faces=faces, workers=workers, overwrite=overwrite, track=_track
+    )
+    for clip in manifest["clips"]:
+        if clip["problem"]:
+            _say(f"{clip['key']}: {clip['problem']}")
+    counts = manifest["counts"]
+    print(
+        f"{out}: {counts['clips']} clips, {counts['clips_with_a_face']} of them with a face; "
+        f"{counts['faces']} faces in {counts['frames']} frames; {len(manifest['shards'])} shards; "
+        f"classes: {', '.join(manifest['classes']) or 'none'}"
+    )
+    return manifest
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A file under configs/, or a run's config.json.")],
+    data: Shards,
+    workdir: Annotated[Path, typer.Option(help="Folder of the run.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Override: model.heads=4.")] = None,
+):
+    """Train a model; a run that was stopped goes on."""
+    experiment = load_config(config, settings or ())
+    _train(experiment, data, workdir)
+
+
+def _train(experiment, data, workdir):
+    from affect.train import train
+
+    result = train(experiment, data=data, workdir=workdir)
+    print(
+        f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; "
+        + ", ".join(f"{name} {result[name]:.3f}" for name in ("val_accuracy", "val_loss") if name in result)
+        + f"; {result['train_clips']} clips trained on, {result['selection_clips']} for selection"
+        + (f", {result['clips_left_out']} left out (no face or no label)" if result["clips_left_out"] else "")
+    )
+    return result
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training.")],
+    data: Shards,
+    split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
+    as_json: AsJson = False,
+):
+    """Accuracy, UAR, macro F1 and confusion of a split; over all clips and over those with a face."""
+    from affect.model import load_trained
+
+    report = _evaluate(load_trained(run), data, split, as_json)
+    if run.is_dir():
+        write_json(run / f"evaluation-{split}.json", report)
+
+
+def _evaluate(trained, data, split, as_json=False):
+    from affect.evaluate import evaluate
+
+    report = evaluate(trained, data, split=split, track=None if as_json else _track)
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return report
+    table = Table("", "clips", "accuracy", "UAR", "macro F1", title=f"split {split}")
+    for name in ("all", "with_a_face"):
+        row = report[name]
+        table.add_row(
+            name.replace("_", " "), str(row["clips"]), *(f"{row[key]:.3f}" for key in ("accuracy", "uar", "macro_f1"))
+        )
+    if reported := report["reported"].get("accuracy"):
+        table.add_row("reported by the paper", "", f"{reported:.3f}", "", "")
+    confusion = Table("label \\ predicted", *report["classes"], "no face")
+    for name, counts in zip(report["classes"], report["all"]["confusion"], strict=True):
+        confusion.add_row(name, *map(str, counts))
+    console = Console()
+    console.print(table)
+    console.print(confusion)
+    return report
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (configs/fer2013.py).")],
+    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row a frame.")] = False,
+):
+    """Probabilities of each video and of its frames."""
+    from affect.model import load_trained
+
+    trained = load_trained(model)
+    results, lost = _predict(trained, videos)
+    if as_json:
+        print(json.dumps(results, indent=2))
+    elif as_csv:
+        _print_csv(trained.classes, results)
+    else:
+        for result in results:
+            faces = f"{result['frames_with_a_face']}/{result['frames_decoded']}"
+            print(f"{result['key']}: {result['label']}; face in {faces} frames")
+            Console().print(_prediction_table(result))
+    if lost:
+        raise typer.Exit(1 if results else 2)
+
+
+def _predict(trained, videos):
+    from affect.predict import predict
+
+    results, lost, detector = [], 0, None
+    for video in videos:
+        clip, problem, detector = _cut(trained, video, detector)
+        if problem:
+            _say(problem)
+            lost += 1
+        if clip.faces:
+            results.append(predict(trained, clip))
+    return results, lost
+
+
+def _cut(trained, video, detector=None):
+    from pipelines.detectors import DETECTORS
+    from pipelines.faces import cut_clip
+
+    detector = detector or DETECTORS[trained.faces.detector](trained.faces)
+    return *cut_clip(video, trained.faces, detector, key=str(video)), detector
+
+
+def _prediction_table(result, most_frames=10):
+    """Returns a table of the clip's probabilities and of those of frames evenly spaced over it."""
+    frames = result["frames"]
+    table = Table("", "import.", *result["probabilities"], padding=(0, 0, 0, 1))
+    table.add_row("clip", "", *(f"{p:.2f}" for p in result["probabilities"].values()), end_section=True)
+    for frame in frames[:: -(-len(frames) // most_frames)]:
+        probabilities = (f"{p:.2f}" for p in frame["probabilities"].values())
+        table.add_row(f"{frame['timestamp_s']:.2f} s", f"{frame['importance']:.1%}", *probabilities)
+    return table
+
+
+def _print_csv(classes, results):
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["video", "timestamp_s", "importance", *classes])
+    for result in results:
+        for frame in result["frames"]:
+            probabilities = frame["probabilities"].values()
+            writer.writerow([result["key"], frame["timestamp_s"], frame["importance"], *probabilities])
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training.")],
+    video: Annotated[Path, typer.Argument(help="Video file.")],
+    out: Annotated[Path, typer.Option(help="Image file: .png, .pdf, .svg.")],
+    frames: Annotated[int, typer.Option(min=1, help="Frames shown.")] = 8,
+):
+    """Draw the paper's figure: frames, attention, class probabilities, frame importance."""
+    from affect.model import load_trained
+
+    _explain(load_trained(run), video, out, frames)
+
+
+def _explain(trained, video, out, frames=8):
+    from affect.explain import explain
+
+    clip, problem, _ = _cut(trained, video)
+    if not clip.faces:
+        raise InputError(problem)
+    if problem:
+        _say(problem)
+    result = explain(trained, clip, out, frames=frames)
+    print(f"{out}: {video} is {result['label']}, p = {result['probabilities'][result['label']]:.3f}")
+
+
+@weights.command("get")
+def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]):
+    """Fetch published weights into the user's cache."""
+    from affect.backbones import get_weights
+
+    print(get_weights(backbone))
+
+
+@weights.command("import")
+def weights_import(
+    backbone: Annotated[str, typer.Argument(help="vgg16")],
+    file: Annotated[Path, typer.Argument(help="Weights as keras-vggface publishes them (HDF5).")],
+):
+    """Check a file of published weights and keep it in the user's cache."""
+    from affect.backbones import import_weights
+
+    print(import_weights(backbone, file))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path("demo"),
+    config: Annotated[Path, typer.Option(help="Experiment.")] = Path(__file__).parents[1] / "configs" / "planted.py",
+):
+    """Walk the whole road on videos animated from a public-domain portrait; no data needed."""
+    from affect.backbones import get_weights
+    from affect.model import load_trained
+    from pipelines.datasets.planted import generate
+
+    experiment = load_config(config)
+    videos, shards, run, figure = (out / name for name in ("videos", "shards", "run", "explain.png"))
+    _headline("weights: mini-Xception trained on FER2013")
+    print(get_weights(experiment.model.backbone))
+    _headline("videos: a portrait animated with planted expressions")
+    oracle = read_json(generate(videos, track=_track))
+    print(f"{videos}: {len(oracle['clips'])} clips")
+    _headline("prepare")
+    _prepare(videos / "clips.csv", "csv", shards, Faces())
+    _headline("train")
+    _train(experiment, shards, run)
+    trained = load_trained(run)
+    _headline("evaluate: held-out clips of other subjects")
+    report = _evaluate(trained, shards, "test")
+    write_json(run / "evaluation-test.json", report)
+    _headline("explain and predict")
+    shown = next(clip for clip in report["clips"] if clip["label"] == "surprise")
+    video = videos / f"{shown['key']}.mp4"
+    _explain(trained, video, figure)
+    results, _ = _predict(trained, [video])
+    write_json(out / "prediction.json", results[0])
+
+    planted = [oracle["clips"][clip["key"]]["interval_s"] for clip in report["clips"]]
+    inside = [
+        clip["peak_s"] is not None and start_s <= clip["peak_s"] < end_s
+        for clip, (start_s, end_s) in zip(report["clips"], planted, strict=True)
+    ]
+    summary = {
+        "accuracy": report["all"]["accuracy"],
+        "peak_in_interval": sum(inside) / len(inside),
+        "test_clips": len(inside),
+    }
+    write_json(out / "summary.json", summary)
+    table = Table("step", "wrote", "how it did", title="affect demo")
+    table.add_row("videos", str(videos), f"{len(oracle['clips'])} clips of planted expressions")
+    table.add_row("prepare", str(shards), "aligned faces in TFRecord shards")
+    table.add_row("train", str(run), "mini-Xception features, attention, joint softmax")
+    accuracy, peaks = f"{summary['accuracy']:.3f}", f"{summary['peak_in_interval']:.1%}"
+    table.add_row("evaluate", str(run / "evaluation-test.json"), f"accuracy {accuracy} of {len(inside)} clips")
+    table.add_row("", str(out / "summary.json"), f"most important frame in the planted interval: {peaks}")
+    table.add_row("explain", str(figure), "frames, attention, probabilities, importance")
+    table.add_row("predict", str(out / "prediction.json"), f"{video.name}: {results[0]['label']}")
+    Console().print(table)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task):
+        return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
+
+
+def _track(iterable, total, description):
+    """Yields from an iterable under a progress bar with rate and time left."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn()
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        yield from progress.track(iterable, total=total, description=description)
+
+
+def _headline(text):
+    Console().rule(f"[bold]{text}", align="left")
+
+
+def _say(message):
+    print(f"affect: {message}", file=sys.stderr)
+
+
+def main():
+    """Runs the command line, with the native libraries' chatter on stderr muted unless `--debug` is given."""
+    if "--debug" not in sys.argv:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        app()
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        reason = ", ".join([*str(error).splitlines()[:1], *getattr(error, "__notes__", [])])
+        _say(
+            f"this is a defect of affect, not yours: {type(error).__name__}: {reason} (affect --debug VERB shows more)"
+        )
+        sys.exit(1)

@@ -1,0 +1,213 @@
+"""The verbs as a user meets them: what they print, one line for each mistake, and the exit code."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from affect.cli import app
+from affect.config import read_json, write_json
+
+ROOT = Path(__file__).parents[1]
+FER2013 = ROOT / "configs" / "fer2013.py"
+SMOKE = ROOT / "configs" / "smoke.py"
+
+
+def affect(*arguments):
+    """Runs a verb; returns (exit code, stdout, lines of stderr that affect wrote)."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, [line for line in result.stderr.splitlines() if line.startswith("affect: ")]
+
+
+def refused(*arguments, code=2):
+    """Runs a verb that must fail; returns the one line it says."""
+    exit_code, _, lines = affect(*arguments)
+    assert exit_code == code, lines
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def run(shards, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("cli") / "run"
+    code, out, _ = affect("train", SMOKE, "--data", shards, "--workdir", workdir, "--set", "train.epochs=1")
+    assert code == 0
+    assert re.search(
+        r"run: 1 epochs, best is 1; val_accuracy \d\.\d+, val_loss .*; 9 clips trained on, 3 for selection", out
+    )
+    return workdir
+
+
+def test_prepare_names_what_it_lost(face_videos, tmp_path):
+    code, out, lines = affect("prepare", face_videos, "--out", tmp_path / "shards", "--face-size", 64, "--workers", 1)
+    assert code == 1
+    assert lines == [f"affect: no_face: {face_videos / 'no_face.mp4'} shows no face in 8 frames."]
+    assert "4 clips, 3 of them with a face; 24 faces in 32 frames; 1 shards; classes: none" in out
+    assert read_json(tmp_path / "shards" / "manifest.json")["settings"]["faces"]["face_size"] == 64
+
+
+def test_prepare_of_nothing_usable_is_the_users_mistake(face_videos, tmp_path):
+    (tmp_path / "videos").mkdir()
+    shutil.copy(face_videos / "no_face.mp4", tmp_path / "videos")
+    (tmp_path / "videos" / "text.mp4").write_text("not a video")
+    (tmp_path / "videos" / "empty.mp4").touch()
+    code, _, lines = affect("prepare", tmp_path / "videos", "--out", tmp_path / "shards", "--workers", 1)
+    assert code == 2
+    assert sorted(line.split(": ")[1] for line in lines) == ["empty", "no_face", "text"]
+    assert all("is not a video that can be opened" in line for line in lines if "no_face" not in line)
+
+
+def test_bad_sources(tmp_path, face_videos):
+    assert refused("prepare", tmp_path, "--out", tmp_path / "s").startswith(
+        f"affect: {tmp_path} holds no videos. Expected"
+    )
+    assert "There is no folder" in refused("prepare", tmp_path / "gone", "--out", tmp_path / "s")
+    line = refused("prepare", face_videos, "--dataset", "affwild", "--out", tmp_path / "s")
+    assert "Expected one of ['afew', 'csv', 'folder']. Received: 'affwild'" in line
+    assert not (tmp_path / "s").exists()
+
+
+def test_bad_configs(tmp_path, shards):
+    config = tmp_path / "typo.py"
+    config.write_text(
+        "from affect.config import *\nCONFIG = Experiment('x', Model(backbone='vgg16', weights=None, head=2))\n"
+    )
+    line = refused("train", config, "--data", shards, "--workdir", tmp_path / "run")
+    assert str(config) in line and "unexpected keyword argument 'head'" in line
+    line = refused("train", SMOKE, "--data", shards, "--workdir", tmp_path / "run", "--set", "model.head=2")
+    assert "Unknown field 'head' in 'model.head=2'. Expected one of ['backbone'" in line
+    line = refused("train", SMOKE, "--data", shards, "--workdir", tmp_path / "run", "--set", "model.heads=two")
+    assert "expected int. Received: 'two'" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_shards(tmp_path, shards):
+    assert "holds no manifest.json" in refused("train", SMOKE, "--data", tmp_path, "--workdir", tmp_path / "run")
+    other = shutil.copytree(shards, tmp_path / "shards")
+    manifest = read_json(other / "manifest.json")
+    manifest["settings"]["records_version"] = 99
+    write_json(other / "manifest.json", manifest)
+    line = refused("train", SMOKE, "--data", other, "--workdir", tmp_path / "run")
+    assert "holds records of version 99; this version of affect reads 1. Prepare it again" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_weights_name_the_command(tmp_path, shards, monkeypatch):
+    monkeypatch.setenv("AFFECT_CACHE", str(tmp_path))
+    line = refused(
+        "train",
+        ROOT / "configs" / "paper_a.py",
+        "--data",
+        shards,
+        "--workdir",
+        tmp_path / "run",
+        "--set",
+        "data.selection_ratio=0",
+    )
+    assert line.endswith("Run: affect weights import vgg16 FILE")
+    assert not (tmp_path / "run").exists()
+    line = refused("weights", "import", "vgg16", SMOKE)
+    assert "no readable HDF5 file of Keras weights" in line
+
+
+def test_bad_runs(tmp_path, run, face_videos):
+    video = face_videos / "still.mp4"
+    assert "is not a run: it has no config.json" in refused("predict", tmp_path, video)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(run / "config.json", bare)
+    assert "has no checkpoint best.keras yet. Train it: affect train" in refused("predict", bare, video)
+    (bare / "best.keras").write_bytes((run / "best.keras").read_bytes()[:5000])
+    assert "best.keras cannot be read" in refused("predict", bare, video)
+    assert "must be trained first: affect train" in refused("explain", SMOKE, video, "--out", tmp_path / "figure.png")
+
+
+def test_bad_videos(tmp_path, face_videos):
+    good, bad = face_videos / "still.mp4", face_videos / "no_face.mp4"
+    assert "shows no face in 8 frames" in refused("predict", FER2013, bad)
+    assert "shows no face in 8 frames" in refused("predict", FER2013, good, bad, code=1)
+    assert "is not a video that can be opened" in refused("predict", FER2013, tmp_path / "gone.mp4")
+    assert "shows no face" in refused("explain", FER2013, bad, "--out", tmp_path / "figure.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluate(run, shards):
+    code, out, _ = affect("evaluate", run, "--data", shards)
+    assert code == 0
+    assert "no face" in out and "macro F1" in out
+    report = read_json(run / "evaluation-test.json")
+    assert report["all"]["clips"] == 4 and report["with_a_face"]["clips"] == 3
+    _, out, _ = affect("evaluate", run, "--data", shards, "--json")
+    assert json.loads(out) == report
+    assert "has no split 'val'" in refused("evaluate", run, "--data", shards, "--split", "val")
+
+
+def test_predict_prints_a_table_json_and_csv(face_videos):
+    videos = face_videos / "still.mp4", face_videos / "moving.mp4"
+    code, table, _ = affect("predict", FER2013, *videos)
+    assert code == 0
+    assert "still.mp4: happy; face in 8/8 frames" in table and "surprise" in table
+    _, out, _ = affect("predict", FER2013, *videos, "--json")
+    results = json.loads(out)
+    assert [result["key"] for result in results] == [str(video) for video in videos]
+    _, out, _ = affect("predict", FER2013, *videos, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 16
+    assert float(rows[8]["happy"]) == results[1]["frames"][0]["probabilities"]["happy"]
+    assert sum(float(row["importance"]) for row in rows) == pytest.approx(2, abs=1e-4)
+
+
+def test_explain(run, face_videos, tmp_path):
+    code, out, _ = affect("explain", run, face_videos / "still.mp4", "--out", tmp_path / "figure.png")
+    assert code == 0 and out.startswith(f"{tmp_path / 'figure.png'}: ")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_real_clips_of_which_one_has_no_face(shared_data, tmp_path):
+    code, _, lines = affect("prepare", shared_data / "clips", "--out", tmp_path, "--frame-rate-hz", 5)
+    assert code == 1
+    assert len(lines) == 1 and lines[0].startswith("affect: no_face: ") and "shows no face" in lines[0]
+    clips = {clip["key"]: clip for clip in read_json(tmp_path / "manifest.json")["clips"]}
+    assert clips["single_face"]["frames_with_a_face"] == clips["single_face"]["frames_decoded"] == 12
+    # The face is there for 2.4 s of 6.4 s, at the beginning of one and at the end of the other.
+    for key in ("face_noface", "noface_face"):
+        assert 11 <= clips[key]["frames_with_a_face"] <= 13
+        assert 31 <= clips[key]["frames_decoded"] <= 33
+
+
+def test_installed_command_says_one_line_and_no_more(tmp_path):
+    """As a process: neither a traceback nor the libraries' chatter, unless it is asked for."""
+    command = [sys.executable, "-c", "from affect.cli import main; main()"]
+    quiet = subprocess.run([*command, "predict", FER2013, tmp_path / "gone.mp4"], capture_output=True, text=True)
+    assert quiet.returncode == 2
+    assert quiet.stderr.splitlines() == [
+        f"affect: {tmp_path}/gone.mp4 is not a video that can be opened (No such file or directory)."
+    ]
+    loud = subprocess.run(
+        [*command, "--debug", "train", tmp_path / "gone.py", "--data", "x", "--workdir", "y"],
+        capture_output=True,
+        text=True,
+    )
+    assert loud.returncode == 1 and "Traceback" in loud.stderr and "There is no config file" in loud.stderr
+
+
+@pytest.mark.large
+def test_demo_reaches_what_it_promises(tmp_path):
+    code, out, _ = affect("demo", "--out", tmp_path / "demo")
+    assert code == 0
+    summary = read_json(tmp_path / "demo" / "summary.json")
+    assert summary["test_clips"] == 20
+    assert summary["accuracy"] >= 0.9
+    assert summary["peak_in_interval"] >= 0.9
+    for name in ("videos/planted.json", "shards/manifest.json", "run/best.keras", "explain.png", "prediction.json"):
+        assert (tmp_path / "demo" / name).is_file()
+    assert "affect demo" in out
