@@ -6,7 +6,6 @@ from scipy.special import softmax
 from affect.data import Shards, eval_batches
 from affect.errors import InputError
 from affect.metrics import classification_metrics
-from affect.model import detailed
 
 
 def evaluate(trained, data, *, split, track=None):
@@ -36,12 +35,11 @@ def evaluate(trained, data, *, split, track=None):
     batches = eval_batches(
         shards, trained.experiment.data, split=split, classes=trained.classes, face_size=trained.face_size
     )
-    network = detailed(trained.model)
     clips, labels, predictions = [], [], []
     steps = -(-len(entries) // trained.experiment.data.batch_clips)
     for batch in track(batches, steps, "evaluate") if track else batches:
         inputs = {"faces": batch["faces"], "frame_mask": batch["frame_mask"]}
-        outputs = network.predict_on_batch(inputs)
+        outputs = trained.network.predict_on_batch(inputs)
         probabilities = softmax(outputs["logits"], axis=-1)
         for row, key in enumerate(batch["key"].numpy()):
             has_face = bool(batch["frame_mask"][row].numpy().any())

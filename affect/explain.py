@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from skimage.transform import resize
 
 from affect.data import clip_inputs
-from affect.model import detailed
 from affect.predict import summarise
 
 _RED, _GREY = "#c0392b", "#b0b7bf"
@@ -32,7 +31,7 @@ def explain(trained, clip, out, *, frames=8):
         The dict of `affect.predict.predict`.
     """
     inputs, faces = clip_inputs(clip, trained.experiment.data, trained.face_size)
-    outputs = detailed(trained.model).predict_on_batch(inputs)
+    outputs = trained.network.predict_on_batch(inputs)
     result = summarise(trained.classes, clip, faces, outputs)
     shown = np.unique(np.linspace(0, len(faces) - 1, min(frames, len(faces))).round().astype(int))
     attention = attention_maps(outputs["attention"][0]).max(axis=1) if "attention" in outputs else None

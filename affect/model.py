@@ -1,6 +1,7 @@
 """The network of paper A, whole, and runs read back from disk."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -103,6 +104,11 @@ class Trained:
     def face_size(self):
         """Height and width in pixels of the model's input."""
         return face_size_of(self.model)
+
+    @cached_property
+    def network(self):
+        """`detailed(model)`, made once, for Keras traces each model anew."""
+        return detailed(self.model)
 
 
 def face_size_of(model):

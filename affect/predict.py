@@ -4,7 +4,6 @@ import numpy as np
 from scipy.special import softmax
 
 from affect.data import clip_inputs
-from affect.model import detailed
 
 
 def predict(trained, clip):
@@ -20,7 +19,7 @@ def predict(trained, clip):
         `data.eval_frames`, evenly spaced) its `timestamp_s`, `importance` p(f|S) and `probabilities` p(c|f,S).
     """
     inputs, faces = clip_inputs(clip, trained.experiment.data, trained.face_size)
-    outputs = detailed(trained.model).predict_on_batch(inputs)
+    outputs = trained.network.predict_on_batch(inputs)
     return summarise(trained.classes, clip, faces, outputs)
 
 

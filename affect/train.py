@@ -21,8 +21,8 @@ from affect.model import build_model, face_size_of
 def train(experiment, *, data, workdir, progress=True):
     """Trains a model with `model.fit`, or goes on where an earlier call was stopped.
 
-    Batches are a function of the seed and the epoch, and `last.keras` holds weights, optimizers and random state, so a
-    run that was stopped ends with the weights of one that was not (to the bit on a CPU).
+    Batches and dropout are a function of the seed and the epoch, and `last.keras` holds weights and optimizers. A run
+    that was stopped therefore ends with the weights of one that was not, to the bit on a CPU.
 
     The run's folder holds `config.json` (experiment, classes, face settings, selection clips, versions), `best.keras`
     (the best epoch by `selection_metric` of the selection clips; the last where none are set aside), `last.keras`,
@@ -55,14 +55,6 @@ def train(experiment, *, data, workdir, progress=True):
     if len(classes) < 2:
         raise InputError(f"{data}: training needs labelled clips of two classes or more. Received: {list(classes)}")
     train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
-    run = {
-        "experiment": to_json(experiment),
-        "classes": list(classes),
-        "faces": shards.faces,
-        "shards": {shard["name"]: shard["sha256"] for shard in shards.shards},
-        "selection": selection_keys,
-    }
-    _open_run(workdir, run, data)
 
     keras.utils.set_random_seed(settings.seed)
     if keras.backend.backend() == "tensorflow":
@@ -74,6 +66,15 @@ def train(experiment, *, data, workdir, progress=True):
         model = build_model(experiment.model, classes)
     finally:
         keras.config.set_dtype_policy(policy)
+    run = {
+        "experiment": to_json(experiment),
+        "classes": list(classes),
+        "faces": shards.faces,
+        "shards": {shard["name"]: shard["sha256"] for shard in shards.shards},
+        "selection": selection_keys,
+    }
+    _open_run(workdir, run, data)
+
     steps = len(train_keys) // min(experiment.data.batch_clips, len(train_keys))
     # XLA is slower than oneDNN on a CPU.
     on_cpu = keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
@@ -83,7 +84,7 @@ def train(experiment, *, data, workdir, progress=True):
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         jit_compile=False if on_cpu else "auto",
     )
-    checkpoint = Checkpoint(workdir, settings.selection_metric if selection_keys else None)
+    checkpoint = Checkpoint(workdir, settings.selection_metric if selection_keys else None, settings.seed)
     first_epoch = checkpoint.restore(model, steps)
     if first_epoch < settings.epochs:
         face_size = face_size_of(model)
@@ -175,12 +176,14 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         workdir: Folder of the run.
         metric: `"accuracy"` or `"loss"` of the selection clips; `None` keeps the last epoch as the best.
+        seed: Of the run.
     """
 
-    def __init__(self, workdir, metric):
+    def __init__(self, workdir, metric, seed):
         super().__init__()
         self.workdir = Path(workdir)
         self.metric = metric
+        self.seed = seed
 
     def restore(self, model, steps):
         """Loads `last.keras` into a compiled model, if there is one, and returns the epoch that comes next."""
@@ -201,6 +204,12 @@ class Checkpoint(keras.callbacks.Callback):
             return len(rows) - 1
         sign = 1 if self.metric == "accuracy" else -1
         return max(range(len(rows)), key=lambda index: (sign * rows[index][f"val_{self.metric}"], -index))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras does not save the state of its random generators (dropout), so each epoch is given its own.
+        generators = [layer.seed_generator for layer in self.model.layers if hasattr(layer, "seed_generator")]
+        for index, generator in enumerate(generators):
+            generator.state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["loss"]):

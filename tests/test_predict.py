@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from affect.data import clip_inputs
+from affect.model import detailed, load_trained
+from affect.predict import predict
+from pipelines.detectors.mtcnn import Mtcnn
+from pipelines.faces import cut_clip
+
+FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return load_trained(FER2013)
+
+
+@pytest.fixture(scope="module")
+def clip(trained, face_videos):
+    return cut_clip(face_videos / "moving.mp4", trained.faces, Mtcnn(trained.faces), key="moving")[0]
+
+
+def test_what_a_prediction_holds(trained, clip):
+    result = predict(trained, clip)
+    assert (result["key"], result["frames_decoded"], result["frames_with_a_face"]) == ("moving", 8, 8)
+    assert result["coverage"] == 1.0
+    assert list(result["probabilities"]) == ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    assert result["label"] == max(result["probabilities"], key=result["probabilities"].get)
+    assert sum(result["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert sum(frame["importance"] for frame in result["frames"]) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose([frame["timestamp_s"] for frame in result["frames"]], np.arange(8) / 10, atol=1e-6)
+    for frame in result["frames"]:
+        assert sum(frame["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_clip_probability_is_the_sum_over_frames_of_the_joint_softmax(trained, clip):
+    inputs, _ = clip_inputs(clip, trained.experiment.data, trained.face_size)
+    scores = detailed(trained.model).predict_on_batch(inputs)["frame_logits"][0].astype(np.float64)
+    joint = softmax(scores)  # over frames and classes, eq. 5
+    result = predict(trained, clip)
+    np.testing.assert_allclose(list(result["probabilities"].values()), joint.sum(axis=0), atol=1e-5)
+    np.testing.assert_allclose([frame["importance"] for frame in result["frames"]], joint.sum(axis=1), atol=1e-5)
+
+
+def test_a_real_smile_is_happy_and_rises(trained, shared_data):
+    """The clip shows a neutral face that begins to smile; the model is the published one, untrained by us."""
+    clip, problem = cut_clip(shared_data / "clips/single_face.mp4", trained.faces, Mtcnn(trained.faces), key="smile")
+    assert not problem
+    result = predict(trained, clip)
+    assert result["label"] == "happy"
+    happy = [frame["probabilities"]["happy"] for frame in result["frames"]]
+    third = len(happy) // 3
+    assert np.mean(happy[-third:]) > np.mean(happy[:third]) + 0.5

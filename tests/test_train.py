@@ -1,0 +1,168 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from affect.config import Data, Experiment, Model, Train, read_json
+from affect.errors import InputError
+from affect.model import build_model, load_trained
+from affect.train import Checkpoint, EpochProgress, build_optimizer, read_log, train
+
+TINY = Experiment(
+    name="tiny",
+    model=Model(backbone="mini_xception", weights=None, face_size=32, hidden_units=4, dropout=0.2),
+    data=Data(batch_clips=3, frames=3, eval_frames=4, selection_ratio=0.25),
+    train=Train(epochs=3, backbone_learning_rate=0.001, head_learning_rate=0.02, restart_epochs=1),
+)
+
+
+@pytest.fixture(scope="module")
+def run(shards, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    result = train(TINY, data=shards, workdir=workdir, progress=False)
+    return workdir, result
+
+
+def weights_of(path):
+    """All numbers of a checkpoint: weights, momenta and step counts."""
+    model = build_model(TINY.model, ("happy", "sad"))
+    model.compile(build_optimizer(model, TINY.train, 1), "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(path)
+    return [np.array(variable) for variable in (*model.weights, *model.optimizer.variables)]
+
+
+def test_run_holds_all_that_is_needed(run, shards):
+    workdir, result = run
+    assert result["epochs"] == 3
+    assert (result["train_clips"], result["selection_clips"], result["clips_left_out"]) == (9, 3, 0)
+    rows = read_log(workdir)
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    accuracies = [row["val_accuracy"] for row in rows]
+    assert result["best_epoch"] == 1 + accuracies.index(max(accuracies))
+    config = read_json(workdir / "config.json")
+    assert config["classes"] == ["happy", "sad"]
+    assert config["faces"] == read_json(shards / "manifest.json")["settings"]["faces"]
+    assert len(config["selection"]) == 3
+    assert config["versions"]["keras"] == keras.__version__
+    assert list((workdir / "tensorboard").rglob("events*"))
+    trained = load_trained(workdir)
+    assert trained.experiment == TINY
+    assert trained.classes == ("happy", "sad")
+    assert (trained.face_size, trained.faces.face_size) == (32, 64)
+    assert not list(workdir.glob("tmp-*"))
+
+
+def test_run_that_was_stopped_twice_ends_as_one_that_was_not(run, shards, tmp_path, monkeypatch):
+    steps, save = [], Checkpoint._save
+
+    def stop_within_the_second_epoch(callback, batch, logs=None):
+        steps.append(batch)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    def stop_between_log_and_last_checkpoint(callback, name):
+        if name == "last.keras" and int(callback.model.optimizer.iterations) == 6:
+            raise KeyboardInterrupt
+        save(callback, name)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(EpochProgress, "on_train_batch_end", stop_within_the_second_epoch)
+        train(TINY, data=shards, workdir=tmp_path)
+    assert len(read_log(tmp_path)) == 1
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoint, "_save", stop_between_log_and_last_checkpoint)
+        train(TINY, data=shards, workdir=tmp_path, progress=False)
+    assert len(read_log(tmp_path)) == 2
+    result = train(TINY, data=shards, workdir=tmp_path, progress=False)
+    workdir, expected = run
+    assert result == expected
+    assert read_log(tmp_path) == read_log(workdir)
+    for name in ("last.keras", "best.keras"):
+        for ours, theirs in zip(weights_of(tmp_path / name), weights_of(workdir / name), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_finished_run_is_left_alone(run, shards):
+    workdir, expected = run
+    before = {path: path.stat().st_mtime_ns for path in workdir.glob("*.keras")}
+    assert train(TINY, data=shards, workdir=workdir, progress=False) == expected
+    assert {path: path.stat().st_mtime_ns for path in workdir.glob("*.keras")} == before
+
+
+def test_without_selection_the_last_epoch_is_the_best(shards, tmp_path):
+    experiment = replace(TINY, data=replace(TINY.data, selection_ratio=0.0), train=replace(TINY.train, epochs=2))
+    result = train(experiment, data=shards, workdir=tmp_path, progress=False)
+    assert (result["best_epoch"], result["train_clips"], result["selection_clips"]) == (2, 12, 0)
+    for last, best in zip(weights_of(tmp_path / "last.keras"), weights_of(tmp_path / "best.keras"), strict=True):
+        np.testing.assert_array_equal(last, best)
+
+
+def test_two_learning_rates_reach_their_own_variables():
+    inputs = {"faces": np.full((2, 2, 32, 32, 3), 90, np.uint8), "frame_mask": np.ones((2, 2), bool)}
+    inputs["faces"][0, :, :16] = 200
+    for backbone_rate, head_rate in ((0.1, 1e-12), (1e-12, 0.1)):
+        model = build_model(replace(TINY.model, dropout=0.0), ("happy", "sad"))
+        settings = replace(TINY.train, backbone_learning_rate=backbone_rate, head_learning_rate=head_rate)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(build_optimizer(model, settings, 10), loss, run_eagerly=True)
+        before = [np.array(variable) for variable in model.trainable_variables]
+        model.train_on_batch(inputs, np.array([0, 1]))
+        moved = {}
+        for variable, old in zip(model.trainable_variables, before, strict=True):
+            part = "backbone" if variable.path.startswith("backbone/") else "head"
+            moved[part] = max(moved.get(part, 0), np.abs(np.array(variable) - old).max())
+        assert (moved["backbone"] > 1e-6) == (backbone_rate > head_rate)
+        assert (moved["head"] > 1e-6) == (head_rate > backbone_rate)
+
+
+def test_a_rate_of_zero_freezes_the_backbone():
+    model = build_model(TINY.model, ("happy", "sad"))
+    build_optimizer(model, replace(TINY.train, backbone_learning_rate=0.0), 10)
+    assert not any("block" in variable.path for variable in model.trainable_variables)
+    assert len(model.trainable_variables) == 4  # two of the attention, two of the classifier
+
+
+def test_learning_rate_restarts():
+    settings = replace(TINY.train, backbone_learning_rate=0.0, head_learning_rate=0.8, restart_epochs=2)
+    optimizer = build_optimizer(build_model(TINY.model, ("happy", "sad")), settings, 5)
+    rates = []
+    for step in (0, 5, 9, 10, 29, 30):  # periods of 10, 20 and 40 steps
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    expected = [0.8 * (1 + np.cos(np.pi * part)) / 2 for part in (0, 0.5, 0.9, 0, 0.95, 0)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_loss_that_is_not_finite(shards, tmp_path):
+    experiment = replace(TINY, train=replace(TINY.train, head_learning_rate=1e38, weight_decay=0.0))
+    with pytest.raises(InputError, match=r"not finite any more in epoch \d of .*Lower train.head_learning_rate"):
+        train(experiment, data=shards, workdir=tmp_path, progress=False)
+
+
+def test_workdir_of_another_run(run, shards):
+    other = replace(TINY, model=replace(TINY.model, heads=4), train=replace(TINY.train, seed=5))
+    with pytest.raises(InputError, match=r"other settings: model.heads, train.seed. Choose another --workdir"):
+        train(other, data=shards, workdir=run[0])
+
+
+@pytest.mark.parametrize(
+    ("experiment", "text"),
+    [
+        (replace(TINY, model=replace(TINY.model, spatial_pooling=None)), "needs no training: affect predict"),
+        (
+            replace(TINY, train=replace(TINY.train, selection_metric="uar")),
+            "Expected 'accuracy' or 'loss'. Received: 'uar'",
+        ),
+        (
+            replace(TINY, data=replace(TINY.data, train_split="dev")),
+            r"no split 'dev'. Expected one of \['test', 'train'\]",
+        ),
+        (replace(TINY, data=replace(TINY.data, selection_ratio=0.9)), "must lie in"),
+    ],
+)
+def test_what_cannot_be_trained(shards, tmp_path, experiment, text):
+    with pytest.raises(InputError, match=text):
+        train(experiment, data=shards, workdir=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
