@@ -29,7 +29,7 @@ def random_view(data, seed):
 
 
 def view_face(jpeg, view, face_size):
-    """Decodes a face and cuts the view: crop, turn about the centre (borders are reflected), mirror, scale by area.
+    """Decodes a face and cuts the view: crop, turn about the centre (borders reflected), mirror, scale (antialiased).
 
     Args:
         jpeg: Scalar string tensor.
@@ -54,13 +54,14 @@ def view_face(jpeg, view, face_size):
 
 
 def _turn(face, angle_rad):
+    """Returns the face, float32, turned anticlockwise; of whole numbers the op would cut off the fractions."""
     centre = (tf.cast(tf.shape(face)[0], tf.float32) - 1) / 2
     cos, sin = tf.cos(angle_rad), tf.sin(angle_rad)
     transform = tf.stack(
         [cos, -sin, centre - centre * cos + centre * sin, sin, cos, centre - centre * sin - centre * cos, 0.0, 0.0]
     )
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=face[None],
+        images=tf.cast(face, tf.float32)[None],
         transforms=transform[None],
         output_shape=tf.shape(face)[:2],
         fill_value=0.0,

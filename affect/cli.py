@@ -148,9 +148,8 @@ def _evaluate(trained, data, split, as_json=False):
     table = Table("", "clips", "accuracy", "UAR", "macro F1", title=f"split {split}")
     for name in ("all", "with_a_face"):
         row = report[name]
-        table.add_row(
-            name.replace("_", " "), str(row["clips"]), *(f"{row[key]:.3f}" for key in ("accuracy", "uar", "macro_f1"))
-        )
+        numbers = ("–" if row[key] is None else f"{row[key]:.3f}" for key in ("accuracy", "uar", "macro_f1"))
+        table.add_row(name.replace("_", " "), str(row["clips"]), *numbers)
     if reported := report["reported"].get("accuracy"):
         table.add_row("reported by the paper", "", f"{reported:.3f}", "", "")
     confusion = Table("label \\ predicted", *report["classes"], "no face")

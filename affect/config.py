@@ -7,6 +7,7 @@ artefacts carry the resolved config as JSON, and reading JSON never executes cod
 import contextlib
 import dataclasses
 import json
+import math
 import runpy
 import types
 import typing
@@ -14,6 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from affect.errors import InputError
+
+
+def _check_ranges(config, **ranges):
+    """Refuses numbers outside their range; NaN is outside of every range. What is no number is left to `_checked`."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if isinstance(value, int | float) and not low <= value <= high:
+            field_name = f"{type(config).__name__.lower()}.{name}"
+            raise InputError(f"{field_name} must lie in [{low}, {high}]. Received: {value!r}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,10 @@ class Data:
     selection_ratio: float = 0.15
     shuffle_clips: int = 256
 
+    def __post_init__(self):
+        counts = dict.fromkeys(("batch_clips", "frames", "eval_frames", "shuffle_clips"), (1, math.inf))
+        _check_ranges(self, **counts, crop_ratio=(0, 1), rotation_deg=(0, 180))
+
 
 @dataclass(frozen=True)
 class Model:
@@ -100,6 +114,9 @@ class Model:
     diversity: float = 1.0
     temporal_pooling: str = "joint_softmax"
     dropout: float = 0.0
+
+    def __post_init__(self):
+        _check_ranges(self, heads=(1, math.inf), hidden_units=(1, math.inf), diversity=(0, math.inf), dropout=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,11 @@ class Train:
     seed: int = 0
     mixed_precision: bool = False
 
+    def __post_init__(self):
+        at_least_0 = dict.fromkeys(("backbone_learning_rate", "head_learning_rate", "weight_decay"), (0, math.inf))
+        at_least_1 = dict.fromkeys(("epochs", "restart_epochs", "restart_factor"), (1, math.inf))
+        _check_ranges(self, **at_least_0, **at_least_1, momentum=(0, 1), seed=(0, 2**32 - 1))
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -162,7 +184,7 @@ def load_config(path, overrides=()):
         An `Experiment`.
 
     Raises:
-        InputError: On a missing file, a misspelt field or a value of the wrong type.
+        InputError: On a missing file, a misspelt field, or a value of the wrong type or out of its range.
     """
     path = Path(path)
     if not path.is_file():
@@ -172,10 +194,12 @@ def load_config(path, overrides=()):
     else:
         try:
             config = runpy.run_path(str(path)).get("CONFIG")
-        except (TypeError, SyntaxError, ImportError, NameError, AttributeError) as error:
-            raise InputError(f"The config {path} does not load: {error}") from error
+        except Exception as error:  # The user's Python may raise anything.
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise InputError(f"The config {path} does not load: {reason}") from error
         if not isinstance(config, Experiment):
             raise InputError(f"The config {path} must expose CONFIG, an affect.config.Experiment.")
+        config = from_json(Experiment, to_json(config), f"{path}: CONFIG")  # Python has not checked the types.
     for text in overrides:
         config = override(config, text)
     return config
@@ -229,13 +253,16 @@ def from_json(cls, values, where):
     arguments = {name: _checked(types_of[name], value, f"{where}.{name}") for name, value in values.items()}
     try:
         return cls(**arguments)
-    except TypeError as error:
+    except (TypeError, InputError) as error:
         raise InputError(f"{where}: {error}") from error
 
 
 def _checked(expected, value, where):
     if dataclasses.is_dataclass(expected):
         return from_json(expected, value, where)
+    if typing.get_origin(expected) is dict and type(value) is dict:
+        _, item_type = typing.get_args(expected)
+        return {name: _checked(item_type, item, f"{where}.{name}") for name, item in value.items()}
     options = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
     options = tuple(typing.get_origin(option) or option for option in options)
     if float in options and type(value) is int:
@@ -262,6 +289,7 @@ def read_json(path):
 def write_json(path, value):
     """Writes a JSON file under a temporary name and renames it, so that a reader never sees half of it."""
     path = Path(path)
+    content = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()  # It fails before anything is written.
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_bytes(content)
     temporary.replace(path)

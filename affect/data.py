@@ -1,5 +1,6 @@
 """Shards → tf.data batches of clips: read, sample frames, decode only those, cut the view, batch."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,10 @@ class Shards:
         classes: Tuple of class names.
         faces: Dict of the settings by which the faces were cut.
         clips: List of dicts, one for each clip: key, label, subject, split, frames_with_a_face, ...
-        shards: List of dicts, one for each shard file: name, split, clips, sha256.
+        shards: List of dicts, one for each shard file: name, split, clips, bytes, sha256.
 
     Raises:
-        InputError: When there is no manifest, when records are of another version, or when a shard is missing.
+        InputError: When there is no manifest, when records are of another version, or when a shard is not there whole.
     """
 
     def __init__(self, folder):
@@ -38,18 +39,22 @@ class Shards:
             version = manifest["settings"]["records_version"]
             self.classes, self.clips = tuple(manifest["classes"]), manifest["clips"]
             self.faces, self.shards = manifest["settings"]["faces"], manifest["shards"]
+            sizes = {shard["name"]: shard["bytes"] for shard in self.shards}
         except (KeyError, TypeError) as error:
-            raise InputError(f"{manifest_path} is not a manifest of shards: {error} is missing.") from error
+            raise InputError(
+                f"{manifest_path} is not a manifest of shards: {error!r}. Make shards: affect prepare SOURCE --out DIR"
+            ) from error
         if version != records.VERSION:
             raise InputError(
                 f"{folder} holds records of version {version}; this version of affect reads {records.VERSION}. "
                 f"Prepare it again: affect prepare SOURCE --out {folder} --overwrite"
             )
-        for shard in self.shards:
-            if not (self.folder / shard["name"]).is_file():
-                raise InputError(
-                    f"{self.folder / shard['name']} is missing. Run the same affect prepare with --overwrite."
-                )
+        for name, size in sizes.items():
+            path = self.folder / name
+            found = path.stat().st_size if path.is_file() else 0
+            if found != size:
+                fault = f"has {found} of {size} bytes" if found else "is missing"
+                raise InputError(f"{path} {fault}. Copy it again, or run the same affect prepare with --overwrite.")
 
     def of_split(self, split):
         """Returns the clips of a split; an unknown split is an error that lists those there are."""
@@ -67,8 +72,8 @@ class Shards:
 def split_selection(clips, ratio, seed):
     """Splits training clips into those trained on and those that select the epoch.
 
-    The parts have about the same share of each class, and no subject stands in both (where subjects are unknown, every
-    clip is its own).
+    The parts have about the same share of each class, no class is set aside as a whole, and no subject stands in both
+    (where subjects are unknown, every clip is its own).
 
     Args:
         clips: List of dicts with key, label and subject.
@@ -87,12 +92,17 @@ def split_selection(clips, ratio, seed):
     labels = [clip["label"] for clip in clips]
     subjects = [clip["subject"] or clip["key"] for clip in clips]
     try:
-        train, selection = next(iter(folds.split(keys, labels, subjects)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a class is rare; the check below is sharper
+            splits = list(folds.split(keys, labels, subjects))
+        for train, selection in splits:
+            if len(selection) and {labels[index] for index in train} == set(labels):
+                return [keys[index] for index in train], [keys[index] for index in selection]
+        raise ValueError("no class may be set aside as a whole")
     except ValueError as error:
         raise InputError(
             f"{len(clips)} training clips cannot be split for selection ({error}). Set data.selection_ratio=0."
         ) from error
-    return [keys[index] for index in train], [keys[index] for index in selection]
 
 
 def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0):

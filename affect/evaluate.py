@@ -29,6 +29,7 @@ def evaluate(trained, data, *, split, track=None):
     entries = shards.of_split(split)
     unknown = sorted({entry["label"] for entry in entries} - set(trained.classes))
     if unknown:
+        unknown = [name or "(no label)" for name in unknown]
         raise InputError(
             f"{data} has clips labelled {unknown} in split {split!r}; the model's classes are {list(trained.classes)}."
         )

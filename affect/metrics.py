@@ -14,14 +14,15 @@ def classification_metrics(labels, predictions, classes):
         classes: Class names, E of them.
 
     Returns:
-        Dict: `clips` M, `accuracy` (weighted average recall), `uar` (mean recall over the classes that occur among the
-        labels), `macro_f1` (mean over the same), all in [0, 1], NaN where M is 0; `confusion`, E lists of E + 1 counts:
-        rows are labels, columns predictions, the last one counts clips without a prediction.
+        Dict: `clips` M; `accuracy` (weighted average recall), `uar` (mean recall over the classes that occur among the
+        labels) and `macro_f1` (mean over the same), in [0, 1], `None` where M is 0; `confusion`, E lists of E + 1
+        counts: rows are labels, columns predictions, the last one counts clips without a prediction.
     """
     labels, predictions = np.asarray(labels, int), np.asarray(predictions, int)
     present = np.unique(labels)
     if not len(labels):
-        return {"clips": 0, "accuracy": np.nan, "uar": np.nan, "macro_f1": np.nan, "confusion": []}
+        nothing = [[0] * (len(classes) + 1) for _ in classes]
+        return {"clips": 0, "accuracy": None, "uar": None, "macro_f1": None, "confusion": nothing}
     average = {"labels": present, "average": "macro", "zero_division": 0}
     columns = [*range(len(classes)), -1]
     return {

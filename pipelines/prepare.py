@@ -204,7 +204,8 @@ def _join(entries, parts, out):
                     with open(_part(parts, key), "rb") as part:
                         shutil.copyfileobj(part, file)
             temporary.replace(shard)
-            shards.append({"name": shard.name, "split": split, "clips": len(keys), "sha256": sha256_of(shard)})
+            sizes = {"clips": len(keys), "bytes": shard.stat().st_size}
+            shards.append({"name": shard.name, "split": split, **sizes, "sha256": sha256_of(shard)})
     return shards
 
 

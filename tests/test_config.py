@@ -1,0 +1,321 @@
+"""Configs: what is misspelt or of the wrong type is refused in one line, and JSON gives back what was written."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from affect import config as config_module
+from affect.config import Data, Experiment, Faces, Model, Train, from_json, load_config, override, read_json, to_json
+from affect.config import write_json as write
+from affect.errors import InputError
+
+BASE = Experiment(name="base", model=Model(backbone="vgg16", weights="vggface"))
+HEADER = "from dataclasses import replace\nfrom affect.config import Data, Experiment, Model, Train\n"
+MODEL = 'Model(backbone="vgg16", weights=None)'
+
+
+def refusal(function, *args):
+    """Returns the text with which the function refuses its arguments; it is one line."""
+    with pytest.raises(InputError) as caught:
+        function(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def config_file(folder, body):
+    path = folder / "row.py"
+    path.write_text(HEADER + body + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        (f'CONFIG = Experiment(name="x", model={MODEL}, dat=Data())', "dat"),
+        (f'CONFIG = Experiment(name="x", model={MODEL}, data=Data(crop_ration=1.0))', "crop_ration"),
+        (f"CONFIG = replace({MODEL}, head=2)", "head"),
+        ('CONFIG = Experiment(name="x")', "model"),
+        ("CONFIG = {}", "must expose CONFIG, an affect.config.Experiment"),
+        (f"CONFIG = {MODEL}", "must expose CONFIG, an affect.config.Experiment"),
+        ("ROW = 1", "must expose CONFIG, an affect.config.Experiment"),
+        ("CONFIG = Experiment(", "line 3"),
+        ("CONFIG = Experimental()", "Experimental"),
+        ("import no_such_module", "no_such_module"),
+        ("from affect.config import Modell", "Modell"),
+        ("CONFIG = Data.no_such", "no_such"),
+        ("CONFIG = {'a': 1}['b']", "KeyError: 'b'"),
+        ("CONFIG = 1 / 0", "division by zero"),
+        ("open('no such file')", "no such file"),
+        ("CONFIG = int('2\\n3')", "invalid literal"),
+        ("raise ValueError('first\\nsecond')", "ValueError: first"),
+        (
+            f'CONFIG = Experiment(name="x", model={MODEL}, data=Data(frames="16"))',
+            "data.frames: expected int. Received:",
+        ),
+        (
+            f'CONFIG = Experiment(name="x", model={MODEL}, data=Data(frames=16.0))',
+            "data.frames: expected int. Received:",
+        ),
+        (f'CONFIG = Experiment(name="x", model={MODEL}, train=Data())', "train"),
+        (f'CONFIG = Experiment(name="x", model={MODEL}, reported={{"accuracy": "49 %"}})', "reported.accuracy"),
+        (f'CONFIG = Experiment(name="x", model={MODEL}, data=Data(frames=0))', "data.frames must lie in [1, inf]"),
+    ],
+)
+def test_what_is_wrong_in_a_config_file_is_named_with_the_file(tmp_path, body, cause):
+    path = config_file(tmp_path, body)
+    text = refusal(load_config, path)
+    assert str(path) in text
+    assert cause in text
+
+
+def test_a_config_file_that_is_not_text_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"PK\x03\x04\x00\xff\xfe")
+    assert str(path) in refusal(load_config, path)
+
+
+@pytest.mark.parametrize("name", ["no_such.py", "no_such.json", "."])
+def test_a_missing_config_is_named(tmp_path, name):
+    assert f"There is no config file {tmp_path / name}" in refusal(load_config, tmp_path / name)
+
+
+def test_a_python_config_loads_with_its_overrides(tmp_path):
+    path = config_file(tmp_path, f'CONFIG = Experiment(name="Ärger", model={MODEL}, data=Data(crop_ratio=1))')
+    loaded = load_config(path, ["model.heads=4", "train.seed=7", "model.heads=8"])
+    assert (loaded.name, loaded.model.heads, loaded.train.seed) == ("Ärger", 8, 7)
+    assert isinstance(loaded.data.crop_ratio, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model.heads=4", 4),
+        (" model.heads = 4 ", 4),
+        ("model.diversity=0.1", 0.1),
+        ("model.diversity=1e-3", 0.001),
+        ("model.diversity=2", 2.0),
+        ("data.flip=false", False),
+        ("data.flip=False", False),
+        ("data.flip=True", True),
+        ("model.hidden_units=256", 256),
+        ("model.hidden_units=null", None),
+        ("model.weights=None", None),
+        ("model.weights=fer2013", "fer2013"),
+        ('model.weights="fer2013"', "fer2013"),
+        ('name="7"', "7"),
+        ("name=a=b", "a=b"),
+        ("name=Übung 3", "Übung 3"),
+        ('reported={"accuracy": 1, "uar": 0.4}', {"accuracy": 1.0, "uar": 0.4}),
+    ],
+)
+def test_an_override_takes_a_value_of_the_fields_type(text, expected):
+    changed = override(BASE, text)
+    value = changed
+    names = text.partition("=")[0].strip().split(".")
+    for name in names:
+        value = getattr(value, name)
+    assert value == expected
+    assert type(value) is type(expected)
+    if len(names) == 2:  # The rest is as it was.
+        part = dataclasses.replace(getattr(changed, names[0]), **{names[1]: getattr(getattr(BASE, names[0]), names[1])})
+        changed = dataclasses.replace(changed, **{names[0]: part})
+        assert changed == BASE
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("model.heads=4.0", "expected int. Received: 4.0"),
+        ("model.heads=four", "expected int. Received: 'four'"),
+        ("model.heads=true", "expected int. Received: True"),
+        ("model.heads=null", "expected int. Received: None"),
+        ("model.heads=", "expected int. Received: ''"),
+        ("model.heads=[1, 2]", "expected int. Received: [1, 2]"),
+        ("model.hidden_units=1.5", "expected int or None. Received: 1.5"),
+        ("model.diversity=true", "expected float. Received: True"),
+        ('model.diversity="1"', "expected float. Received: '1'"),
+        ("data.flip=1", "expected bool. Received: 1"),
+        ("data.flip=yes", "expected bool. Received: 'yes'"),
+        ("model.backbone=None", "expected str. Received: None"),
+        ('model.backbone=["vgg16"]', "expected str. Received: ['vgg16']"),
+        ("model.weights=3", "expected str or None. Received: 3"),
+        ("reported=0.49", "expected dict. Received: 0.49"),
+        ('reported={"accuracy": "high"}', 'reported={"accuracy": "high"}.accuracy: expected float. Received: \'high\''),
+        ("model={}", "has fields of its own: ['backbone', 'diversity', "),
+        ("data=", "has fields of its own"),
+        ("model.heads.number=1", "'heads' in 'model.heads.number=1' has no fields"),
+        ("model.heads", "FIELD=VALUE"),
+        ("", "FIELD=VALUE"),
+    ],
+)
+def test_an_override_that_makes_no_sense_is_refused(text, cause):
+    assert cause in refusal(override, BASE, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "legal"),
+    [
+        ("head=2", ["data", "model", "name", "reported", "train"]),
+        ("=2", ["data", "model", "name", "reported", "train"]),
+        ("modell.heads=2", ["data", "model", "name", "reported", "train"]),
+        ("model.=2", sorted(field.name for field in dataclasses.fields(Model))),
+        ("model.head=2", sorted(field.name for field in dataclasses.fields(Model))),
+        ("data.frame=2", sorted(field.name for field in dataclasses.fields(Data))),
+        ("train.epoch=2", sorted(field.name for field in dataclasses.fields(Train))),
+    ],
+)
+def test_an_unknown_field_lists_the_legal_ones(text, legal):
+    assert f"in {text!r}. Expected one of {legal}." in refusal(override, BASE, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("data.batch_clips=0", "[1, inf]"),
+        ("data.frames=-1", "[1, inf]"),
+        ("data.eval_frames=0", "[1, inf]"),
+        ("data.shuffle_clips=0", "[1, inf]"),
+        ("data.crop_ratio=1.5", "[0, 1]"),
+        ("data.crop_ratio=NaN", "[0, 1]"),
+        ("data.rotation_deg=-10", "[0, 180]"),
+        ("model.heads=0", "[1, inf]"),
+        ("model.hidden_units=0", "[1, inf]"),
+        ("model.diversity=-1", "[0, inf]"),
+        ("model.dropout=1.5", "[0, 1]"),
+        ("train.epochs=0", "[1, inf]"),
+        ("train.backbone_learning_rate=-1e-5", "[0, inf]"),
+        ("train.head_learning_rate=NaN", "[0, inf]"),
+        ("train.momentum=2", "[0, 1]"),
+        ("train.weight_decay=-1", "[0, inf]"),
+        ("train.restart_epochs=0", "[1, inf]"),
+        ("train.restart_factor=0.5", "[1, inf]"),
+        ("train.seed=-1", "[0, 4294967295]"),
+    ],
+)
+def test_a_number_without_meaning_is_refused(text, limits):
+    name = text.partition("=")[0]
+    assert f"{name} must lie in {limits}. Received: " in refusal(override, BASE, text)
+
+
+def test_a_number_at_its_limit_is_taken():
+    Data(batch_clips=1, frames=1, eval_frames=1, shuffle_clips=1, crop_ratio=1.0, rotation_deg=0.0)
+    Train(epochs=1, backbone_learning_rate=0.0, momentum=0.0, weight_decay=0.0, restart_factor=1.0, seed=2**32 - 1)
+
+
+def test_json_gives_back_every_field(tmp_path):
+    written = Experiment(
+        name="Ärger",
+        model=Model("mini_xception", None, face_size=48, hidden_units=None, diversity=0.1),
+        data=Data(flip=False, selection_ratio=0.3),
+        train=Train(seed=5),
+        reported={"accuracy": 0.49},
+    )
+    wire = json.loads(json.dumps(to_json(written)))
+    assert from_json(Experiment, wire, "run") == written
+    write(tmp_path / "config.json", {"experiment": wire, "classes": ["froh"]})
+    assert load_config(tmp_path / "config.json") == written
+    assert load_config(tmp_path / "config.json", ["data.flip=true"]).data.flip is True
+
+
+def test_json_may_leave_out_what_has_a_default():
+    values = {"name": "x", "model": {"backbone": "vgg16", "weights": None}}
+    assert from_json(Experiment, values, "run") == Experiment("x", Model("vgg16", None))
+    assert from_json(Faces, {}, "run") == Faces()
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"modell": {}}, "unknown fields ['modell']. Expected some of ['data', 'model', 'name', 'reported', 'train']"),
+        ({"model": {"backbone": "vgg16", "weights": None, "head": 2}}, "experiment.model has unknown fields ['head']"),
+        ({"model": {"backbone": "vgg16"}}, "experiment.model: Model.__init__() missing 1 required"),
+        ({"model": "vgg16"}, "experiment.model must be an object with the fields of Model. Received: 'vgg16'"),
+        ({"model": None}, "experiment.model must be an object"),
+        ({"name": 3}, "experiment.name: expected str. Received: 3"),
+        ({"data": {"frames": "16"}}, "experiment.data.frames: expected int. Received: '16'"),
+        ({"data": {"frames": 16.5}}, "experiment.data.frames: expected int. Received: 16.5"),
+        ({"data": {"frames": 0}}, "experiment.data: data.frames must lie in [1, inf]. Received: 0"),
+        ({"data": {"flip": 0}}, "experiment.data.flip: expected bool. Received: 0"),
+        ({"train": {"momentum": None}}, "experiment.train.momentum: expected float. Received: None"),
+        ({"reported": [0.49]}, "experiment.reported: expected dict. Received: [0.49]"),
+        ({"reported": {"accuracy": None}}, "experiment.reported.accuracy: expected float. Received: None"),
+    ],
+)
+def test_json_with_a_wrong_field_is_refused_with_its_path(tmp_path, change, cause):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"experiment": to_json(BASE) | change}))
+    text = refusal(load_config, path)
+    assert str(path) in text
+    assert cause in text
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"{", "is not JSON"),
+        (b"", "is not JSON"),
+        (b"\xff\xfe{}", "is not JSON"),
+        (b"[1]", "must hold a JSON object. Received: list"),
+        (b"{}", "experiment must be an object with the fields of Experiment. Received: None"),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_refused(tmp_path, content, cause):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    text = refusal(load_config, path)
+    assert str(path) in text
+    assert cause in text
+
+
+def test_reading_a_missing_json_file_names_it(tmp_path):
+    assert f"There is no file {tmp_path / 'a.json'}" in refusal(read_json, tmp_path / "a.json")
+
+
+def test_reading_json_executes_nothing(tmp_path):
+    trap = tmp_path / "trap"
+    code = f"__import__('pathlib').Path({str(trap)!r}).touch()"
+    path = tmp_path / "config.json"
+    values = to_json(BASE) | {"name": code, "reported": {code: 0.5}}
+    path.write_text(json.dumps({"experiment": values}))
+    loaded = load_config(path, [f"model.backbone={code}"])
+    assert loaded.name == loaded.model.backbone == code
+    path.write_text(f"CONFIG = {code}")  # Python under the name of JSON.
+    refusal(load_config, path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("value", [{"a": 1, "b": object()}, {"a": 1, "b": "\udcff"}])
+def test_a_json_file_stays_whole_when_writing_fails(tmp_path, value):
+    path = tmp_path / "report.json"
+    write(path, {"before": "fröhlich"})
+    with pytest.raises((TypeError, UnicodeEncodeError)):
+        write(path, value)
+    assert json.loads(path.read_text(encoding="utf-8")) == {"before": "fröhlich"}
+    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_json_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "report.json"
+    write(path, {"value": list(range(1000))})
+    with open(path, encoding="utf-8") as reader:  # Opened before, it reads what was there before.
+        write(path, {"value": "neu ü"})
+        assert json.load(reader) == {"value": list(range(1000))}
+    assert read_json(path) == {"value": "neu ü"}
+    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    "cls", [cls for cls in vars(config_module).values() if dataclasses.is_dataclass(cls)], ids=lambda cls: cls.__name__
+)
+def test_every_field_stands_in_the_docstring(cls):
+    args = cls.__doc__.partition("Args:\n")[2]
+    lines = re.findall(r"^ {8}(\w+(?:, \w+)*): \S", args, re.MULTILINE)
+    documented = [name for line in lines for name in line.split(", ")]
+    assert documented == [field.name for field in dataclasses.fields(cls)]
+
+
+def test_an_experiment_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        BASE.model.heads = 3

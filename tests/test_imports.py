@@ -1,0 +1,131 @@
+"""Imports point one way, and `affect --help` waits for no library. Read from the sources; nothing is imported here."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A module imports from its own row and from those above it. Each module of the package stands in one row.
+ROWS = [
+    {"errors", "labels", "records", "config"},
+    {"data", "layers", "backbones", "metrics", "augment", "regularizers"},
+    {"model"},
+    {"train", "evaluate", "explain", "predict"},
+    {"cli"},
+]
+SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
+# Models run on every backend of Keras.
+WITHOUT_TENSORFLOW = {"layers", "regularizers", "backbones", "model"}
+
+
+def sources(package):
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found
+    return found
+
+
+def modules():
+    """Returns the first-level modules of affect: name → its files."""
+    found = {}
+    for path in sources("affect"):
+        name = path.relative_to(ROOT / "affect").parts[0].removesuffix(".py")
+        if name != "__init__":
+            found.setdefault(name, []).append(path)
+    return found
+
+
+def imports(path):
+    """Returns what a file imports, wherever the import stands, as dotted names: `from a import b` is `a` and `a.b`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides where it points"
+            found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def tops(path):
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+def of_affect(path):
+    """Returns the first-level modules of affect that a file imports."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("affect.")} & modules().keys()
+
+
+def test_the_reader_of_imports_finds_them_all(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "import a.b as c\nfrom d import e, f\ndef g():\n    from affect import data\n    import h, affect.model\n"
+    )
+    assert imports(path) == {"a.b", "d", "d.e", "d.f", "affect", "affect.data", "h", "affect.model"}
+    assert of_affect(path) == {"data", "model"}
+
+
+def test_each_module_stands_in_one_row():
+    placed = [name for row in ROWS for name in row]
+    assert sorted(placed) == sorted(modules()), "Give a new module its row here, and take out one that is gone."
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_point_one_way(name):
+    (rank,) = (index for index, row in enumerate(ROWS) if name in row)
+    allowed = set().union(*ROWS[: rank + 1])
+    for path in modules()[name]:
+        assert of_affect(path) <= allowed, path
+
+
+def test_no_two_modules_import_each_other():
+    below = {name: set().union(*map(of_affect, paths)) - {name} for name, paths in modules().items()}
+    while free := [name for name, names in below.items() if not names & below.keys()]:
+        for name in free:
+            del below[name]
+    assert not below, "These modules import each other."
+
+
+@pytest.mark.parametrize("path", sources("pipelines"), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_pipelines_know_of_affect_only_what_both_share(path):
+    assert of_affect(path) <= SHARED_WITH_PIPELINES
+    assert not tops(path) & {"configs", "tests"}
+
+
+@pytest.mark.parametrize("path", sources("affect"), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_only_the_command_line_knows_both_packages(path):
+    assert ("pipelines" in tops(path)) == (path.name == "cli.py")
+    assert not tops(path) & {"configs", "tests"}
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_TENSORFLOW))
+def test_models_do_not_import_tensorflow(name):
+    for path in modules()[name]:
+        assert not tops(path) & {"tensorflow", "jax", "torch"}, path
+
+
+@pytest.mark.parametrize("path", sources("configs"), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_configs_import_only_what_a_config_is_made_of(path):
+    names = {name for name in imports(path) if name.startswith("affect.")}
+    assert all(name.startswith("affect.config") for name in names)
+    assert tops(path) <= {"affect", "configs", "dataclasses"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["weights", "--help"]])
+def test_help_waits_for_no_library(arguments):
+    code = (
+        "import sys\n"
+        "from affect.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as error:\n"
+        "    assert not error.code, error.code\n"
+        "print('LOADED', sorted({'tensorflow', 'keras', 'sklearn', 'scipy', 'cv2', 'pipelines'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    assert done.stdout.endswith("LOADED []\n")
