@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -198,6 +199,23 @@ def test_installed_command_says_one_line_and_no_more(tmp_path):
         text=True,
     )
     assert loud.returncode == 1 and "Traceback" in loud.stderr and "There is no config file" in loud.stderr
+
+
+def test_a_run_of_the_jax_backend_predicts_on_tensorflow(shards, face_videos, tmp_path):
+    """Training and evaluation run on either backend, faces are cut on one; the run is the same file."""
+    command = [sys.executable, "-c", "from affect.cli import main; main()"]
+    on_jax = {"env": os.environ | {"KERAS_BACKEND": "jax"}, "capture_output": True, "text": True}
+    options = ["--data", shards, "--workdir", tmp_path / "run", "--set", "train.epochs=1"]
+    done = subprocess.run([*command, "train", SMOKE, *options], **on_jax)
+    assert done.returncode == 0, done.stderr
+    assert read_json(tmp_path / "run" / "config.json")["versions"]["backend"] == "jax"
+    video = face_videos / "still.mp4"
+    done = subprocess.run([*command, "predict", tmp_path / "run", video], **on_jax)
+    assert done.returncode == 2 and done.stderr.startswith(
+        "affect: mtcnn cuts faces on Keras's TensorFlow backend only"
+    )
+    code, out, _ = affect("predict", tmp_path / "run", video)
+    assert code == 0 and "face in 8/8 frames" in out
 
 
 @pytest.mark.large

@@ -1,10 +1,12 @@
 """MTCNN through the package mtcnn 1.0, which carries its weights."""
 
+import keras
 import numpy as np
 from mtcnn import MTCNN
 from mtcnn.stages import StageONet, StagePNet, StageRNet
 from mtcnn.utils.images import standarize_batch
 
+from affect.errors import InputError
 from pipelines.faces import Detection
 
 # The package's own factor from one level of the image pyramid to the next.
@@ -29,9 +31,17 @@ class Mtcnn:
 
     Args:
         faces: `affect.config.Faces`; `min_face_px` and `score_threshold` are used.
+
+    Raises:
+        InputError: On another Keras backend than TensorFlow's, on which the package does not run.
     """
 
     def __init__(self, faces):
+        if keras.backend.backend() != "tensorflow":
+            raise InputError(
+                "mtcnn cuts faces on Keras's TensorFlow backend only; runs and shards are the same on every backend. "
+                f"Unset KERAS_BACKEND for this command. Received: KERAS_BACKEND={keras.backend.backend()}"
+            )
         self.min_face_px = faces.min_face_px
         self.score_threshold = faces.score_threshold
         self.stages = MTCNN(stages=[_ProposalStage, StageRNet, StageONet]).stages
