@@ -94,13 +94,19 @@ class Model:
             runs on random weights unasked.
         face_size: Height and width in pixels of the network's input; `None` is the backbone's own.
         output_stride: Stride of the backbone's local features in pixels (paper A: 16; its authors' code: 32).
-        spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS`, or `None` for the backbone's own classifier, which
-            needs no training and has its own classes.
-        heads: Attention heads, N (paper A: 1, 2 or 4).
+        spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS` (paper A: `"attention"`, SA; `"shift"`, SHIFT;
+            `"average"` without attention), or `None` for the backbone's own classifier, which needs no training and
+            has its own classes.
+        heads: Attention heads, N (paper A: 1, 2 or 4). It, `hidden_units` and `diversity` are for `"attention"` and
+            `"shift"` alone.
         hidden_units: Hidden units U of the attention network; `None` is one layer (paper A: two layers, U not given;
             its authors' code: one).
         diversity: Strength λ of the penalty on attention (paper A: 0, 0.1 or 1).
-        temporal_pooling: Name in `affect.layers.TEMPORAL_POOLINGS`.
+        temporal_pooling: Name in `affect.layers.TEMPORAL_POOLINGS`: of scores (paper A: `"joint_softmax"`, TP;
+            `"average"`, AVG; also `"max"`), or of features before the classifier (paper A: `"lstm"`; also
+            `"statistics"`).
+        lstm_units: Units of the LSTM, for `"lstm"` alone (paper A: quoted from another paper and not given; 512 is
+            assumed).
         dropout: Rate before the classifier (authors' code: 0).
     """
 
@@ -113,10 +119,12 @@ class Model:
     hidden_units: int | None = None
     diversity: float = 1.0
     temporal_pooling: str = "joint_softmax"
+    lstm_units: int = 512
     dropout: float = 0.0
 
     def __post_init__(self):
-        _check_ranges(self, heads=(1, math.inf), hidden_units=(1, math.inf), diversity=(0, math.inf), dropout=(0, 1))
+        counts = dict.fromkeys(("heads", "hidden_units", "lstm_units"), (1, math.inf))
+        _check_ranges(self, **counts, diversity=(0, math.inf), dropout=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,9 @@ class Train:
 
     Args:
         epochs: Passes over the training clips (paper A: 30).
-        backbone_learning_rate: Paper A: 1e-5; 0 freezes the backbone.
+        backbone_learning_rate: Paper A: 1e-5; 0 freezes the backbone (the last commit of its authors' code).
+        frozen_blocks: Blocks of the backbone, from its first, that are frozen whatever its rate (paper A and its
+            authors' code: 0).
         head_learning_rate: Paper A: 0.1.
         momentum: Authors' code: 0.9.
         nesterov: Authors' code: yes.
@@ -133,6 +143,9 @@ class Train:
             the gradient.
         restart_epochs: Length of the first cosine period (authors' code: 10).
         restart_factor: Factor from one period to the next (authors' code: 2, so 10 + 20 = 30 epochs).
+        accumulation_steps: Batches whose gradients are averaged before a step, where memory is short (both: 1).
+        label_smoothing: Share of the label that is spread over all classes (both: 0).
+        class_weights: Whether clips weigh inversely to how frequent their class is (both: no).
         selection_metric: `"accuracy"` or `"loss"` of the selection clips, by which the best epoch is kept.
         seed: Of initial weights, selection split, order, sampling and augmentation.
         mixed_precision: Whether to compute in float16 on a GPU; attention and pooling stay in float32.
@@ -140,20 +153,25 @@ class Train:
 
     epochs: int = 30
     backbone_learning_rate: float = 1e-5
+    frozen_blocks: int = 0
     head_learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-5
     restart_epochs: int = 10
     restart_factor: float = 2.0
+    accumulation_steps: int = 1
+    label_smoothing: float = 0.0
+    class_weights: bool = False
     selection_metric: str = "accuracy"
     seed: int = 0
     mixed_precision: bool = False
 
     def __post_init__(self):
         at_least_0 = dict.fromkeys(("backbone_learning_rate", "head_learning_rate", "weight_decay"), (0, math.inf))
-        at_least_1 = dict.fromkeys(("epochs", "restart_epochs", "restart_factor"), (1, math.inf))
-        _check_ranges(self, **at_least_0, **at_least_1, momentum=(0, 1), seed=(0, 2**32 - 1))
+        at_least_1 = dict.fromkeys(("epochs", "restart_epochs", "restart_factor", "accumulation_steps"), (1, math.inf))
+        shares = dict.fromkeys(("momentum", "label_smoothing"), (0, 1))
+        _check_ranges(self, **at_least_0, **at_least_1, **shares, frozen_blocks=(0, math.inf), seed=(0, 2**32 - 1))
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,19 @@ from functools import cached_property
 from pathlib import Path
 
 import keras
+from keras import ops
 
 from affect.backbones import BACKBONES, build_backbone, build_head
 from affect.config import Experiment, Faces, from_json, load_config, read_json
 from affect.errors import InputError
-from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS, MergeFrames, SplitFrames
+from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS, AverageScorePooling, MergeFrames, SplitFrames
 from affect.regularizers import AttentionDiversity
 
 
 def build_model(config, classes):
-    """Builds the functional model: faces → local features → attention → frame scores → clip logits.
+    """Builds the functional model: faces → local features → a vector a frame → clip logits.
+
+    A temporal pooling of scores stands after the classifier, one of features before it (`affect.layers`).
 
     Args:
         config: `affect.config.Model`.
@@ -22,13 +25,16 @@ def build_model(config, classes):
 
     Returns:
         `keras.Model` of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → clip logits float32
-        (B, E); B and F are free. `detailed` gives what lies between.
+        (B, E), all 0 for a clip without a valid frame; B and F are free. `detailed` gives what lies between.
 
     Raises:
-        InputError: On an unknown backbone or pooling, missing weights, or a head that does not have these classes.
+        InputError: On an unknown backbone or pooling, missing weights, or a head that does not have these classes or
+            leaves no features to pool.
     """
     _check_name("spatial_pooling", config.spatial_pooling, SPATIAL_POOLINGS, None)
     _check_name("temporal_pooling", config.temporal_pooling, TEMPORAL_POOLINGS)
+    spatial_pooling = SPATIAL_POOLINGS.get(config.spatial_pooling)
+    temporal_pooling = TEMPORAL_POOLINGS[config.temporal_pooling]
     backbone = build_backbone(
         config.backbone, weights=config.weights, face_size=config.face_size, output_stride=config.output_stride
     )
@@ -40,31 +46,45 @@ def build_model(config, classes):
 
     x = MergeFrames(name="merge_frames")(faces)  # (B*F, H, W, 3)
     x = backbone(x)  # (B*F, h, w, D)
-    if config.spatial_pooling is None:
-        if tuple(classes) != BACKBONES[config.backbone].classes:
-            own = BACKBONES[config.backbone].classes or "none"
-            raise InputError(f"The classes of {config.backbone}'s own classifier are {own}. Received: {tuple(classes)}")
+    if spatial_pooling is None:
+        _check_head(config, classes)
         x = build_head(config.backbone, weights=config.weights)(x)  # (B*F, E)
-        frame_logits = SplitFrames(name="frame_logits")(x, faces)  # (B, F, E)
+        x = SplitFrames(name="frame_logits")(x, faces)  # (B, F, E)
     else:
         x = keras.layers.Reshape((height * width, channels), name="locations")(x)  # (B*F, L, D)
         x = SplitFrames(name="local_features")(x, faces)  # (B, F, L, D)
-        x, _ = SPATIAL_POOLINGS[config.spatial_pooling](
-            heads=config.heads,
-            hidden_units=config.hidden_units,
-            diversity_regularizer=AttentionDiversity(config.diversity),
-            name="spatial_pooling",
-        )(x, frame_mask=frame_mask, return_attention=True)  # (B, F, N*D), (B, F, N, L)
-        x = keras.layers.Dropout(config.dropout, name="dropout")(x)
-        frame_logits = keras.layers.Dense(len(classes), dtype="float32", name="frame_logits")(x)  # (B, F, E)
-    logits, _, _ = TEMPORAL_POOLINGS[config.temporal_pooling](name="temporal_pooling")(
-        frame_logits, frame_mask=frame_mask, return_importance=True
-    )  # (B, E), (B, F), (B, F, E)
+        if spatial_pooling.has_attention:
+            x, _ = spatial_pooling(
+                heads=config.heads,
+                hidden_units=config.hidden_units,
+                diversity_regularizer=AttentionDiversity(config.diversity),
+                name="spatial_pooling",
+            )(x, frame_mask=frame_mask, return_attention=True)  # (B, F, K), (B, F, N, L)
+        else:
+            x = spatial_pooling(name="spatial_pooling")(x)  # (B, F, K)
+        dropout = keras.layers.Dropout(config.dropout, name="dropout")
+        classifier = keras.layers.Dense(len(classes), dtype="float32", name="frame_logits")
+
+    if temporal_pooling.pools == "scores":
+        frame_logits = x if spatial_pooling is None else classifier(dropout(x))  # (B, F, E)
+        logits, _, _ = temporal_pooling(name="temporal_pooling")(
+            frame_logits, frame_mask=frame_mask, return_importance=True
+        )  # (B, E), (B, F), (B, F, E)
+    else:
+        units = {"units": config.lstm_units} if config.temporal_pooling == "lstm" else {}
+        x, _ = temporal_pooling(**units, name="temporal_pooling")(
+            x, frame_mask=frame_mask, return_frames=True
+        )  # (B, K'), (B, F, K')
+        is_seen = ops.cast(ops.any(frame_mask, axis=1, keepdims=True), "float32")
+        logits = classifier(dropout(x)) * is_seen  # (B, E): without a frame not even the classifier's bias counts
     return keras.Model({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
 
 
 def detailed(model):
     """Returns the same network with what lies between its inputs and its clip logits as outputs.
+
+    Where features are pooled over time, `frame_logits` is the classifier's answer to what the pooling makes of each
+    frame, and all valid frames are of equal importance, for no number says otherwise.
 
     Args:
         model: From `build_model`, or read from its file.
@@ -73,14 +93,19 @@ def detailed(model):
         `keras.Model` with a dict of outputs: `logits` (B, E), `frame_logits` (B, F, E), `frame_importance` (B, F) and,
         where the model has spatial attention, `attention` (B, F, N, L).
     """
-    logits, frame_importance, _ = model.get_layer("temporal_pooling").output
-    outputs = {
-        "logits": logits,
-        "frame_logits": model.get_layer("frame_logits").output,
-        "frame_importance": frame_importance,
-    }
-    if "spatial_pooling" in [layer.name for layer in model.layers]:
-        outputs["attention"] = model.get_layer("spatial_pooling").output[1]
+    pooling, classifier = model.get_layer("temporal_pooling"), model.get_layer("frame_logits")
+    if pooling.pools == "scores":
+        frame_logits = classifier.output
+        _, frame_importance, _ = pooling.output
+    else:
+        frame_logits = classifier(pooling.output[1])
+        _, frame_importance, _ = AverageScorePooling(name="frame_importance")(
+            frame_logits, frame_mask=model.input["frame_mask"], return_importance=True
+        )
+    outputs = {"logits": model.output, "frame_logits": frame_logits, "frame_importance": frame_importance}
+    for layer in model.layers:
+        if layer.name == "spatial_pooling" and layer.has_attention:
+            outputs["attention"] = layer.output[1]
     return keras.Model(model.input, outputs)
 
 
@@ -163,3 +188,17 @@ def load_trained(path):
 def _check_name(field, name, table, *others):
     if name not in table and name not in others:
         raise InputError(f"Unknown `{field}`. Expected one of {[*sorted(table), *others]}. Received: {field}={name!r}")
+
+
+def _check_head(config, classes):
+    own = BACKBONES[config.backbone].classes
+    if tuple(classes) != own:
+        raise InputError(
+            f"The classes of {config.backbone}'s own classifier are {own or 'none'}. Received: {tuple(classes)}"
+        )
+    if TEMPORAL_POOLINGS[config.temporal_pooling].pools != "scores":
+        scores = sorted(name for name, pooling in TEMPORAL_POOLINGS.items() if pooling.pools == "scores")
+        raise InputError(
+            f"{config.backbone}'s own classifier gives scores, not features. Expected `temporal_pooling` to be one of "
+            f"{scores}. Received: temporal_pooling={config.temporal_pooling!r}"
+        )

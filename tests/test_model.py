@@ -1,6 +1,7 @@
 """The whole model, on random weights; these tests hold on the TensorFlow and the JAX backend."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 from keras import ops
 from scipy.special import logsumexp, softmax
 
-from affect.config import Model
+from affect.backbones import BACKBONES
+from affect.config import Model, load_config
 from affect.errors import InputError
+from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
 from affect.model import build_model, detailed, face_size_of
 
 CLASSES = ("angry", "happy", "sad")
 CONFIG = Model(backbone="mini_xception", weights=None, face_size=32, heads=2, hidden_units=5)
+TABLES = sorted((Path(__file__).resolve().parents[1] / "configs").glob("paper_a_table*/[!_]*.py"))
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,123 @@ def test_every_choice_builds_and_takes_a_step(field, value, inputs):
     assert all(moved[-2:]), "the classifier did not learn"
 
 
+def small(config):
+    """Returns a row's model on a small backbone; what makes it that row stays."""
+    return replace(config, backbone="mini_xception", weights=None, face_size=32, hidden_units=5, lstm_units=6)
+
+
+def variants():
+    """Yields the models of paper A's tables, those that differ in λ alone once, and one of every other pooling."""
+    found = {}
+    for path in TABLES:
+        config = small(load_config(path).model)
+        found.setdefault((config.spatial_pooling, config.temporal_pooling, config.heads), (path.stem, config))
+    yield from (pytest.param(config, id=name) for name, config in found.values())
+    measured = {name for key in found for name in key[:2]}
+    for name in sorted(SPATIAL_POOLINGS.keys() - measured):
+        yield pytest.param(replace(CONFIG, spatial_pooling=name), id=name)
+    for name in sorted(TEMPORAL_POOLINGS.keys() - measured):
+        yield pytest.param(replace(CONFIG, temporal_pooling=name), id=name)
+
+
+@pytest.mark.parametrize("config", variants())
+def test_every_row_of_the_tables_learns_and_keeps_the_laws(config, inputs, tmp_path):
+    keras.utils.set_random_seed(1)
+    model = build_model(config, CLASSES)
+    model.get_layer("backbone").trainable = False  # its step is tested above
+    before = [ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
+    assert np.isfinite(model.train_on_batch(inputs, np.array([0, 2])))
+    for old, new in zip(before, model.trainable_variables, strict=True):
+        new = ops.convert_to_numpy(new)
+        assert np.isfinite(new).all()
+        # A shifted head has length 1 whatever its scale, as long as its offset is 0.
+        assert (old != new).any() or new.shape == (config.heads, 1)
+
+    network = detailed(model)
+    outputs = run(network, inputs)
+    shapes = {"logits": (2, 3), "frame_logits": (2, 4, 3), "frame_importance": (2, 4)}
+    if SPATIAL_POOLINGS[config.spatial_pooling].has_attention:
+        shapes["attention"] = (2, 4, config.heads, 4)
+    assert {name: value.shape for name, value in outputs.items()} == shapes
+    np.testing.assert_allclose(outputs["frame_importance"].sum(1), 1, atol=1e-6)
+    np.testing.assert_array_equal(outputs["frame_importance"][1, 2:], 0)
+
+    # One shape throughout, for JAX compiles each anew; the layers' own tests vary it.
+    other = np.where(inputs["frame_mask"][..., None, None, None], inputs["faces"], 255 - inputs["faces"])
+    padded = run(network, {"faces": other, "frame_mask": inputs["frame_mask"]})
+    np.testing.assert_allclose(padded["logits"], outputs["logits"], atol=1e-5)
+    np.testing.assert_allclose(padded["frame_importance"], outputs["frame_importance"], atol=1e-6)
+    alone = run(network, {"faces": other, "frame_mask": np.array([[True, False, False, False]] * 2)})
+    np.testing.assert_allclose(alone["logits"], alone["frame_logits"][:, 0], atol=1e-5)  # a softmax of that frame
+    empty = run(network, {"faces": other, "frame_mask": np.zeros((2, 4), bool)})
+    np.testing.assert_array_equal(empty["logits"], 0)
+    assert all(np.isfinite(value).all() for value in empty.values())
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    again = run(detailed(loaded), inputs)
+    assert set(again) == set(outputs)
+    for name, value in outputs.items():
+        np.testing.assert_allclose(again[name], value, atol=1e-6)
+
+
+def step(model, inputs, labels):
+    """Returns how far one step at rate 1 on the sum of the losses moves each weight: minus its gradient."""
+    before = [np.array(ops.convert_to_numpy(weight)) for weight in model.trainable_weights]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+    model.train_on_batch(inputs, labels)
+    moved = [ops.convert_to_numpy(weight) - old for weight, old in zip(model.trainable_weights, before, strict=True)]
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        weight.assign(old)
+    return moved
+
+
+def test_the_frame_independent_loss_is_that_of_clips_of_one_frame(inputs):
+    # Eq. 7, Σ_f -log p(y | X_f), needs no loss of its own: train on one frame of a clip at a time.
+    keras.utils.set_random_seed(1)
+    config = replace(CONFIG, diversity=0.0, temporal_pooling="average")
+    model = build_model(config, CLASSES)
+    model.get_layer("backbone").trainable = False  # so that its batch normalisation does not join the frames
+    clip = {name: value[:1] for name, value in inputs.items()}  # four frames of one clip of class 1
+    whole = keras.Model(model.input, detailed(model).output["frame_logits"])
+    expected = step(whole, clip, np.ones((1, 4), "int32"))
+
+    frames = [{name: value[:, index : index + 1] for name, value in clip.items()} for index in range(4)]
+    apart = [step(model, frame, np.array([1])) for frame in frames]
+    for total, *parts in zip(expected, *apart, strict=True):
+        assert (np.abs(total) > 1e-4).any()
+        np.testing.assert_allclose(np.sum(parts, axis=0), total, atol=1e-5)
+
+
+def test_joint_softmax_of_one_frame_is_a_softmax(network, inputs):
+    outputs = run(network, {name: value[:, :1] for name, value in inputs.items()})
+    np.testing.assert_allclose(outputs["logits"], outputs["frame_logits"][:, 0], atol=1e-6)
+    np.testing.assert_allclose(outputs["frame_importance"], np.ones((2, 1)), atol=1e-6)
+
+
+def test_average_pooling_judges_a_clip_by_the_mean_of_its_frames_scores(inputs):
+    outputs = run(detailed(build_model(replace(CONFIG, temporal_pooling="average"), CLASSES)), inputs)
+    for clip, count in ((0, 4), (1, 2)):
+        expected = outputs["frame_logits"][clip, :count].mean(0)
+        np.testing.assert_allclose(outputs["logits"][clip], expected, atol=1e-6)
+
+
+def test_lstm_model_equals_its_parts(inputs):
+    model = build_model(replace(CONFIG, temporal_pooling="lstm", lstm_units=6), CLASSES)
+    outputs = run(detailed(model), inputs)
+    features = keras.Model(model.input, model.get_layer("spatial_pooling").output[0])(inputs, training=False)
+    lstm = model.get_layer("temporal_pooling").lstm
+    kernel, bias = (np.asarray(w, np.float64) for w in model.get_layer("frame_logits").get_weights())
+    for clip, count in ((0, 4), (1, 2)):
+        states = ops.convert_to_numpy(lstm(features[clip : clip + 1, :count]))[0]
+        np.testing.assert_allclose(outputs["frame_logits"][clip, :count], states @ kernel + bias, atol=1e-5)
+        np.testing.assert_allclose(outputs["logits"][clip], states[-1] @ kernel + bias, atol=1e-5)
+        np.testing.assert_allclose(outputs["frame_importance"][clip, :count], 1 / count, atol=1e-6)
+
+
 def test_a_tiny_model_overfits_eight_clips():
     keras.utils.set_random_seed(3)
     random = np.random.default_rng(3)
@@ -138,10 +259,14 @@ def test_a_tiny_model_overfits_eight_clips():
     [
         (
             "spatial_pooling",
-            "shift",
-            r"Unknown `spatial_pooling`. Expected one of \['attention', None\]. Received: .*'shift'",
+            "mean",
+            r"Unknown `spatial_pooling`. Expected one of \['attention', 'average', 'shift', None\]. Received: .*'mean'",
         ),
-        ("temporal_pooling", "mean", r"Unknown `temporal_pooling`. Expected one of \['joint_softmax'\]"),
+        (
+            "temporal_pooling",
+            "mean",
+            r"Unknown `temporal_pooling`. Expected one of \['average', 'joint_softmax', 'lstm', ",
+        ),
         ("backbone", "vgg19", "Unknown `backbone`"),
         ("spatial_pooling", None, r"The classes of mini_xception's own classifier are \('angry', 'disgust'"),
     ],
@@ -149,3 +274,16 @@ def test_a_tiny_model_overfits_eight_clips():
 def test_names_that_do_not_exist(field, value, text):
     with pytest.raises(InputError, match=text):
         build_model(replace(CONFIG, **{field: value}), CLASSES)
+
+
+@pytest.mark.parametrize("temporal_pooling", ["lstm", "statistics"])
+def test_a_published_classifier_leaves_no_features_to_pool(temporal_pooling):
+    config = replace(CONFIG, spatial_pooling=None, temporal_pooling=temporal_pooling)
+    text = r"gives scores, not features. Expected `temporal_pooling` to be one of \['average', 'joint_softmax', 'max'\]"
+    with pytest.raises(InputError, match=text):
+        build_model(config, BACKBONES["mini_xception"].classes)
+
+
+def test_an_lstm_has_units():
+    with pytest.raises(InputError, match="model.lstm_units must lie in"):
+        replace(CONFIG, lstm_units=0)

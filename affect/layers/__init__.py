@@ -1,25 +1,46 @@
 """The layers, and the tables from which a model picks its poolings by name."""
 
 from affect.layers.attention_pooling import AttentionPooling
+from affect.layers.average_location_pooling import AverageLocationPooling
+from affect.layers.average_score_pooling import AverageScorePooling
 from affect.layers.joint_softmax_pooling import JointSoftmaxPooling
+from affect.layers.lstm_pooling import LSTMPooling
+from affect.layers.max_score_pooling import MaxScorePooling
 from affect.layers.merge_frames import MergeFrames
 from affect.layers.pixel_scaling import PixelScaling
+from affect.layers.shifting_attention_pooling import ShiftingAttentionPooling
 from affect.layers.split_frames import SplitFrames
+from affect.layers.statistics_pooling import StatisticsPooling
 
-SPATIAL_POOLINGS = {  # (B, F, L, D) features -> (B, F, ...) one vector a frame
+# (B, F, L, D) features -> (B, F, ...) one vector a frame. `has_attention` says whether there are maps to look at.
+SPATIAL_POOLINGS = {
     "attention": AttentionPooling,
+    "average": AverageLocationPooling,
+    "shift": ShiftingAttentionPooling,
 }
 
-TEMPORAL_POOLINGS = {  # (B, F, E) frame logits -> (B, E) clip logits
+# `pools = "scores"`: (B, F, E) frame logits -> (B, E) clip logits.
+# `pools = "features"`: (B, F, K) frame vectors -> (B, K') one vector a clip, for the classifier.
+TEMPORAL_POOLINGS = {
     "joint_softmax": JointSoftmaxPooling,
+    "average": AverageScorePooling,
+    "max": MaxScorePooling,
+    "lstm": LSTMPooling,
+    "statistics": StatisticsPooling,
 }
 
 __all__ = [
     "SPATIAL_POOLINGS",
     "TEMPORAL_POOLINGS",
     "AttentionPooling",
+    "AverageLocationPooling",
+    "AverageScorePooling",
     "JointSoftmaxPooling",
+    "LSTMPooling",
+    "MaxScorePooling",
     "MergeFrames",
     "PixelScaling",
+    "ShiftingAttentionPooling",
     "SplitFrames",
+    "StatisticsPooling",
 ]

@@ -50,8 +50,10 @@ class AttentionPooling(keras.layers.Layer):
 
     Reference:
         Emotion Recognition with Spatial Attention and Temporal Softmax Pooling, arXiv:1910.01254, eq. 2-4.
-        No biases, as there. The SHIFT operation of its Table 1 is not part of this layer.
+        No biases, as there. The SHIFT operation of its Table 1 is `ShiftingAttentionPooling`.
     """
+
+    has_attention = True
 
     def __init__(
         self,
@@ -102,10 +104,15 @@ class AttentionPooling(keras.layers.Layer):
         if self.diversity_regularizer is not None:
             self.add_loss(self.diversity_regularizer(attention, frame_mask))
         pooled = ops.matmul(attention, ops.cast(features, "float32"))  # (B, F, N, D)
+        pooled = self.finish_heads(pooled)
         batch, frames, _, channels = ops.shape(features)
         pooled = ops.reshape(pooled, (batch, frames, self.heads * channels))
         pooled = ops.cast(pooled, self.compute_dtype)
         return (pooled, attention) if return_attention else pooled
+
+    def finish_heads(self, pooled):
+        """Returns the heads (B, F, N, D), float32, as they are to stand side by side; a subclass may change them."""
+        return pooled
 
     def compute_output_shape(self, features_shape, frame_mask_shape=None, return_attention=False):
         batch, frames, locations, channels = features_shape

@@ -50,6 +50,8 @@ class JointSoftmaxPooling(keras.layers.Layer):
         Emotion Recognition with Spatial Attention and Temporal Softmax Pooling, arXiv:1910.01254, eq. 5-6.
     """
 
+    pools = "scores"
+
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)

@@ -1,0 +1,49 @@
+"""Global average pooling: each frame's feature map becomes the mean of its locations."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="affect")
+class AverageLocationPooling(keras.layers.Layer):
+    """Averages the locations of each frame, all alike; has no weights and no attention.
+
+    What stands in place of `AttentionPooling` in a model without spatial attention, such as the paper's VGG16+TP.
+    Frames do not see each other, so there is no frame mask here: masked frames are pooled like the others, for the
+    temporal pooling to leave out.
+
+    Args:
+        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`.
+
+    Call arguments:
+        features: Float tensor of local features R.
+
+    Input shape:
+        `(B, F, L, D)`.
+
+    Output shape:
+        `(B, F, D)` in the compute dtype; the average is computed in float32 under any dtype policy.
+
+    Example:
+
+    >>> AverageLocationPooling()(np.ones((8, 16, 49, 512))).shape
+    (8, 16, 512)
+
+    Reference:
+        Emotion Recognition with Spatial Attention and Temporal Softmax Pooling, arXiv:1910.01254, Table 1, VGG16+TP.
+        How that row makes one vector of the feature map the paper does not say; a global average is assumed.
+    """
+
+    has_attention = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def call(self, features):
+        pooled = ops.mean(ops.cast(features, "float32"), axis=2)  # (B, F, D)
+        return ops.cast(pooled, self.compute_dtype)
+
+    def compute_output_shape(self, features_shape):
+        batch, frames, _, channels = features_shape
+        return (batch, frames, channels)

@@ -1,0 +1,75 @@
+"""Statistics pooling: the frames of a clip become their mean and their standard deviation."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="affect")
+class StatisticsPooling(keras.layers.Layer):
+    """Describes a clip by the mean and the standard deviation of its valid frames; has no weights.
+
+    The deviation is that of the population, sqrt(Σ (x - mean)² / n). The order of the frames is lost; how much they
+    differ is kept. A frame alone is a clip of one: its own vector and deviation 0. A clip without a valid frame has
+    zeros. Where frames do not differ the gradient of the deviation is taken as 0; the square root has none there.
+
+    Masking is a product, as in `JointSoftmaxPooling`: masked frames may hold anything finite, but no NaN.
+
+    Args:
+        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`. All is computed in
+            float32, and inputs are not cast down, whatever the dtype policy.
+
+    Call arguments:
+        frame_features: Float tensor, a vector for each frame.
+        frame_mask: Optional bool tensor, `True` for frames that exist.
+        return_frames: Boolean, whether to return `(clip, frames)`. Defaults to `False`.
+
+    Input shape:
+        `frame_features` `(B, F, K)`, `frame_mask` `(B, F)`.
+
+    Output shape:
+        All float32. `clip` `(B, 2*K)`, means before deviations; `frames` `(B, F, 2*K)`, for the classifier of `clip`
+        to say what it thinks of each frame, 0 where masked.
+
+    Example:
+
+    >>> StatisticsPooling()(np.array([[[1.0, 5.0], [3.0, 5.0]]]))
+    [[2, 5, 1, 0]]
+
+    Reference:
+        Convolutional neural networks pretrained on large face recognition datasets for emotion classification from
+        video, arXiv:1711.04598, as arXiv:1910.01254 cites it: mean and standard deviation of the frames' features.
+    """
+
+    pools = "features"
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    def call(self, frame_features, frame_mask=None, return_frames=False):
+        features = ops.cast(frame_features, "float32")
+        if frame_mask is None:
+            valid = ops.ones_like(features[..., :1])
+        else:
+            valid = ops.expand_dims(ops.cast(frame_mask, "float32"), -1)  # (B, F, 1)
+        features = features * valid
+        count = ops.maximum(ops.sum(valid, axis=1), 1.0)  # (B, 1)
+        mean = ops.sum(features, axis=1) / count  # (B, K)
+        difference = (features - ops.expand_dims(mean, 1)) * valid
+        variance = ops.sum(ops.square(difference), axis=1) / count
+        is_positive = variance > 0  # sqrt has an infinite slope at 0, which would turn the gradient to NaN
+        deviation = ops.where(is_positive, ops.sqrt(ops.where(is_positive, variance, 1.0)), 0.0)
+        clip = ops.concatenate([mean, deviation], axis=-1)  # (B, 2K)
+        if not return_frames:
+            return clip
+        return clip, ops.concatenate([features, ops.zeros_like(features)], axis=-1)
+
+    def compute_output_shape(self, frame_features_shape, frame_mask_shape=None, return_frames=False):
+        batch, frames, channels = frame_features_shape
+        clip = (batch, 2 * channels)
+        return (clip, (batch, frames, 2 * channels)) if return_frames else clip
+
+    def compute_output_spec(self, frame_features, frame_mask=None, return_frames=False):
+        shapes = self.compute_output_shape(frame_features.shape, return_frames=True)
+        specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
+        return specs if return_frames else specs[0]

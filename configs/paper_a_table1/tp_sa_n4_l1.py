@@ -1,0 +1,19 @@
+"""VGG16 + temporal softmax pooling + spatial attention with 4 heads and λ = 1.
+
+Paper:    Aminbeidokhti et al., ICIAR 2019, arXiv 1910.01254, Table 1, VGG16+TP+SA, N=4, λ=1:
+          48.6 % on AFEW's validation clips. Data and weights as in configs/paper_a.py.
+Command:  affect train configs/paper_a_table1/tp_sa_n4_l1.py --data shards/afew --workdir runs/table1/tp_sa_n4_l1
+          affect evaluate runs/table1/tp_sa_n4_l1 --data shards/afew --split val
+Not measured here: neither the data nor the weights can be had freely.
+"""
+
+from dataclasses import replace
+
+from configs.paper_a import CONFIG as BASE
+
+CONFIG = replace(
+    BASE,
+    name="tp_sa_n4_l1",
+    model=replace(BASE.model, spatial_pooling="attention", heads=4, diversity=1.0),
+    reported={"accuracy": 0.486},
+)
