@@ -4,6 +4,9 @@ import csv
 import math
 import os
 import platform
+import re
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -13,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import affect
+from affect.backbones import weights_sha256
 from affect.config import read_json, to_json, write_json
 from affect.data import Shards, eval_batches, split_selection, train_batches
 from affect.errors import InputError
@@ -73,6 +77,7 @@ def train(experiment, *, data, workdir, progress=True):
         "faces": shards.faces,
         "shards": {shard["name"]: shard["sha256"] for shard in shards.shards},
         "selection": selection_keys,
+        "weights_sha256": weights_sha256(experiment.model.backbone, experiment.model.weights),
     }
     _open_run(workdir, run, data)
 
@@ -81,8 +86,8 @@ def train(experiment, *, data, workdir, progress=True):
     on_cpu = keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
     model.compile(
         optimizer=build_optimizer(model, settings, steps),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         jit_compile=False if on_cpu else "auto",
     )
     checkpoint = Checkpoint(workdir, settings.selection_metric if selection_keys else None, settings.seed)
@@ -90,6 +95,7 @@ def train(experiment, *, data, workdir, progress=True):
     if first_epoch < settings.epochs:
         face_size = face_size_of(model)
         shared = {"classes": classes, "face_size": face_size}
+        one_hot = partial(tf.one_hot, depth=len(classes))
         batches, _ = train_batches(
             shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
         )
@@ -97,14 +103,15 @@ def train(experiment, *, data, workdir, progress=True):
         if selection_keys:
             selection = eval_batches(
                 shards, experiment.data, split=experiment.data.train_split, keys=selection_keys, **shared
-            ).map(lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, clip["label"]))
+            ).map(lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, one_hot(clip["label"])))
             # Keras warns of data that ran out when it is not told how many there are.
             selection = selection.apply(
                 tf.data.experimental.assert_cardinality(-(-len(selection_keys) // experiment.data.batch_clips))
             )
         model.fit(
-            batches,
+            batches.map(lambda inputs, label: (inputs, one_hot(label))),
             validation_data=selection,
+            class_weight=_class_weights(usable, train_keys, classes) if settings.class_weights else None,
             epochs=settings.epochs,
             initial_epoch=first_epoch,
             steps_per_epoch=steps,
@@ -142,7 +149,7 @@ def build_optimizer(model, settings, steps):
     to 0. `MultiOptimizer.learning_rate` cannot be set, so callbacks cannot drive it: each group has its schedule.
 
     Args:
-        model: From `build_model`. A rate of 0 freezes its backbone.
+        model: From `build_model`. A rate of 0 freezes its backbone, `frozen_blocks` its first blocks.
         settings: `affect.config.Train`.
         steps: Batches an epoch.
 
@@ -151,21 +158,37 @@ def build_optimizer(model, settings, steps):
     """
 
     def sgd(learning_rate):
+        accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None
         schedule = keras.optimizers.schedules.CosineDecayRestarts(
-            learning_rate, first_decay_steps=settings.restart_epochs * steps, t_mul=settings.restart_factor
+            learning_rate,
+            first_decay_steps=settings.restart_epochs * steps,  # batches, also where gradients are accumulated
+            t_mul=settings.restart_factor,
         )
         return keras.optimizers.SGD(
-            schedule, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=settings.weight_decay
+            schedule,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov,
+            weight_decay=settings.weight_decay,
+            gradient_accumulation_steps=accumulated,
         )
 
-    if settings.backbone_learning_rate == 0:
-        model.get_layer("backbone").trainable = False
-        return sgd(settings.head_learning_rate)
-    return keras.optimizers.MultiOptimizer(
-        keras.optimizers.OptimizerMap(
-            sgd(settings.head_learning_rate), {"backbone/.*": sgd(settings.backbone_learning_rate)}
-        )
-    )
+    backbone, groups = model.get_layer("backbone"), {}
+    if settings.backbone_learning_rate:
+        groups["backbone/.*"] = sgd(settings.backbone_learning_rate)
+        for layer in backbone.layers:
+            block = re.match(r"block(\d+)_", layer.name)
+            layer.trainable = not block or int(block[1]) > settings.frozen_blocks
+    else:
+        backbone.trainable = False
+    # One group too, for MultiOptimizer counts every batch, also where gradients are accumulated.
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd(settings.head_learning_rate), groups))
+
+
+def _class_weights(clips, keys, classes):
+    """Returns class index → weight, inverse to how many clips have the class; the mean over clips is 1."""
+    keys = set(keys)
+    counts = Counter(clip["label"] for clip in clips if clip["key"] in keys)
+    return {index: len(keys) / (len(classes) * counts[name]) for index, name in enumerate(classes)}
 
 
 class Checkpoint(keras.callbacks.Callback):

@@ -7,13 +7,21 @@ import pytest
 from affect.config import Data, Experiment, Model, Train, read_json
 from affect.errors import InputError
 from affect.model import build_model, load_trained
-from affect.train import Checkpoint, EpochProgress, build_optimizer, read_log, train
+from affect.train import Checkpoint, EpochProgress, _class_weights, build_optimizer, read_log, train
 
 TINY = Experiment(
     name="tiny",
     model=Model(backbone="mini_xception", weights=None, face_size=32, hidden_units=4, dropout=0.2),
     data=Data(batch_clips=3, frames=3, eval_frames=4, selection_ratio=0.25),
-    train=Train(epochs=3, backbone_learning_rate=0.001, head_learning_rate=0.02, restart_epochs=1),
+    train=Train(
+        epochs=3,
+        backbone_learning_rate=0.001,
+        head_learning_rate=0.02,
+        restart_epochs=1,
+        accumulation_steps=2,
+        label_smoothing=0.1,
+        class_weights=True,
+    ),
 )
 
 
@@ -104,7 +112,8 @@ def test_two_learning_rates_reach_their_own_variables():
     inputs["faces"][0, :, :16] = 200
     for backbone_rate, head_rate in ((0.1, 1e-12), (1e-12, 0.1)):
         model = build_model(replace(TINY.model, dropout=0.0), ("happy", "sad"))
-        settings = replace(TINY.train, backbone_learning_rate=backbone_rate, head_learning_rate=head_rate)
+        rates = {"backbone_learning_rate": backbone_rate, "head_learning_rate": head_rate}
+        settings = replace(TINY.train, accumulation_steps=1, **rates)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(build_optimizer(model, settings, 10), loss, run_eagerly=True)
         before = [np.array(variable) for variable in model.trainable_variables]
@@ -125,14 +134,56 @@ def test_a_rate_of_zero_freezes_the_backbone():
 
 
 def test_learning_rate_restarts():
-    settings = replace(TINY.train, backbone_learning_rate=0.0, head_learning_rate=0.8, restart_epochs=2)
-    optimizer = build_optimizer(build_model(TINY.model, ("happy", "sad")), settings, 5)
+    rates = {"backbone_learning_rate": 0.0, "head_learning_rate": 0.8}
+    settings = replace(TINY.train, **rates, restart_epochs=2, accumulation_steps=1)
+    (optimizer,) = build_optimizer(build_model(TINY.model, ("happy", "sad")), settings, 5).optimizers
     rates = []
     for step in (0, 5, 9, 10, 29, 30):  # periods of 10, 20 and 40 steps
         optimizer.iterations.assign(step)
         rates.append(float(optimizer.learning_rate))
     expected = [0.8 * (1 + np.cos(np.pi * part)) / 2 for part in (0, 0.5, 0.9, 0, 0.95, 0)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_first_blocks_are_frozen():
+    model = build_model(TINY.model, ("happy", "sad"))
+    build_optimizer(model, replace(TINY.train, frozen_blocks=4), 10)
+    paths = {variable.path.split("/")[1] for variable in model.trainable_variables if "backbone" in variable.path}
+    assert paths and all(name.startswith("block5") for name in paths)
+
+
+def test_accumulated_batches_are_one_step():
+    """Two batches of one clip, averaged, move the weights as one batch of both; and count as two."""
+    random = np.random.default_rng(0)
+    inputs = {
+        "faces": random.integers(0, 256, (2, 2, 32, 32, 3), dtype=np.uint8),
+        "frame_mask": np.ones((2, 2), bool),
+    }
+    labels = np.eye(2)
+    ends = []
+    for accumulation_steps in (1, 2):
+        keras.utils.set_random_seed(7)
+        model = build_model(replace(TINY.model, dropout=0.0, diversity=0.0), ("happy", "sad"))
+        settings = replace(TINY.train, accumulation_steps=accumulation_steps, backbone_learning_rate=0.0)
+        optimizer = build_optimizer(model, settings, 10**6)
+        before = [np.array(variable) for variable in model.trainable_variables]
+        model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), run_eagerly=True)
+        if accumulation_steps == 1:
+            model.train_on_batch(inputs, labels)
+        else:
+            for clip in (slice(0, 1), slice(1, 2)):
+                model.train_on_batch({name: value[clip] for name, value in inputs.items()}, labels[clip])
+        assert int(optimizer.iterations) == accumulation_steps
+        ends.append([np.array(variable) for variable in model.trainable_variables])
+        assert max(np.abs(a - b).max() for a, b in zip(before, ends[-1], strict=True)) > 2e-4
+    for one, two in zip(*ends, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-5)
+
+
+def test_rare_classes_weigh_more():
+    clips = [{"key": str(index), "label": "happy" if index < 3 else "sad"} for index in range(4)]
+    assert _class_weights(clips, ["0", "1", "2", "3"], ("happy", "sad")) == {0: 4 / 6, 1: 2.0}
+    assert _class_weights(clips, ["0", "3"], ("happy", "sad")) == {0: 1.0, 1: 1.0}
 
 
 def test_loss_that_is_not_finite(shards, tmp_path):
