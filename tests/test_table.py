@@ -1,0 +1,98 @@
+import csv
+from math import comb
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from affect.cli import app
+from affect.config import read_json
+from affect.errors import InputError
+from affect.table import COLUMNS, compare, markdown, table
+
+ROW = """'''A row.'''
+from affect.config import *
+CONFIG = Experiment(
+    name={name!r},
+    model=Model(backbone="mini_xception", weights=None, face_size=32, heads={heads}, hidden_units=4),
+    data=Data(batch_clips=4, frames=2, eval_frames=2, selection_ratio=0.0),
+    train=Train(epochs=1, backbone_learning_rate=0.0, head_learning_rate=0.01, restart_epochs=1),
+    reported={reported},
+)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("ROWS = ('one', 'base')\n")
+    (folder / "one.py").write_text(ROW.format(name="one", heads=1, reported={"accuracy": 0.476}))
+    (folder / "base.py").write_text(ROW.format(name="base", heads=2, reported={}))
+    return folder
+
+
+def test_a_table_stopped_in_the_middle_goes_on(folder, shards, tmp_path):
+    def stop(iterable, total, description):
+        for done, item in enumerate(iterable):
+            if done == 2:
+                raise KeyboardInterrupt
+            yield item
+
+    arguments = {"data": shards, "workdir": tmp_path / "t", "seeds": 2, "split": "test"}
+    with pytest.raises(KeyboardInterrupt):
+        table(folder, **arguments, track=stop)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "t").rglob("*.keras")}
+    assert len(before) == 4  # best and last of two runs
+    result = table(folder, **arguments)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    assert [row["row"] for row in result["rows"]] == ["one", "base"]
+    one, base = result["rows"]
+    assert set(one) == set(COLUMNS)
+    assert (one["reported"], base["reported"]) == (0.476, None)
+    assert (one["clips"], one["p_value"], one["relative_cost"]) == (4, None, 1.0)
+    for row in result["rows"]:
+        reports = [read_json(tmp_path / f"t/{row['row']}/seed-{seed}/evaluation-test.json") for seed in (0, 1)]
+        a, b = (report["all"]["accuracy"] for report in reports)
+        assert row["accuracy_mean"] == pytest.approx((a + b) / 2)
+        assert row["accuracy_sd"] == pytest.approx(abs(a - b) / 2**0.5)
+        assert 0 <= row["interval"][0] <= row["accuracy_mean"] <= row["interval"][1] <= 1
+    # Two hidden kernels of 128 × 4 and 4 × N, a classifier of 128 N × 2 + 2; the backbone is the same.
+    assert base["parameters"] - one["parameters"] == 4 + 256
+
+    assert read_json(tmp_path / "t/table.json") == result
+    with open(tmp_path / "t/table.csv", newline="", encoding="utf-8") as file:
+        assert [row["row"] for row in csv.DictReader(file)] == ["one", "base"]
+    assert (tmp_path / "t/table.md").read_text(encoding="utf-8") == markdown(result)
+    assert "| one | 47.6 | " in markdown(result)
+
+    options = ["--data", shards, "--workdir", tmp_path / "t", "--seeds", 2, "--split", "test"]
+    printed = CliRunner().invoke(app, ["table", str(folder), *map(str, options)])
+    assert printed.exit_code == 0
+    assert "47.6" in printed.stdout and "table.md, table.csv, table.json" in printed.stdout
+
+
+def test_interval_is_that_of_a_binomial_where_clips_are_many():
+    correct = np.repeat([1.0, 0.0], [300, 100])
+    low, high = compare(correct)["interval"]
+    half = 1.96 * (0.75 * 0.25 / 400) ** 0.5
+    assert low == pytest.approx(0.75 - half, abs=0.006)
+    assert high == pytest.approx(0.75 + half, abs=0.006)
+    assert compare(np.ones(5))["interval"] == [1.0, 1.0]
+
+
+def test_p_value_is_mcnemars_where_clips_are_right_or_wrong():
+    """Swapping the rows of a clip changes the difference only where they disagree: 9 times one way, 1 the other."""
+    correct = np.repeat([1.0, 0.0, 1.0], [9, 1, 30])
+    base = np.repeat([0.0, 1.0, 1.0], [9, 1, 30])
+    exact = 2 * sum(comb(10, k) for k in (9, 10)) / 2**10
+    assert exact == pytest.approx(stats.binomtest(9, 10).pvalue)
+    assert compare(correct, base)["p_value"] == pytest.approx(exact, abs=0.006)
+    assert compare(base, base)["p_value"] == 1.0
+
+
+def test_what_is_no_table(tmp_path, shards):
+    with pytest.raises(InputError, match="is no table. Expected an __init__.py with ROWS"):
+        table(tmp_path, data=shards, workdir=tmp_path / "t", seeds=1, split="test")
