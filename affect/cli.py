@@ -89,6 +89,8 @@ def _prepare(source, dataset, out, faces, workers=None, overwrite=False):
     for clip in manifest["clips"]:
         if clip["problem"]:
             _say(f"{clip['key']}: {clip['problem']}")
+    for line in manifest["differences"]:
+        _say(f"{dataset}: {line}")
     counts = manifest["counts"]
     print(
         f"{out}: {counts['clips']} clips, {counts['clips_with_a_face']} of them with a face; "
@@ -161,6 +163,26 @@ def _evaluate(trained, data, split, as_json=False):
     return report
 
 
+@app.command("table")
+def table_(
+    folder: Annotated[Path, typer.Argument(help="Folder of configs, a row each: configs/paper_a_table1.")],
+    data: Shards,
+    workdir: Annotated[Path, typer.Option(help="Folder of the runs and the table.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row.")] = 3,
+    split: Annotated[str, typer.Option(help="Split that is evaluated.")] = "val",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
+):
+    """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
+    from affect.table import COLUMNS, cells, table
+
+    result = table(folder, data=data, workdir=workdir, seeds=seeds, split=split, overrides=settings or (), track=_track)
+    lines = Table(*COLUMNS.values(), title=f"split {split}, {seeds} seeds, accuracies in %", padding=(0, 0, 0, 1))
+    for row in result["rows"]:
+        lines.add_row(*cells(row))
+    Console().print(lines)
+    print(f"{workdir}: table.md, table.csv, table.json")
+
+
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (configs/fer2013.py).")],
@@ -231,17 +253,28 @@ def _print_csv(classes, results):
 @app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training.")],
-    video: Annotated[Path, typer.Argument(help="Video file.")],
-    out: Annotated[Path, typer.Option(help="Image file: .png, .pdf, .svg.")],
+    video: Annotated[Path | None, typer.Argument(help="Video file.")] = None,
+    out: Annotated[Path, typer.Option(help="Image file: .png, .pdf, .svg.")] = ...,
     frames: Annotated[int, typer.Option(min=1, help="Frames shown.")] = 8,
+    by_importance: Annotated[bool, typer.Option(help="Show the most important frames.")] = False,
+    data: Annotated[Path | None, typer.Option(help="In place of VIDEO: shards, averaged by class.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
 ):
-    """Draw the paper's figure: frames, attention, class probabilities, frame importance."""
+    """Draw the paper's figure of a video, or the attention averaged over each class of a data set."""
+    from affect.explain import explain_classes
     from affect.model import load_trained
 
-    _explain(load_trained(run), video, out, frames)
+    if (video is None) == (data is None):
+        raise InputError("affect explain takes a VIDEO or --data SHARDS, and not both.")
+    trained = load_trained(run)
+    if data is None:
+        _explain(trained, video, out, frames, by_importance)
+    else:
+        means = explain_classes(trained, data, out, split=split, track=_track)
+        print(f"{out}: attention over {', '.join(means)}")
 
 
-def _explain(trained, video, out, frames=8):
+def _explain(trained, video, out, frames=8, by_importance=False):
     from affect.explain import explain
 
     clip, problem, _ = _cut(trained, video)
@@ -249,7 +282,7 @@ def _explain(trained, video, out, frames=8):
         raise InputError(problem)
     if problem:
         _say(problem)
-    result = explain(trained, clip, out, frames=frames)
+    result = explain(trained, clip, out, frames=frames, by_importance=by_importance)
     print(f"{out}: {video} is {result['label']}, p = {result['probabilities'][result['label']]:.3f}")
 
 
@@ -264,7 +297,7 @@ def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]):
 @weights.command("import")
 def weights_import(
     backbone: Annotated[str, typer.Argument(help="vgg16")],
-    file: Annotated[Path, typer.Argument(help="Weights as keras-vggface publishes them (HDF5).")],
+    file: Annotated[Path, typer.Argument(help="keras-vggface's HDF5, a PyTorch .pth or .safetensors.")],
 ):
     """Check a file of published weights and keep it in the user's cache."""
     from affect.backbones import import_weights

@@ -173,6 +173,13 @@ def test_explain(run, face_videos, tmp_path):
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_explain_of_a_data_set(run, shards, face_videos, tmp_path):
+    code, out, _ = affect("explain", run, "--data", shards, "--out", tmp_path / "classes.png")
+    assert code == 0 and out == f"{tmp_path / 'classes.png'}: attention over happy, sad\n"
+    both = face_videos / "still.mp4", "--data", shards
+    assert "takes a VIDEO or --data SHARDS" in refused("explain", run, *both, "--out", tmp_path / "figure.png")
+
+
 def test_real_clips_of_which_one_has_no_face(shared_data, tmp_path):
     code, _, lines = affect("prepare", shared_data / "clips", "--out", tmp_path, "--frame-rate-hz", 5)
     assert code == 1
@@ -201,6 +208,7 @@ def test_installed_command_says_one_line_and_no_more(tmp_path):
     assert loud.returncode == 1 and "Traceback" in loud.stderr and "There is no config file" in loud.stderr
 
 
+@pytest.mark.large
 def test_a_run_of_the_jax_backend_predicts_on_tensorflow(shards, face_videos, tmp_path):
     """Training and evaluation run on either backend, faces are cut on one; the run is the same file."""
     command = [sys.executable, "-c", "from affect.cli import main; main()"]

@@ -5,7 +5,9 @@ import pytest
 from skimage.io import imread
 
 from affect.config import Data, Experiment, Faces, Model
-from affect.explain import attention_maps, explain
+from affect.data import Shards, eval_batches
+from affect.errors import InputError
+from affect.explain import attention_maps, explain, explain_classes, heads_together_and_apart
 from affect.model import Trained, build_model
 from affect.predict import predict
 from pipelines.detectors.mtcnn import Mtcnn
@@ -28,10 +30,43 @@ def test_attention_is_laid_out_row_by_row_and_scaled_to_its_peak():
     np.testing.assert_allclose(maps, [[[[0.25, 1.0], [0.5, 0.75]]]])
 
 
+def test_heads_together_are_the_one_that_looks_hardest():
+    maps = heads_together_and_apart(np.array([[[0.5, 0.25, 0.25, 0.0], [0.1, 0.1, 0.4, 0.4]]]))
+    assert list(maps) == ["heads", "head 1", "head 2"]
+    np.testing.assert_allclose(maps["heads"], [[[1.0, 0.5], [1.0, 1.0]]])
+    np.testing.assert_allclose(maps["head 2"], [[[0.25, 0.25], [1.0, 1.0]]])
+    assert list(heads_together_and_apart(np.full((3, 1, 4), 0.25))) == ["attention"]
+
+
+def test_attention_of_a_class_is_the_mean_over_its_clips_weighted_by_importance(trained, shards, tmp_path):
+    means = explain_classes(trained, shards, tmp_path / "classes.png", split="test")
+    assert imread(tmp_path / "classes.png").shape[0] > 200
+    assert list(means) == ["happy", "sad"]
+    expected = []
+    batches = eval_batches(Shards(shards), Data(batch_clips=1), split="test", classes=("happy", "sad"), face_size=32)
+    for batch in batches:
+        outputs = trained.network.predict_on_batch({name: batch[name] for name in ("faces", "frame_mask")})
+        if int(batch["label"][0]) == 0:
+            expected.append(
+                sum(p * a for p, a in zip(outputs["frame_importance"][0], outputs["attention"][0], strict=True))
+            )
+    assert len(expected) == 2
+    np.testing.assert_allclose(means["happy"].reshape(2, -1), np.mean(expected, axis=0), atol=1e-5)
+    np.testing.assert_allclose(means["sad"].sum(axis=(1, 2)), 1, atol=1e-5)
+
+
+def test_classes_of_a_model_without_attention(shards, tmp_path):
+    config = Model(backbone="mini_xception", weights="fer2013", spatial_pooling=None)
+    classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    trained = Trained(build_model(config, classes), Experiment("fer", config, Data()), classes, Faces())
+    with pytest.raises(InputError, match="fer has no spatial attention to average"):
+        explain_classes(trained, shards, tmp_path / "classes.png", split="test")
+
+
 @pytest.mark.parametrize("frames", [1, 4, 100])
 def test_figure_is_written_whole(trained, clip, tmp_path, frames):
     out = tmp_path / "new" / "figure.png"
-    result = explain(trained, clip, out, frames=frames)
+    result = explain(trained, clip, out, frames=frames, by_importance=frames == 4)
     assert result == predict(trained, clip)
     image = imread(out)
     assert image.shape[0] > 300 and image.shape[1] > 300
