@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -15,7 +16,7 @@ from affect import records
 from affect.config import read_json, to_json, write_json
 from affect.errors import InputError
 from affect.labels import order_classes
-from pipelines.datasets import DATASETS
+from pipelines.datasets import DATASETS, PUBLISHED
 from pipelines.detectors import DETECTORS
 from pipelines.faces import cut_clip
 from pipelines.video import sha256_of
@@ -44,8 +45,9 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         track: `track(iterable, total, description)` → iterable, to show progress.
 
     Returns:
-        The manifest, a dict: `settings`, `classes`, `counts`, `shards` and `clips`. A clip's `problem` is empty where
-        its video could be used without loss.
+        The manifest, a dict: `settings`, `classes`, `counts`, `differences` from the numbers of clips that the data
+        set's publisher gives, `shards` and `clips`. A clip's `problem` is empty where its video could be used without
+        loss.
 
     Raises:
         InputError: On an unknown name, a source without clips, two clips with one key, a worker that died, or an `out`
@@ -97,6 +99,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
             "frames": sum(entry["frames_decoded"] for entry in entries),
             "faces": sum(entry["frames_with_a_face"] for entry in entries),
         },
+        "differences": _differences(dataset, entries),
         "shards": _join(entries, parts, out),
         "clips": entries,
     }
@@ -181,6 +184,17 @@ def _write_part(source, parts, faces, classes, detector):
         "problem": problem,
     }
     write_json(part.with_suffix(".json"), entry)
+
+
+def _differences(dataset, entries):
+    """Returns a line for each class that has another number of clips than its publisher says."""
+    found = Counter((entry["split"], entry["label"]) for entry in entries)
+    published = PUBLISHED.get(dataset, {})
+    return [
+        f"{split}/{label}: {found[split, label]} clips, {count} published"
+        for (split, label), count in published.items()
+        if found[split, label] != count
+    ]
 
 
 def _join(entries, parts, out):

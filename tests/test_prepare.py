@@ -16,6 +16,7 @@ from affect.config import Faces
 from affect.errors import InputError
 from affect.records import VERSION, parse_example
 from pipelines import prepare as module
+from pipelines.datasets import PUBLISHED
 from pipelines.detectors import DETECTORS
 from pipelines.faces import Detection
 from pipelines.prepare import PARTS, prepare
@@ -90,7 +91,7 @@ def stop_after(count):
 def test_manifest_counts_and_names_everything(clips, tmp_path):
     manifest = run(clips, tmp_path / "out")
     assert json.loads((tmp_path / "out/manifest.json").read_text()) == manifest
-    assert list(manifest) == ["settings", "classes", "counts", "shards", "clips"]
+    assert list(manifest) == ["settings", "classes", "counts", "differences", "shards", "clips"]
     assert manifest["settings"] == {
         "records_version": VERSION,
         "dataset": "folder",
@@ -511,3 +512,16 @@ def test_a_defect_names_its_video(face_videos, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError) as raised:
         prepare(face_videos, dataset="folder", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
     assert raised.value.__notes__[0].startswith(f"while {face_videos}")
+
+
+def test_clips_that_differ_from_what_is_published_are_counted(bright, tmp_path):
+    assert sum(count for (split, _), count in PUBLISHED["afew"].items() if split == "train") == 773
+    assert sum(count for (split, _), count in PUBLISHED["afew"].items() if split == "val") == 383
+    for index in range(2):
+        path = tmp_path / "afew" / "Train_AFEW" / "Angry" / f"{index}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, [np.full((64, 64, 3), 90, np.uint8)])
+    manifest = prepare(tmp_path / "afew", dataset="afew", out=tmp_path / "out", faces=FAKE, workers=1)
+    assert len(manifest["differences"]) == 14
+    assert manifest["differences"][0] == "train/angry: 2 clips, 133 published"
+    assert manifest["differences"][-1] == "val/surprise: 0 clips, 46 published"
