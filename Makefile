@@ -3,8 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 # The tests that also hold on the JAX backend: layers, regularizers, backbones, model.
-BOTH_BACKENDS = tests/test_attention_pooling.py tests/test_joint_softmax_pooling.py tests/test_frames_reshape.py \
-	tests/test_regularizers.py tests/test_backbones.py tests/test_model.py
+BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_regularizers.py \
+	tests/test_backbones.py tests/test_model.py
+
+# A process a core; the tests of a file share what they make.
+PARALLEL = --numprocesses auto --dist loadfile
 
 .PHONY: demo test test-large lint format
 
@@ -13,10 +16,10 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/affect weights get mini_xception
-	$(BIN)/pytest
-	KERAS_BACKEND=jax $(BIN)/pytest $(BOTH_BACKENDS)
+	$(BIN)/pytest $(PARALLEL)
+	KERAS_BACKEND=jax $(BIN)/pytest $(PARALLEL) $(BOTH_BACKENDS)
 
-test-large: $(VENV)/test.stamp
+test-large: $(VENV)/test-large.stamp
 	$(BIN)/affect weights get mini_xception
 	$(BIN)/pytest -m large
 
@@ -36,4 +39,8 @@ $(VENV)/demo.stamp: setup.cfg pyproject.toml
 $(VENV)/test.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable .[test]
+	touch $@
+
+$(VENV)/test-large.stamp: $(VENV)/test.stamp
+	$(BIN)/pip install --quiet --editable .[test-large]
 	touch $@
