@@ -1,8 +1,8 @@
 """Every experiment under configs/ loads, survives JSON, builds, and takes a step; at a tiny size, without weights."""
 
 import ast
-import re
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
