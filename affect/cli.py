@@ -173,12 +173,14 @@ def table_(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
 ):
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
-    from affect.table import COLUMNS, cells, table
+    from affect.table import COLUMNS, TERMINAL_COLUMNS, cells, table
 
     result = table(folder, data=data, workdir=workdir, seeds=seeds, split=split, overrides=settings or (), track=_track)
-    lines = Table(*COLUMNS.values(), title=f"split {split}, {seeds} seeds, accuracies in %", padding=(0, 0, 0, 1))
+    lines = Table(title=f"split {split}, {seeds} seeds, accuracies in %", padding=(0, 0, 0, 1))
+    for key in TERMINAL_COLUMNS:
+        lines.add_column(COLUMNS[key], no_wrap=True)
     for row in result["rows"]:
-        lines.add_row(*cells(row))
+        lines.add_row(*(cells(row)[key] for key in TERMINAL_COLUMNS))
     Console().print(lines)
     print(f"{workdir}: table.md, table.csv, table.json")
 

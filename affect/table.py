@@ -19,9 +19,9 @@ COLUMNS = {
     "row": "row",
     "reported": "reported",
     "accuracy_mean": "ours",
-    "accuracy_sd": "sd over seeds",
+    "accuracy_sd": "sd",
     "interval": "95 % interval",
-    "p_value": "p against the first row",
+    "p_value": "p",
     "uar": "UAR",
     "accuracy_with_a_face": "accuracy with a face",
     "clips": "clips",
@@ -135,33 +135,36 @@ def compare(correct, base=None, *, confidence=0.95, resamples=9999, seed=0):
 
 
 def cells(row):
-    """Returns a row of the table as text, in the order of `COLUMNS`."""
-    percent = {key: "–" if row[key] is None else f"{100 * row[key]:.1f}" for key in row if key in _PERCENT}
+    """Returns a row of the table as text, by the keys of `COLUMNS`; accuracies in per cent."""
     low, high = row["interval"]
-    return [
-        row["row"],
-        percent["reported"],
-        percent["accuracy_mean"],
-        percent["accuracy_sd"],
-        f"{100 * low:.1f} to {100 * high:.1f}",
-        "–" if row["p_value"] is None else f"{row['p_value']:.3f}",
-        percent["uar"],
-        percent["accuracy_with_a_face"],
-        str(row["clips"]),
-        f"{row['parameters']:,}",
-        f"{row['relative_cost']:.2f}",
-    ]
+    text = {key: "–" if row[key] is None else f"{100 * row[key]:.1f}" for key in _PERCENT}
+    return (
+        {key: str(row[key]) for key in COLUMNS}
+        | text
+        | {
+            "interval": f"{100 * low:.1f} to {100 * high:.1f}",
+            "p_value": "–" if row["p_value"] is None else f"{row['p_value']:.3f}",
+            "parameters": f"{row['parameters']:,}",
+            "relative_cost": f"{row['relative_cost']:.2f}",
+        }
+    )
 
 
 def markdown(result):
-    """Returns a table's result as Markdown; accuracies in per cent."""
-    lines = [[*COLUMNS.values()], ["---"] * len(COLUMNS), *map(cells, result["rows"])]
-    title = f"Split {result['split']}, {result['seeds']} seeds, accuracies in %."
+    """Returns a table's result as Markdown."""
+    rows = [list(cells(row).values()) for row in result["rows"]]
+    lines = [[*COLUMNS.values()], ["---"] * len(COLUMNS), *rows]
+    title = (
+        f"Split {result['split']}, {result['seeds']} seeds (sd over these), accuracies in %. "
+        f"Interval: bootstrap over clips. p: paired permutation test against {result['rows'][0]['row']}."
+    )
     if result["overrides"]:
         title += f" With {', '.join(result['overrides'])}: not the paper's setting."
     return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
 
 
+# What fits a terminal; the files hold all columns.
+TERMINAL_COLUMNS = ("row", "reported", "accuracy_mean", "accuracy_sd", "interval", "p_value", "uar")
 _PERCENT = ("reported", "accuracy_mean", "accuracy_sd", "uar", "accuracy_with_a_face")
 
 

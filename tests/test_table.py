@@ -1,5 +1,7 @@
 import csv
+import runpy
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,3 +98,18 @@ def test_p_value_is_mcnemars_where_clips_are_right_or_wrong():
 def test_what_is_no_table(tmp_path, shards):
     with pytest.raises(InputError, match="is no table. Expected an __init__.py with ROWS"):
         table(tmp_path, data=shards, workdir=tmp_path / "t", seeds=1, split="test")
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", ["paper_a_table1", "paper_a_table2"])
+def test_every_row_of_the_papers_tables_runs(name, shards, tmp_path):
+    overrides = (
+        *("model.backbone=mini_xception", "model.weights=None", "model.face_size=32", "model.hidden_units=4"),
+        *("data.batch_clips=4", "data.frames=3", "data.selection_ratio=0", "train.epochs=1"),
+    )
+    folder = Path(__file__).parents[1] / "configs" / name
+    result = table(folder, data=shards, workdir=tmp_path, seeds=1, split="test", overrides=overrides)
+    assert [row["row"] for row in result["rows"]] == [*runpy.run_path(str(folder / "__init__.py"))["ROWS"]]
+    assert sorted(path.stem for path in folder.glob("[!_]*.py")) == sorted(row["row"] for row in result["rows"])
+    assert all(row["reported"] and 0 <= row["accuracy_mean"] <= 1 for row in result["rows"])
+    assert "not the paper's setting" in markdown(result)
