@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from affect.layers.score_pooling import ScorePooling
+
 
 @keras.saving.register_keras_serializable(package="affect")
-class AverageScorePooling(keras.layers.Layer):
+class AverageScorePooling(ScorePooling):
     """Averages the class scores of the valid frames, before the softmax; has no weights.
 
     z_c = Σ_f o_cf / n over the n valid frames: how a classifier trained on single frames (eq. 7) judges a clip, the
@@ -43,31 +45,10 @@ class AverageScorePooling(keras.layers.Layer):
         Table 2. The joint probability is ours: the paper gives none for this row.
     """
 
-    pools = "scores"
-
-    def __init__(self, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.input_spec = keras.layers.InputSpec(ndim=3)
-
-    def call(self, frame_logits, frame_mask=None, return_importance=False):
-        scores = ops.cast(frame_logits, "float32")
-        if frame_mask is None:
-            valid = ops.ones_like(scores[..., :1])
-        else:
-            valid = ops.expand_dims(ops.cast(frame_mask, "float32"), -1)  # (B, F, 1)
+    def pool(self, scores, valid, return_importance):
         share = valid / ops.maximum(ops.sum(valid, axis=1, keepdims=True), 1.0)
         logits = ops.sum(scores * share, axis=1)  # (B, E)
         if not return_importance:
             return logits
         frame_probabilities = ops.expand_dims(ops.softmax(logits, axis=-1), 1) * share  # (B, F, E)
         return logits, share[..., 0], frame_probabilities
-
-    def compute_output_shape(self, frame_logits_shape, frame_mask_shape=None, return_importance=False):
-        batch, frames, classes = frame_logits_shape
-        logits = (batch, classes)
-        return (logits, (batch, frames), (batch, frames, classes)) if return_importance else logits
-
-    def compute_output_spec(self, frame_logits, frame_mask=None, return_importance=False):
-        shapes = self.compute_output_shape(frame_logits.shape, return_importance=True)
-        specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
-        return specs if return_importance else specs[0]

@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from affect.layers.score_pooling import ScorePooling
+
 
 @keras.saving.register_keras_serializable(package="affect")
-class JointSoftmaxPooling(keras.layers.Layer):
+class JointSoftmaxPooling(ScorePooling):
     """Pools frames by one softmax over classes and frames together; has no weights.
 
     p(c, f | S) = exp(o_cf) / Σ_jk exp(o_jk) (eq. 5) and p(c | S) = Σ_f p(c, f | S) (eq. 6). Since
@@ -50,20 +52,7 @@ class JointSoftmaxPooling(keras.layers.Layer):
         Emotion Recognition with Spatial Attention and Temporal Softmax Pooling, arXiv:1910.01254, eq. 5-6.
     """
 
-    pools = "scores"
-
-    def __init__(self, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.input_spec = keras.layers.InputSpec(ndim=3)
-
-    def call(self, frame_logits, frame_mask=None, return_importance=False):
-        scores = ops.cast(frame_logits, "float32")
-        if frame_mask is None:
-            valid = ops.ones_like(scores[..., :1])
-        else:
-            valid = ops.expand_dims(ops.cast(frame_mask, "float32"), -1)  # (B, F, 1)
-        scores = scores * valid
-
+    def pool(self, scores, valid, return_importance):
         # The largest valid score of each class. Scores are first raised to be ≥ 0, so that the zeros of the
         # masked frames cannot win. Any shift gives the same logits: no gradient flows through it.
         floor = ops.min(scores, axis=1, keepdims=True)
@@ -80,13 +69,3 @@ class JointSoftmaxPooling(keras.layers.Layer):
         total = ops.sum(weights, axis=(1, 2), keepdims=True)
         frame_probabilities = weights / (total + is_empty[:, None])
         return logits, ops.sum(frame_probabilities, axis=-1), frame_probabilities
-
-    def compute_output_shape(self, frame_logits_shape, frame_mask_shape=None, return_importance=False):
-        batch, frames, classes = frame_logits_shape
-        logits = (batch, classes)
-        return (logits, (batch, frames), (batch, frames, classes)) if return_importance else logits
-
-    def compute_output_spec(self, frame_logits, frame_mask=None, return_importance=False):
-        shapes = self.compute_output_shape(frame_logits.shape, return_importance=True)
-        specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
-        return specs if return_importance else specs[0]

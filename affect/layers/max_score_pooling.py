@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from affect.layers.score_pooling import ScorePooling
+
 
 @keras.saving.register_keras_serializable(package="affect")
-class MaxScorePooling(keras.layers.Layer):
+class MaxScorePooling(ScorePooling):
     """Takes the highest score of each class over the valid frames; has no weights.
 
     z_c = max_f o_cf, the limit of `JointSoftmaxPooling` for large scores. Only the frame that holds a class's
@@ -42,20 +44,7 @@ class MaxScorePooling(keras.layers.Layer):
         its softmax a generalisation of average and max pooling, and does not measure the latter.
     """
 
-    pools = "scores"
-
-    def __init__(self, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.input_spec = keras.layers.InputSpec(ndim=3)
-
-    def call(self, frame_logits, frame_mask=None, return_importance=False):
-        scores = ops.cast(frame_logits, "float32")
-        if frame_mask is None:
-            valid = ops.ones_like(scores[..., :1])
-        else:
-            valid = ops.expand_dims(ops.cast(frame_mask, "float32"), -1)  # (B, F, 1)
-        scores = scores * valid
-
+    def pool(self, scores, valid, return_importance):
         # Masked frames get the lowest score, so they cannot win. Adding it to a 0 loses no digit.
         floor = ops.min(scores, axis=1, keepdims=True)
         candidates = scores + floor * (1.0 - valid)
@@ -67,13 +56,3 @@ class MaxScorePooling(keras.layers.Layer):
             return logits
         frame_probabilities = ops.expand_dims(ops.softmax(logits, axis=-1), 1) * share
         return logits, ops.sum(frame_probabilities, axis=-1), frame_probabilities
-
-    def compute_output_shape(self, frame_logits_shape, frame_mask_shape=None, return_importance=False):
-        batch, frames, classes = frame_logits_shape
-        logits = (batch, classes)
-        return (logits, (batch, frames), (batch, frames, classes)) if return_importance else logits
-
-    def compute_output_spec(self, frame_logits, frame_mask=None, return_importance=False):
-        shapes = self.compute_output_shape(frame_logits.shape, return_importance=True)
-        specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
-        return specs if return_importance else specs[0]
