@@ -1,19 +1,42 @@
-"""A video file → its frames, in time order, as they are meant to be seen."""
+"""A video file → its frames, in time order, as they are meant to be seen.
 
+Videos come from anywhere, and a decoder is large and old. So none is opened in this process: `decoder.py` decodes in a
+child, which cannot write files, may take so much time and memory, and ends with this process. One that dies costs the
+video that it was reading; the next video gets another. Frames come through shared memory, decoded ahead while the
+caller works on those before.
+"""
+
+import atexit
+import fcntl
 import hashlib
-from fractions import Fraction
+import json
+import mmap
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
 
-import av
 import numpy as np
 
 from affect.errors import InputError
 
 # Containers that are looked for in folders.
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+# Pixels of a frame, as it is stored and as it is shown: twice those of 8K.
+MAX_PIXELS = 64 * 10**6
+# Address space of a decoder, the shared memory included.
+MEMORY_BYTES = 3 * 2**30
+# A decoder that decodes nothing for so long is stopped.
+STALL_S = 60.0
+# RGB, and a third for rows that are padded.
+SHARED_BYTES = 4 * MAX_PIXELS
 
 
 def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None):
-    """Reads the frames of a video one by one; nothing but the current frame is held.
+    """Reads the frames of a video one by one; some are decoded ahead, in bounded memory.
 
     Rotation (a phone held upright), mirroring and the sample aspect ratio (AFEW has non-square pixels) are honoured:
     the width is scaled so that pixels become square.
@@ -24,71 +47,27 @@ def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None):
         frame_rate_hz: Frames a second that are given; `None` gives every frame.
 
     Yields:
-        `(timestamp_s, frame)`: float, seconds since the video stream began; uint8 array (H, W, 3), RGB.
+        `(timestamp_s, frame)`: float, seconds since the video stream began; uint8 array (H, W, 3), RGB, not used again.
 
     Raises:
-        InputError: When the file cannot be opened or has no video; or, after the last good frame, when a frame does not
-            decode or the container declares more than came.
+        InputError: When the file cannot be opened, has no video or too large frames; or, after the last good frame,
+            when a frame does not decode, the container declares more than came, or the decoder crashes, hangs or needs
+            too much memory.
     """
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
-        raise InputError(f"{path} is not a video that can be opened ({_reason(error)}).") from error
-    with container:
-        if not container.streams.video:
-            raise InputError(f"{path} has no video stream.")
-        stream = container.streams.video[0]
-        # Not "AUTO": threads that each decode a frame swallow the error of a damaged last frame, and how many good
-        # frames are lost with it depends on the number of cores.
-        stream.thread_type = "SLICE"
-        origin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
-        from_s = start_s or 0.0
-        decoded, packets, demuxed_s, due_s = 0, 0, 0.0, from_s
-        try:
-            # MPEG program and transport streams have no index, and a seek lands behind the frames that are wanted.
-            if from_s and not container.format.name.startswith("mpeg"):
-                container.seek(int((from_s + origin_s) / stream.time_base), stream=stream)
-            # All streams are read through, because a container's duration is that of its longest.
-            for packet in container.demux():
-                if packet.pts is not None:
-                    demuxed_s = max(demuxed_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                if packet.stream is not stream:
-                    continue
-                packets += packet.size > 0
-                for frame in packet.decode():
-                    timestamp_s = decoded / frame_rate(stream) if frame.time is None else frame.time - origin_s
-                    decoded += 1
-                    if end_s is not None and timestamp_s >= end_s - 1e-6:
-                        return
-                    if timestamp_s < due_s - 1e-6:
-                        continue
-                    if frame_rate_hz:
-                        # The grid is fixed to the start, so that rounding does not let it drift.
-                        due_s = from_s + (np.floor((timestamp_s - from_s) * frame_rate_hz + 1e-6) + 1) / frame_rate_hz
-                    yield timestamp_s, _displayed(frame, stream.sample_aspect_ratio)
-        except (av.error.FFmpegError, OSError) as error:
-            raise InputError(f"{path} is damaged after {decoded} frames ({_reason(error)}).") from error
-        if not decoded:
-            raise InputError(f"{path} has no frames.")
-        # An edit list may hide frames, so packets are counted; Matroska counts neither and has only its duration.
-        if not from_s and packets < stream.frames:
-            raise InputError(f"{path} is truncated: {packets} of {stream.frames} frames.")
-        if container.duration and demuxed_s < 0.95 * (duration_s := container.duration / av.time_base) - 0.2:
-            raise InputError(f"{path} is truncated: {demuxed_s:.1f} of {duration_s:.1f} seconds.")
-
-
-def frame_rate(stream):
-    """Returns the frames a second of a PyAV stream; 25 where the container does not say."""
-    return float(stream.average_rate or stream.guessed_rate or 25)
+    part = {"start_s": start_s, "end_s": end_s, "frame_rate_hz": frame_rate_hz}
+    with closing(_answers(path, part)) as answers:
+        for answer in answers:
+            if "frame" in answer:
+                yield answer["timestamp_s"], answer["frame"]
 
 
 def probe_frame_rate(path):
-    """Returns the frames a second of a video file, 0 where it cannot be opened."""
+    """Returns the frames a second of a video file, 0 where it cannot be opened; 25 where the container does not say."""
     try:
-        with av.open(str(path)) as container:
-            return frame_rate(container.streams.video[0]) if container.streams.video else 0.0
-    except (av.error.FFmpegError, OSError):
+        (answer,) = _answers(path, None)
+    except InputError:
         return 0.0
+    return answer["frame_rate_hz"]
 
 
 def sha256_of(path):
@@ -97,17 +76,106 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _displayed(frame, aspect_ratio):
-    width = frame.width
-    if aspect_ratio and aspect_ratio > 0 and aspect_ratio != Fraction(1):
-        width = max(1, round(frame.width * aspect_ratio))
-    pixels = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-    if matrix := frame.side_data.get("DISPLAYMATRIX"):
-        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
-        if a * d < b * c:  # mirrored: `rotation` is where the x axis goes, and the y axis goes the other way
-            pixels = pixels[::-1]
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90 % 4))
+class Decoder:
+    """A process of `decoder.py` with our ends of its connection and its memory."""
+
+    def __init__(self):
+        self.connection, theirs = multiprocessing.Pipe()
+        memory = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(memory, SHARED_BYTES)
+        # Memory that is shrunk by one process ends the other.
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        self.memory = mmap.mmap(memory, 0, prot=mmap.PROT_READ)
+        script = Path(__file__).with_name("decoder.py")
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(script), str(theirs.fileno()), str(memory)],
+            stdin=subprocess.PIPE,  # nothing is written to it: its end tells the decoder of ours
+            stdout=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(), memory),
+            start_new_session=True,  # an interrupt from the keyboard must not look like a video's fault
+        )
+        theirs.close()
+        os.close(memory)
+        try:
+            self.answer()
+        except (EOFError, OSError) as error:
+            raise RuntimeError(f"The video decoder does not start ({self.end()}): {script}") from error
+
+    def ask(self, request):
+        self.connection.send_bytes(json.dumps(request).encode())
+
+    def answer(self):
+        """Returns the next answer, and with it the `frame` of one that has pixels.
+
+        Raises:
+            TimeoutError: When there is none for `STALL_S`.
+            EOFError, OSError: When the process has ended.
+        """
+        if not self.connection.poll(STALL_S):
+            raise TimeoutError
+        answer = json.loads(self.connection.recv_bytes())
+        if "offset" in answer:
+            shape, strides = (answer["height"], answer["width"], 3), (answer["stride"], 3, 1)
+            pixels = np.ndarray(shape, np.uint8, self.memory, answer["offset"], strides)
+            pixels = np.rot90(pixels[::-1] if answer["mirrored"] else pixels, answer["quarter_turns"])
+            answer["frame"] = np.array(pixels, order="C")
+            with suppress(OSError):  # it has ended, and answers that it gave before are still to be read
+                self.connection.send_bytes(b"")
+        return answer
+
+    def end(self):
+        """Ends the process. Returns how it ended."""
+        self.process.kill()
+        code = self.process.wait()
+        self.process.stdin.close()
+        self.connection.close()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _reason(error):
-    return getattr(error, "strerror", None) or type(error).__name__
+# Decoders that wait for a video: as many as were in use at the same time.
+_idle = []
+
+
+def _end_idle():
+    while _idle:
+        _idle.pop().end()
+
+
+atexit.register(_end_idle)
+os.register_at_fork(after_in_child=_idle.clear)
+
+
+def _answers(path, part):
+    """Yields a decoder's answers to a request (see `decoder.py`), but those that say no more than that it goes on."""
+    decoder, given, is_free = _take_decoder(), 0, False
+    try:
+        decoder.ask({"path": str(path), "part": part, "max_pixels": MAX_PIXELS, "memory_bytes": MEMORY_BYTES})
+        while not is_free:
+            answer = decoder.answer()
+            if "error" in answer:
+                raise InputError(f"{path} {answer['error']}")
+            given += "frame" in answer
+            is_free = "end" in answer
+            if answer:
+                yield answer
+    except TimeoutError as error:
+        raise InputError(
+            f"{path} gave no frame for {STALL_S:g} s after {given} frames; its decoder was stopped."
+        ) from error
+    except (EOFError, OSError) as error:
+        raise InputError(f"{path} crashed the decoder after {given} frames ({decoder.end()}).") from error
+    finally:
+        # After an error, or in the middle of a video, its memory may be in any state.
+        if is_free:
+            _idle.append(decoder)
+        else:
+            decoder.end()
+
+
+def _take_decoder():
+    while _idle:
+        decoder = _idle.pop()
+        if decoder.process.poll() is None:
+            return decoder
+        decoder.end()
+    return Decoder()
