@@ -1,0 +1,342 @@
+"""The decoder's process: what a hostile video can cost, and what becomes of the process and of the next video."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from affect.errors import InputError
+from pipelines import decoder, video
+from pipelines.video import probe_frame_rate, read_frames
+from tests.conftest import portrait, write_video
+
+
+def grey(count, size=64):
+    """Frames of one grey each, of which no two that follow each other are alike."""
+    return [np.full((size, size, 3), 40 + 60 * (index % 3), np.uint8) for index in range(count)]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A video of 100 frames, 10 a second."""
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", grey(100))
+
+
+def decoders(pid=None):
+    """Returns the ids of the decoders that a process has, by default this one."""
+    children = [path.read_text() for path in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children")]
+    return [int(child) for child in " ".join(children).split() if b"decoder.py" in cmdline(child)]
+
+
+def cmdline(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a process that has ended
+    except FileNotFoundError:
+        return b""
+
+
+def until(condition):
+    """Waits until a condition holds; a test that hangs here has failed."""
+    for _ in range(1000):
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("It does not come about.")
+
+
+@pytest.fixture
+def fresh():
+    """Begins without a decoder, so that the one that is started is the test's."""
+    video._end_idle()
+    until(lambda: not decoders())
+
+
+def error_of(frames):
+    """Returns how many frames come before the error, and its text."""
+    count = 0
+    with pytest.raises(InputError) as error:
+        for _ in frames:
+            count += 1
+    return count, str(error.value)
+
+
+def test_frames_are_the_callers_own(clip):
+    # More than are decoded ahead, so that every place in the shared memory is used again.
+    frames = [frame for _, frame in read_frames(clip)]
+    np.testing.assert_allclose([frame.mean() for frame in frames], [frame.mean() for frame in grey(100)], atol=4)
+    assert all(frame.flags.owndata and frame.flags.writeable for frame in frames)
+
+
+def test_one_process_reads_video_after_video(fresh, clip):
+    assert len(list(read_frames(clip))) == 100
+    (first,) = decoders()
+    assert len(list(read_frames(clip, start_s=5))) == 50
+    assert probe_frame_rate(clip) == 10
+    assert decoders() == [first]
+
+
+def test_two_videos_are_read_at_the_same_time(fresh, clip):
+    pairs = list(zip(read_frames(clip), read_frames(clip, start_s=5), strict=False))
+    assert len(pairs) == 50
+    for (one_s, _), (other_s, _) in pairs:
+        assert other_s == pytest.approx(one_s + 5)
+
+
+def test_the_process_outlives_the_thread_that_started_it(fresh, clip):
+    counts = []
+    thread = threading.Thread(target=lambda: counts.append(len(list(read_frames(clip)))))
+    thread.start()
+    thread.join()
+    (first,) = decoders()
+    counts.append(len(list(read_frames(clip))))
+    assert counts == [100, 100]
+    assert decoders() == [first]
+
+
+def test_a_video_that_is_left_early_leaves_no_process(fresh, clip):
+    frames = read_frames(clip)
+    next(frames)
+    assert len(decoders()) == 1
+    frames.close()
+    assert decoders() == []
+    assert len(list(read_frames(clip))) == 100
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_crash_costs_that_video_only(fresh, clip, how):
+    frames = read_frames(clip)
+    next(frames)
+    (pid,) = decoders()
+    os.kill(pid, how)
+    more, error = error_of(frames)
+    assert more <= decoder.AHEAD_FRAMES
+    assert error == f"{clip} crashed the decoder after {1 + more} frames ({how.name})."
+    assert decoders() == []
+    assert len(list(read_frames(clip))) == 100
+
+
+def test_a_process_that_ended_between_two_videos_costs_none(fresh, clip):
+    list(read_frames(clip))
+    (pid,) = decoders()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not cmdline(pid))
+    assert len(list(read_frames(clip))) == 100
+
+
+def test_a_hang_costs_that_video_only(fresh, clip, monkeypatch):
+    monkeypatch.setattr(video, "STALL_S", 0.5)
+    frames = read_frames(clip)
+    next(frames)
+    (pid,) = decoders()
+    os.kill(pid, signal.SIGSTOP)
+    more, error = error_of(frames)
+    assert error == f"{clip} gave no frame for 0.5 s after {1 + more} frames; its decoder was stopped."
+    assert decoders() == []
+    monkeypatch.undo()
+    assert len(list(read_frames(clip))) == 100
+
+
+def test_a_file_that_never_answers_is_given_up(tmp_path, clip, monkeypatch):
+    os.mkfifo(tmp_path / "a.mp4")
+    list(read_frames(clip))  # so that the short wait is for the video, not for a process to start
+    monkeypatch.setattr(video, "STALL_S", 0.5)
+    assert error_of(read_frames(tmp_path / "a.mp4"))[1].startswith(f"{tmp_path / 'a.mp4'} gave no frame for 0.5 s")
+
+
+class Sent(list):
+    send_bytes = list.append
+
+
+def test_frames_that_are_passed_over_are_a_sign_of_life():
+    sent = Sent()
+    ahead = decoder.Ahead(sent, bytearray())
+    ahead.alive()
+    assert sent == []
+    ahead.sent_s -= decoder.ALIVE_S
+    ahead.alive()
+    ahead.alive()
+    assert sent == [b"{}"]
+
+
+@pytest.mark.parametrize("is_reading", [True, False])
+def test_the_process_ends_with_its_reader(tmp_path, clip, is_reading):
+    # A named pipe that nobody writes keeps the decoder busy for ever.
+    path = tmp_path / "a.mp4"
+    os.mkfifo(path)
+    code = "import sys, time; from pipelines.video import *; list(read_frames(sys.argv[1])); time.sleep(600)"
+    reader = subprocess.Popen([sys.executable, "-c", code, str(path if is_reading else clip)])
+    (pid,) = until(lambda: decoders(reader.pid))
+    # It has read as much as it can: it waits for the pipe to be written, or for the next video.
+    until(lambda: "wait_for_partner" in wait(pid) if is_reading else "unix_stream" in wait(pid))
+    reader.kill()
+    reader.wait()
+    until(lambda: not cmdline(pid))
+
+
+def wait(pid):
+    """Returns what a process waits for in the kernel."""
+    return Path(f"/proc/{pid}/wchan").read_text()
+
+
+def test_the_process_may_write_no_file(fresh, clip):
+    list(read_frames(clip))
+    (pid,) = decoders()
+    limits = dict(re.findall(r"^(Max [a-z ]+?)  +(\w+)", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE))
+    assert (limits["Max file size"], limits["Max core file size"], limits["Max open files"]) == ("0", "0", "16")
+    assert limits["Max address space"] == str(3 * 2**30)
+
+
+def test_too_large_frames_are_refused_from_the_header(clip, monkeypatch):
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64 - 1)
+    error = f"{clip} has frames of 64×64 pixels; at most 0.004095 million can be read."
+    assert error_of(read_frames(clip)) == (0, error)
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64)
+    assert len(list(read_frames(clip))) == 100
+
+
+def test_pixels_that_are_too_wide_are_refused(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", grey(2), aspect_ratio=Fraction(40, 1))
+    monkeypatch.setattr(video, "MAX_PIXELS", 10**5)
+    assert error_of(read_frames(path)) == (0, f"{path} has frames of 2560×64 pixels; at most 0.1 million can be read.")
+
+
+def test_frames_that_change_their_size(tmp_path, monkeypatch):
+    parts = [write_video(tmp_path / f"{n}.mpg", grey(50, n), codec="mpeg2video", frame_rate_hz=25) for n in (64, 128)]
+    path = tmp_path / "a.mpg"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    frames = [frame for _, frame in read_frames(path)]
+    assert {frame.shape for frame in frames} == {(64, 64, 3), (128, 128, 3)}
+    assert len(frames) == len(expected)
+    for frame, wanted in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(frame, wanted)
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64)
+    count, error = error_of(read_frames(path))
+    assert 40 <= count <= 50
+    assert error.startswith(f"{path} is damaged after {count} frames")
+
+
+def test_memory_is_limited(tmp_path, clip, monkeypatch):
+    path = write_video(tmp_path / "a.avi", grey(3, 3072), codec="mpeg4")
+    assert len(list(read_frames(path))) == 3
+    monkeypatch.setattr(video, "MEMORY_BYTES", 420 * 2**20)
+    assert error_of(read_frames(path))[1] == f"{path} needs more than 420 MiB of memory."
+    assert len(list(read_frames(clip))) == 100
+
+
+# Where each kind of playlist is written: text for a video beside it.
+PLAYLISTS = {
+    "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{path}\n#EXT-X-ENDLIST\n",
+    "a.mp4": "ffconcat version 1.0\nfile {path.name}\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_a_playlist_opens_no_other_file(tmp_path, clip, name):
+    beside = tmp_path / "beside.ts"
+    with av.open(str(clip)) as source, av.open(str(beside), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                copy.mux(packet)
+    path = tmp_path / name
+    path.write_text(PLAYLISTS[name].format(path=beside))
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 100  # so the playlist is a good one
+    count, error = error_of(read_frames(path))
+    assert count == 0
+    assert error.startswith(f"{path} is not a video that can be opened (Invalid argument: damaged, or none of ")
+
+
+def test_names_that_look_like_addresses_are_files(tmp_path, clip, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("http://127.0.0.1/a.mp4", f"concat:{clip}|{clip}", f"subfile,,start,0,end,0,,:{clip}", "pipe:0"):
+        assert error_of(read_frames(name))[1].startswith(f"{name} is not a video that can be opened (No such file")
+    Path("concat:a.mp4").write_bytes(clip.read_bytes())
+    assert len(list(read_frames("concat:a.mp4"))) == 100
+
+
+def test_what_is_read_does_not_hang_on_the_text_of_a_container(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "TITLE"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"TITLE", b"\xff\xfe\xfd\xfc\xfb"))
+    assert len(list(read_frames(path))) == 1
+
+
+CODECS = {".avi": "mpeg4", ".flv": "flv1", ".mkv": "libx264", ".mov": "libx264", ".mp4": "libx264"}
+CODECS |= {".mpg": "mpeg2video", ".webm": "libvpx-vp9", ".wmv": "wmv2"}
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """Bytes of a video of 12 frames for each suffix in `CODECS`."""
+    frames = [portrait(size=64, shift=(t, 0)) for t in range(12)]
+    folder = tmp_path_factory.mktemp("originals")
+    written = {
+        suffix: write_video(
+            folder / f"a{suffix}", frames, frame_rate_hz=25, codec=codec, audio_s=0.5 * (suffix == ".mp4")
+        )
+        for suffix, codec in CODECS.items()
+    }
+    return {suffix: path.read_bytes() for suffix, path in written.items()}
+
+
+def mutated(data, seed):
+    """Returns a file with bits flipped, bytes of its head or tail replaced, its end cut off, or a part set elsewhere."""
+    random = np.random.default_rng(seed)
+    data = np.frombuffer(data, np.uint8).copy()
+    match random.integers(4):
+        case 0:
+            places = random.integers(0, len(data), random.integers(1, 40))
+            data[places] ^= np.left_shift(1, random.integers(0, 8, len(places))).astype(np.uint8)
+        case 1:
+            places = random.integers(0, min(len(data), 600), random.integers(1, 6))
+            data[places if random.random() < 0.5 else -1 - places] = random.integers(0, 256, len(places))
+        case 2:
+            data = data[: random.integers(0, len(data))]
+        case 3:
+            end, start, rest = random.integers(0, len(data), 3)
+            part = data[start : start + random.integers(1, len(data) // 4)]
+            data = np.concatenate([data[:end], part, data[rest:]])
+    return data.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, 80), *(pytest.param(1000 * n, 250, marks=pytest.mark.large) for n in range(1, 8))]
+)
+def test_mutated_videos_are_read_or_named(tmp_path, originals, first, count):
+    outcomes = {"whole": 0, "in part": 0, "not at all": 0}
+    suffixes = sorted(originals)
+    for seed in range(first, first + count):
+        suffix = suffixes[seed % len(suffixes)]
+        path = tmp_path / f"{seed}{suffix}"
+        path.write_bytes(mutated(originals[suffix], seed))
+        frames, error = 0, ""
+        try:
+            for _, frame in read_frames(path):
+                assert frame.dtype == np.uint8 and frame.ndim == 3
+                frames += 1
+        except InputError as problem:
+            error = str(problem)
+            assert re.fullmatch(rf"{re.escape(str(path))} [^\n]+\.", error)
+        assert frames or error
+        outcomes["whole" if not error else "in part" if frames else "not at all"] += 1
+    # Mutations that all passed, or all failed at the door, would test nothing.
+    assert min(outcomes.values()) >= count // 20, outcomes
+    assert len(list(tmp_path.iterdir())) == count
