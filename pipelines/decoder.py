@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 import av
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 
 # The only demuxers that are tried. No playlist is among them (concat, dash, hls, imf, sdp, image sequences, ...), so
@@ -222,7 +223,8 @@ def _check_size(width, height, max_pixels):
 
 def _display(frame):
     mirrored = False
-    if matrix := frame.side_data.get("DISPLAYMATRIX"):
+    # Not `frame.side_data`, which refers back to its frame: the two would stay in memory until they are collected.
+    if matrix := SideDataContainer(frame).get("DISPLAYMATRIX"):
         a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
         # Where it mirrors, `rotation` is where the x axis goes, and the y axis goes the other way.
         mirrored = a * d < b * c

@@ -247,6 +247,19 @@ def test_memory_is_limited(tmp_path, clip, monkeypatch):
     assert len(list(read_frames(clip))) == 100
 
 
+def test_frames_do_not_stay_in_memory(tmp_path, fresh, monkeypatch):
+    path = write_video(tmp_path / "a.avi", grey(60, 1536), codec="mpeg4")  # of 3.5 MB as it is decoded
+    monkeypatch.setattr(video, "MEMORY_BYTES", 500 * 2**20)  # of which about 380 MiB are taken before the first frame
+    assert sum(1 for _ in read_frames(path)) == 60
+
+
+def test_the_containers_are_named_as_the_library_names_them():
+    known = {name for names in av.formats_available for name in names.split(",")}
+    assert set(decoder.FORMATS) <= known
+    # Each of these opens what others name.
+    assert not {"concat", "dash", "hls", "image2", "sdp"} & set(decoder.FORMATS)
+
+
 # Where each kind of playlist is written: text for a video beside it.
 PLAYLISTS = {
     "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{path}\n#EXT-X-ENDLIST\n",
