@@ -1,4 +1,4 @@
-"""Views of a face: the part of the stored face that the model sees, the same for every frame of a clip."""
+"""Views of a face: the part of the stored face that the model sees, drawn for a clip or for each of its frames."""
 
 import tensorflow as tf
 
@@ -9,10 +9,10 @@ def central_view(crop_ratio):
 
 
 def random_view(data, seed):
-    """Draws the view of a training clip.
+    """Draws the view of training.
 
     Args:
-        data: `affect.config.Data`; `crop_ratio`, `flip` and `rotation_deg` are used.
+        data: `affect.config.Data`; `crop_ratio`, `random_crop`, `flip` and `rotation_deg` are used.
         seed: int tensor (2,). The same seed gives the same view.
 
     Returns:
@@ -22,7 +22,7 @@ def random_view(data, seed):
     limit_rad = data.rotation_deg * 3.141592653589793 / 180
     return {
         "crop_ratio": data.crop_ratio,
-        "offset": draw[:2],
+        "offset": draw[:2] if data.random_crop else tf.constant([0.5, 0.5]),
         "flip": tf.logical_and(data.flip, draw[2] < 0.5),
         "angle_rad": (2 * draw[3] - 1) * limit_rad if data.rotation_deg else None,
     }

@@ -25,6 +25,8 @@ VGG_FACE_SCALING = {
     "matrix": [[0, 0, 1], [0, 1, 0], [1, 0, 0]],
     "offset": [-93.5940, -104.7624, -129.1863],
 }
+# RGB pixels to RGB in [0, 1].
+UNIT_SCALING = {"matrix": [[1 / 255, 0, 0], [0, 1 / 255, 0], [0, 0, 1 / 255]], "offset": [0, 0, 0]}
 # RGB pixels to ITU-R 601 grey in [-1, 1]. OpenCV rounds grey to a whole number first: 0.5 / 127.5 at most.
 GREY_SCALING = {"matrix": [[0.299 / 127.5], [0.587 / 127.5], [0.114 / 127.5]], "offset": [-1]}
 VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place, from 1
@@ -35,9 +37,10 @@ MIN_FACE_SIZE = 32  # Five halvings leave one location.
 class Backbone:
     """A row of `BACKBONES`."""
 
-    build: Callable[[int, int], keras.Model]  # (face_size, output_stride) -> model of random weights.
+    build: Callable[[int, int, dict], keras.Model]  # (face_size, output_stride, scaling) -> model of random weights.
     size: int  # Side, in pixels, of the faces that the published weights were trained on.
     output_strides: tuple[int, ...]
+    scalings: dict[str, dict]  # Name -> arguments of `PixelScaling`. "published": what the weights were trained on.
     published: Published
     build_head: Callable[[], keras.Model] | None = None
     classes: tuple[str, ...] = ()  # The head's classes, in order.
@@ -68,7 +71,7 @@ class WeightsReport:
         )
 
 
-def build_backbone(name, *, weights, face_size=None, output_stride=16):
+def build_backbone(name, *, weights, face_size=None, output_stride=16, input_scaling="published"):
     """Builds the model from faces to local features.
 
     Args:
@@ -78,6 +81,8 @@ def build_backbone(name, *, weights, face_size=None, output_stride=16):
         face_size: Side of the square faces in pixels, at least 32; by default the published weights' own.
         output_stride: Pixels a step of the feature map. `vgg16`: 16 ends at the last convolution, as paper A
             writes; 32 after the last max-pooling, as its authors' code does.
+        input_scaling: `"published"`, what the weights were trained on; or, for `vgg16`, `"unit"`, RGB in [0, 1] without
+            a mean taken off, as paper A's authors' code does.
 
     Returns:
         A functional `keras.Model` named "backbone": faces `(B, H, W, 3)`, RGB, pixels of 0 to 255 in any
@@ -85,7 +90,7 @@ def build_backbone(name, *, weights, face_size=None, output_stride=16):
         "backbone/block"; in a model loaded from a file Keras drops the "backbone/".
 
     Raises:
-        InputError: An unknown name, size or stride; weights that are not in the cache, or were altered there.
+        InputError: An unknown name, size, stride or scaling; weights that are not in the cache, or were altered there.
     """
     row = _row(name)
     face_size = row.size if face_size is None else face_size
@@ -96,8 +101,13 @@ def build_backbone(name, *, weights, face_size=None, output_stride=16):
             f"Unknown `output_stride` of backbone {name!r}. Expected one of {list(row.output_strides)}. "
             f"Received: output_stride={output_stride!r}"
         )
+    if input_scaling not in row.scalings:
+        raise InputError(
+            f"Unknown `input_scaling` of backbone {name!r}. Expected one of {sorted(row.scalings)}. "
+            f"Received: input_scaling={input_scaling!r}"
+        )
     with keras.name_scope("backbone"):  # So that an optimizer can tell the backbone's variables by their path.
-        model = row.build(face_size, output_stride)
+        model = row.build(face_size, output_stride, row.scalings[input_scaling])
     return _with_weights(model, name, weights)
 
 
@@ -203,7 +213,8 @@ def import_weights(name, path, *, source=None):
             f"{path}: not the published {published.file}. Expected {published.size_bytes:,} bytes, SHA-256 "
             f"{published.sha256}. Received: {path.stat().st_size:,} bytes, SHA-256 {sha256}"
         )
-    models = [row.build(row.size, row.output_strides[0])] + ([row.build_head()] if row.build_head else [])
+    models = [row.build(row.size, row.output_strides[0], row.scalings["published"])]
+    models += [row.build_head()] if row.build_head else []
     _, unused = read_layers(path, published, models)
     loaded = tuple(layer.name for model in models for layer in model.layers if layer.weights)
     target = weights_dir() / f"{name}-{published.name}{suffix_of(path)}"
@@ -226,20 +237,20 @@ def weights_sha256(name, weights):
     return None if weights is None else _read_cache(name).sha256
 
 
-def _build_vgg16(face_size, output_stride):
+def _build_vgg16(face_size, output_stride, scaling):
     faces = keras.Input((face_size, face_size, 3), name="faces")
-    pixels = PixelScaling(**VGG_FACE_SCALING, name="pixel_scaling")(faces)
+    pixels = PixelScaling(**scaling, name="pixel_scaling")(faces)
     vgg16 = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
     last = {16: "block5_conv3", 32: "block5_pool"}[output_stride]
     return keras.Model(faces, vgg16.get_layer(last).output, name="backbone")
 
 
-def _build_mini_xception(face_size, output_stride):
+def _build_mini_xception(face_size, output_stride, scaling):
     # oarriaga's mini-XCEPTION. The L2 penalty of its training is a recipe's business, and it has one stride.
     del output_stride
     same = {"padding": "same", "use_bias": False}
     faces = keras.Input((face_size, face_size, 3), name="faces")
-    x = PixelScaling(**GREY_SCALING, name="pixel_scaling")(faces)  # (B, 64, 64, 1)
+    x = PixelScaling(**scaling, name="pixel_scaling")(faces)  # (B, 64, 64, 1)
     for n in (1, 2):
         x = layers.Conv2D(8, 3, use_bias=False, name=f"block1_conv{n}")(x)
         x = layers.BatchNormalization(name=f"block1_bn{n}")(x)
@@ -334,6 +345,7 @@ BACKBONES = {
         build=_build_vgg16,
         size=224,
         output_strides=(16, 32),
+        scalings={"published": VGG_FACE_SCALING, "unit": UNIT_SCALING},
         published=Published(
             name="vggface",
             file="rcmalli_vggface_tf_notop_vgg16.h5 or vgg_face_dag.pth",
@@ -348,6 +360,7 @@ BACKBONES = {
         build=_build_mini_xception,
         size=64,
         output_strides=(16,),
+        scalings={"published": GREY_SCALING},
         published=Published(
             name="fer2013",
             file="emotion_model.hdf5",

@@ -49,6 +49,7 @@ weights = typer.Typer(no_args_is_help=True, help="Fetch or import the weights of
 app.add_typer(weights, name="weights")
 
 Shards = Annotated[Path, typer.Option("--data", help="Folder of shards.")]
+Recipe = Annotated[str | None, typer.Option(help="Recipe of the config: ours, paper, authors_code.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -105,10 +106,11 @@ def train(
     config: Annotated[Path, typer.Argument(help="A file under configs/, or a run's config.json.")],
     data: Shards,
     workdir: Annotated[Path, typer.Option(help="Folder of the run.")],
+    recipe: Recipe = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override: model.heads=4.")] = None,
 ):
     """Train a model; a run that was stopped goes on."""
-    experiment = load_config(config, settings or ())
+    experiment = load_config(config, settings or (), recipe)
     _train(experiment, data, workdir)
 
 
@@ -170,12 +172,22 @@ def table_(
     workdir: Annotated[Path, typer.Option(help="Folder of the runs and the table.")],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row.")] = 3,
     split: Annotated[str, typer.Option(help="Split that is evaluated.")] = "val",
+    recipe: Recipe = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
 ):
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
     from affect.table import COLUMNS, TERMINAL_COLUMNS, cells, table
 
-    result = table(folder, data=data, workdir=workdir, seeds=seeds, split=split, overrides=settings or (), track=_track)
+    result = table(
+        folder,
+        data=data,
+        workdir=workdir,
+        seeds=seeds,
+        split=split,
+        overrides=settings or (),
+        recipe=recipe,
+        track=_track,
+    )
     lines = Table(title=f"split {split}, {seeds} seeds, accuracies in %", padding=(0, 0, 0, 1))
     for key in TERMINAL_COLUMNS:
         lines.add_column(COLUMNS[key], no_wrap=True)

@@ -54,29 +54,45 @@ class Faces:
 class Data:
     """How clips are read from shards.
 
+    Where paper A says nothing, or its authors' code does otherwise, a field here, in `Model` and in `Train` names the
+    choice of the paper, of the code and of ours (configs/paper_a.py); "–" is silence. Defaults are ours, but for
+    `Model.hidden_units`.
+
     Args:
         train_split: Split that is trained on.
-        batch_clips: Clips a batch. Paper A: not given; its authors' code: 3.
-        frames: Frames sampled of a training clip (paper A: 16, at random). They stand in time order; a clip with fewer
-            frames is padded, and its mask says so.
-        eval_frames: Most frames of an evaluated clip, evenly spaced (authors' code: 120).
-        crop_ratio: Side of the crop as a share of the stored face: at random in training, central in evaluation
-            (authors' code: 224/256).
-        flip: Whether training clips are mirrored at random.
-        rotation_deg: Training clips are turned by up to this angle (authors' code: 10).
-        selection_ratio: Share of the training clips set aside to select the epoch (paper A: none; its authors' code
-            selects on the reported clips).
+        batch_clips: Clips a batch. Paper: –; code: 3; ours: 3.
+        frames: Frames sampled of a training clip. All three: 16, at random without replacement, in time order.
+        repeat_frames: How a clip of fewer frames fills its row: drawn with replacement, or padded with a mask that says
+            so. Paper: –; code: with replacement; ours: padded, for a repeated frame counts twice in joint softmax.
+        eval_frames: Most frames of an evaluated clip, evenly spaced. Paper: –; code: 120; ours: 120.
+        crop_ratio: Side of the crop as a share of the stored face, central in evaluation. Paper: –; code: 224/256,
+            after a reflecting pad to a square; ours: 224/256. Stored faces are square, so the pad would do nothing.
+        random_crop: Whether the crop of a training clip lies at random. Paper: yes; code: no, central; ours: yes.
+        flip: Whether training clips are mirrored at random, left and right. Paper: yes ("flip, mirror", taken for one);
+            code: yes; ours: yes.
+        rotation_deg: Training clips are turned by up to this angle. Paper: not named, 0; code: 10; ours: 10, for
+            alignment is never exact.
+        view_per_frame: Whether crop, mirror and angle are drawn for each frame and not for the clip. Paper: –; code:
+            each frame; ours: the clip, for a face does not change sides between frames.
+        selection_ratio: Share of the training clips set aside to select the epoch. Paper: trains on all, so 0, and the
+            last epoch is kept; code: 0; ours: 0.15, so that the reported clips select nothing.
+        selection_split: Split on whose clips the epoch is selected, in place of a share. Paper: –; code: the reported
+            one, `"val"`; ours: `None`. The accuracy of a split that selected its epoch is optimistic.
         shuffle_clips: Size of the shuffle buffer in clips.
     """
 
     train_split: str = "train"
     batch_clips: int = 3
     frames: int = 16
+    repeat_frames: bool = False
     eval_frames: int = 120
     crop_ratio: float = 0.875
+    random_crop: bool = True
     flip: bool = True
     rotation_deg: float = 10.0
+    view_per_frame: bool = False
     selection_ratio: float = 0.15
+    selection_split: str | None = None
     shuffle_clips: int = 256
 
     def __post_init__(self):
@@ -86,33 +102,40 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """The network of paper A.
+    """The network of paper A. What "paper", "code" and "ours" are says `Data`.
 
     Args:
-        backbone: Name in `affect.backbones.BACKBONES`.
+        backbone: Name in `affect.backbones.BACKBONES`. All three: `"vgg16"`.
         weights: Weights of the backbone in the user's cache, or `None` for random ones. There is no default: nothing
-            runs on random weights unasked.
-        face_size: Height and width in pixels of the network's input; `None` is the backbone's own.
-        output_stride: Stride of the backbone's local features in pixels (paper A: 16; its authors' code: 32).
-        spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS` (paper A: `"attention"`, SA; `"shift"`, SHIFT;
-            `"average"` without attention), or `None` for the backbone's own classifier, which needs no training and
-            has its own classes.
-        heads: Attention heads, N (paper A: 1, 2 or 4). It, `hidden_units` and `diversity` are for `"attention"` and
+            runs on random weights unasked. All three: `"vggface"`.
+        face_size: Height and width in pixels of the network's input; `None` is the backbone's own (all three: 224).
+        input_scaling: `"published"`, the scaling that the backbone's weights were trained on (VGG-Face: BGR of 0 to 255
+            minus its mean colour), or `"unit"`, RGB in [0, 1]. Paper: VGG-Face's; code: unit; ours: published, for the
+            same weights see 1/255 of their contrast in the other.
+        output_stride: Stride of the backbone's local features in pixels. Paper: 16; code: 32, after the last pooling;
+            ours: 16, four times the locations to attend to.
+        spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS` (a row of the paper's tables: `"attention"`, SA;
+            `"shift"`, SHIFT, of which all three have the same; `"average"` without attention), or `None` for the
+            backbone's own classifier, which needs no training and has its own classes.
+        heads: Attention heads, N (rows: 1, 2 or 4). It, `hidden_units` and `diversity` are for `"attention"` and
             `"shift"` alone.
-        hidden_units: Hidden units U of the attention network; `None` is one layer (paper A: two layers, U not given;
-            its authors' code: one).
-        diversity: Strength λ of the penalty on attention (paper A: 0, 0.1 or 1).
-        temporal_pooling: Name in `affect.layers.TEMPORAL_POOLINGS`: of scores (paper A: `"joint_softmax"`, TP;
-            `"average"`, AVG; also `"max"`), or of features before the classifier (paper A: `"lstm"`; also
+        hidden_units: Hidden units U of the attention network; `None` is one layer. Paper: two layers, U not given;
+            code: one layer, with 256 and 600 in comments; ours: 256, for the scores of one layer are bounded
+            (`affect.layers.AttentionPooling`).
+        diversity: Strength λ of the penalty on attention (rows: 0, 0.1 or 1; 0, 0.1 or 10 in the log of the code). All
+            three: the norm, not its square; the code and ours: averaged over the frames of a batch.
+        temporal_pooling: Name in `affect.layers.TEMPORAL_POOLINGS`: of scores (rows: `"joint_softmax"`, TP;
+            `"average"`, AVG; also `"max"`), or of features before the classifier (rows: `"lstm"`; also
             `"statistics"`).
-        lstm_units: Units of the LSTM, for `"lstm"` alone (paper A: quoted from another paper and not given; 512 is
-            assumed).
-        dropout: Rate before the classifier (authors' code: 0).
+        lstm_units: Units of the LSTM, for `"lstm"` alone. Paper: quoted from another paper and not given; code: none;
+            ours: 512 is assumed.
+        dropout: Rate before the classifier, which is linear with a bias. Paper: –; code: 0; ours: 0.
     """
 
     backbone: str
     weights: str | None
     face_size: int | None = None
+    input_scaling: str = "published"
     output_stride: int = 16
     spatial_pooling: str | None = "attention"
     heads: int = 2
@@ -131,22 +154,27 @@ class Model:
 class Train:
     """Optimisation: SGD with momentum and warm restarts, one learning rate for the backbone and one for the rest.
 
+    What "paper", "code" and "ours" are says `Data`.
+
     Args:
-        epochs: Passes over the training clips (paper A: 30).
-        backbone_learning_rate: Paper A: 1e-5; 0 freezes the backbone (the last commit of its authors' code).
-        frozen_blocks: Blocks of the backbone, from its first, that are frozen whatever its rate (paper A and its
-            authors' code: 0).
-        head_learning_rate: Paper A: 0.1.
-        momentum: Authors' code: 0.9.
-        nesterov: Authors' code: yes.
-        weight_decay: Paper A: 5e-5. Keras's decay is decoupled, w ← w(1 − rate · decay), where PyTorch's is added to
-            the gradient.
-        restart_epochs: Length of the first cosine period (authors' code: 10).
-        restart_factor: Factor from one period to the next (authors' code: 2, so 10 + 20 = 30 epochs).
-        accumulation_steps: Batches whose gradients are averaged before a step, where memory is short (both: 1).
-        label_smoothing: Share of the label that is spread over all classes (both: 0).
-        class_weights: Whether clips weigh inversely to how frequent their class is (both: no).
-        selection_metric: `"accuracy"` or `"loss"` of the selection clips, by which the best epoch is kept.
+        epochs: Passes over the training clips. Paper: 30; code: 30, with attention 16; ours: 30, two whole periods.
+        backbone_learning_rate: Paper: 1e-5; code: 1e-5, with attention 1e-3, and 0 in its last commit; ours: 1e-5. 0
+            freezes the backbone.
+        frozen_blocks: Blocks of the backbone, from its first, that are frozen whatever its rate. All three: 0.
+        head_learning_rate: Paper: 0.1; code: 0.1, with attention 1e-2; ours: 0.1.
+        momentum: Paper: not given; code: 0.9; ours: 0.9.
+        nesterov: Paper: –; code: yes; ours: yes.
+        pytorch_sgd: Whether a step is PyTorch's (`PyTorchSGD`) or Keras's. Paper: –; code: PyTorch's; ours: Keras's,
+            whose decay is decoupled: what it takes off does not hang on momentum.
+        weight_decay: Paper: 5e-5; code: 5e-4 · √(batch / (clips · period)) ≈ 1e-5; ours: 5e-5. Keras's decay is
+            w ← w(1 − rate · decay); PyTorch's is added to the gradient, and 1/(1 − momentum) times as strong.
+        restart_epochs: Length of the first cosine period. Paper: –; code: 10; ours: 10.
+        restart_factor: Factor from one period to the next. Paper: –; code: 2; ours: 2, so 10 + 20 = 30 epochs.
+        accumulation_steps: Batches whose gradients are averaged before a step, where memory is short. All three: 1.
+        label_smoothing: Share of the label that is spread over all classes. All three: 0.
+        class_weights: Whether clips weigh inversely to how frequent their class is. All three: no.
+        selection_metric: `"accuracy"` or `"loss"` of the selection clips, by which the best epoch is kept. Paper: –;
+            code: accuracy; ours: accuracy.
         seed: Of initial weights, selection split, order, sampling and augmentation.
         mixed_precision: Whether to compute in float16 on a GPU; attention and pooling stay in float32.
     """
@@ -157,6 +185,7 @@ class Train:
     head_learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
+    pytorch_sgd: bool = False
     weight_decay: float = 5e-5
     restart_epochs: int = 10
     restart_factor: float = 2.0
@@ -182,6 +211,7 @@ class Experiment:
         name: Short name.
         model, data, train: Its parts.
         reported: Numbers a paper gives for this row, by metric: `{"accuracy": 0.49}`.
+        recipe: Name of the recipe that the parts were made by. A name and no switch: the parts say it all.
     """
 
     name: str
@@ -189,35 +219,48 @@ class Experiment:
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     reported: dict[str, float] = field(default_factory=dict)
+    recipe: str = "ours"
 
 
-def load_config(path, overrides=()):
+def load_config(path, overrides=(), recipe=None):
     """Loads an experiment.
 
     Args:
         path: A `.py` file that exposes `CONFIG`, or a `.json` file written from an experiment.
-        overrides: Strings `"model.heads=4"`.
+        overrides: Strings `"model.heads=4"`; they have the last word.
+        recipe: Key in `RECIPES`, a dict of experiments that a `.py` file may expose beside `CONFIG`; `None` is
+            `CONFIG`.
 
     Returns:
         An `Experiment`.
 
     Raises:
-        InputError: On a missing file, a misspelt field, or a value of the wrong type or out of its range.
+        InputError: On a missing file or recipe, a misspelt field, or a value of the wrong type or out of its range.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no config file {path}. Name a .py file under configs/ or a config.json of a run.")
     if path.suffix == ".json":
+        if recipe is not None:
+            raise InputError(f"{path} was resolved by its recipe already. Choose a recipe of a .py config.")
         config = from_json(Experiment, read_json(path).get("experiment"), f"{path}: experiment")
     else:
         try:
-            config = runpy.run_path(str(path)).get("CONFIG")
+            exposed = runpy.run_path(str(path))
         except Exception as error:  # The user's Python may raise anything.
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise InputError(f"The config {path} does not load: {reason}") from error
+        name, config = "CONFIG", exposed.get("CONFIG")
+        if recipe is not None:
+            recipes = exposed.get("RECIPES")
+            recipes = recipes if isinstance(recipes, dict) else {}
+            if recipe not in recipes:
+                known = f"one of {list(recipes)}" if recipes else "none"
+                raise InputError(f"The config {path} has no recipe {recipe!r}. Expected {known}.")
+            name, config = f"RECIPES[{recipe!r}]", recipes[recipe]
         if not isinstance(config, Experiment):
-            raise InputError(f"The config {path} must expose CONFIG, an affect.config.Experiment.")
-        config = from_json(Experiment, to_json(config), f"{path}: CONFIG")  # Python has not checked the types.
+            raise InputError(f"The config {path} must expose {name}, an affect.config.Experiment.")
+        config = from_json(Experiment, to_json(config), f"{path}: {name}")  # Python has not checked the types.
     for text in overrides:
         config = override(config, text)
     return config

@@ -141,10 +141,20 @@ def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0
         # Drawn by clip and epoch, so that neither order nor the number of threads changes what is drawn.
         draw = tf.stack([seed * 1_000_003 + tf.cast(clip["epoch"], tf.int32), wanted.lookup(clip["key"])])
         total = tf.shape(clip["jpeg"])[0]
-        shuffled = tf.argsort(tf.random.stateless_uniform([total], draw))
-        chosen = tf.sort(shuffled[: data.frames])
-        view = random_view(data, draw + tf.constant([0, 2**30]))
-        return _decoded(clip, chosen, view, face_size, frames=data.frames)
+        chosen = tf.argsort(tf.random.stateless_uniform([total], draw))[: data.frames]
+        if data.repeat_frames:
+            chosen = tf.cond(
+                tf.logical_and(total > 0, total < data.frames),
+                lambda: tf.random.stateless_uniform([data.frames], draw, maxval=total, dtype=tf.int32),
+                lambda: chosen,
+            )
+        view_seed = draw + tf.constant([0, 2**30])
+        view = random_view(data, view_seed)
+
+        def view_of(place):
+            return random_view(data, tf.random.fold_in(view_seed, place)) if data.view_per_frame else view
+
+        return _decoded(clip, tf.sort(chosen), view_of, face_size, frames=data.frames)
 
     dataset = tf.data.Dataset.range(first_epoch, 2**31).flat_map(epoch)
     dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -174,7 +184,8 @@ def eval_batches(shards, data, *, split, classes, face_size, keys=None):
 
     def sample(clip):
         chosen = evenly_spaced(tf.shape(clip["jpeg"])[0], data.eval_frames)
-        return _decoded(clip, chosen, central_view(data.crop_ratio), face_size, frames=tf.maximum(tf.size(chosen), 1))
+        view = central_view(data.crop_ratio)
+        return _decoded(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
     dataset = clips.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.padded_batch(data.batch_clips).prefetch(2)
@@ -227,11 +238,11 @@ def _table(keys, values):
     return tf.lookup.StaticHashTable(initializer, default_value=-1)
 
 
-def _decoded(clip, chosen, view, face_size, *, frames):
-    """Decodes the chosen frames only, and pads them to `frames` with the mask that says so."""
+def _decoded(clip, chosen, view_of, face_size, *, frames):
+    """Decodes the chosen frames only, each in the view of its place, and pads them to `frames` with a mask."""
     faces = tf.map_fn(
-        lambda jpeg: view_face(jpeg, view, face_size),
-        tf.gather(clip["jpeg"], chosen),
+        lambda face: view_face(face[0], view_of(face[1]), face_size),
+        (tf.gather(clip["jpeg"], chosen), tf.range(tf.size(chosen))),
         fn_output_signature=tf.TensorSpec((face_size, face_size, 3), tf.uint8),
     )
     padding = frames - tf.size(chosen)

@@ -18,9 +18,11 @@ def evaluate(trained, data, *, split, track=None):
         track: `track(iterable, total, description)` → iterable, to show progress.
 
     Returns:
-        Dict: `split`, `classes`, `all` and `with_a_face` (see `affect.metrics.classification_metrics`), `reported` by
-        the paper, and `clips`: for each its `key`, `label`, `predicted` (`None` without a face), `probabilities` and
-        `peak_s`, the time of the frame of highest importance.
+        Dict: `split`; `is_selection_split`, whether the epoch was selected on it, so that its numbers are optimistic;
+        `classes`; `all` and `with_a_face` (see `affect.metrics.classification_metrics`); `reported` by the paper; and
+        `clips`: for each its `key`, `label`, `predicted` (`None` without a face), `probabilities` and `peak_s`, the
+        time of the frame of highest importance. In `all` a clip without a face counts as wrong; paper A's authors'
+        code counts as `with_a_face` does, and the paper does not say.
 
     Raises:
         InputError: When the clips have labels that the model does not know.
@@ -62,6 +64,7 @@ def evaluate(trained, data, *, split, track=None):
     seen = predictions >= 0
     return {
         "split": split,
+        "is_selection_split": split == trained.experiment.data.selection_split,
         "classes": list(trained.classes),
         "all": classification_metrics(labels, predictions, trained.classes),
         "with_a_face": classification_metrics(labels[seen], predictions[seen], trained.classes),

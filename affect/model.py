@@ -36,7 +36,11 @@ def build_model(config, classes):
     spatial_pooling = SPATIAL_POOLINGS.get(config.spatial_pooling)
     temporal_pooling = TEMPORAL_POOLINGS[config.temporal_pooling]
     backbone = build_backbone(
-        config.backbone, weights=config.weights, face_size=config.face_size, output_stride=config.output_stride
+        config.backbone,
+        weights=config.weights,
+        face_size=config.face_size,
+        output_stride=config.output_stride,
+        input_scaling=config.input_scaling,
     )
     size = backbone.input_shape[1]
     _, height, width, channels = backbone.output_shape

@@ -30,7 +30,7 @@ COLUMNS = {
 }
 
 
-def table(folder, *, data, workdir, seeds, split, overrides=(), track=None):
+def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, track=None):
     """Trains and evaluates every row of a table with several seeds; what is there already is not done again.
 
     A run stands in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
@@ -44,12 +44,14 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), track=None):
         seeds: How many: 0, 1, ...
         split: Split that is evaluated.
         overrides: Strings `"train.epochs=3"`, for all rows.
+        recipe: Of all rows, as in `affect.config.load_config`.
         track: `track(iterable, total, description)` → iterable, to show progress over rows and seeds.
 
     Returns:
-        Dict: `split`, `seeds`, and `rows`, dicts with the keys of `COLUMNS`. Accuracies count a clip without a face as
-        wrong, but for `accuracy_with_a_face`. `interval` and `p_value` are of clips (see `compare`); `relative_cost`
-        is the time to evaluate the same batch as a share of the first row's, measured in this call.
+        Dict: `split`, `is_selection_split` (whether epochs were selected on it), `seeds`, `overrides`, `recipe` and
+        `rows`, dicts with the keys of `COLUMNS`. Accuracies count a clip without a face as wrong, but for
+        `accuracy_with_a_face`. `interval` and `p_value` are of clips (see `compare`); `relative_cost` is the time to
+        evaluate the same batch as a share of the first row's, measured in this call.
 
     Raises:
         InputError: As `affect.train.train`; or for a folder without rows.
@@ -57,7 +59,7 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), track=None):
     if seeds < 1:
         raise InputError(f"A table needs a seed at least. Received: {seeds}")
     workdir = Path(workdir)
-    experiments = {path.stem: load_config(path, overrides) for path in _row_paths(folder)}
+    experiments = {path.stem: load_config(path, overrides, recipe) for path in _row_paths(folder)}
     work = [(name, seed) for name in experiments for seed in range(seeds)]
     reports = {name: [] for name in experiments}
     for name, seed in track(work, len(work), "rows × seeds") if track else work:
@@ -88,7 +90,14 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), track=None):
                 "relative_cost": seconds[name] / seconds[first],
             }
         )
-    result = {"split": split, "seeds": seeds, "overrides": list(overrides), "rows": rows}
+    result = {
+        "split": split,
+        "is_selection_split": any(row.data.selection_split == split for row in experiments.values()),
+        "seeds": seeds,
+        "overrides": list(overrides),
+        "recipe": recipe,
+        "rows": rows,
+    }
     write_json(workdir / "table.json", result)
     _write_text(workdir / "table.md", markdown(result))
     with open(workdir / "table.csv.tmp", "w", newline="", encoding="utf-8") as file:
@@ -158,6 +167,10 @@ def markdown(result):
         f"Split {result['split']}, {result['seeds']} seeds (sd over these), accuracies in %. "
         f"Interval: bootstrap over clips. p: paired permutation test against {result['rows'][0]['row']}."
     )
+    if result["recipe"]:
+        title += f" Recipe {result['recipe']}."
+    if result["is_selection_split"]:
+        title += " The epochs were selected on this split: the accuracies are optimistic."
     if result["overrides"]:
         title += f" With {', '.join(result['overrides'])}: not the paper's setting."
     return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"

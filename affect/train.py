@@ -12,12 +12,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import affect
 from affect.backbones import weights_sha256
-from affect.config import read_json, to_json, write_json
+from affect.config import Experiment, from_json, read_json, to_json, write_json
 from affect.data import Shards, eval_batches, split_selection, train_batches
 from affect.errors import InputError
 from affect.model import build_model, face_size_of
@@ -41,7 +42,7 @@ def train(experiment, *, data, workdir, progress=True):
 
     Returns:
         Dict: `epochs`, `best_epoch` (from 1), the best epoch's row of the log, and how many clips were trained on, set
-        aside for selection, and left out because they show no face.
+        aside for selection, and left out of both because they show no face or have no label.
 
     Raises:
         InputError: When there is nothing to train on or learn, or `workdir` holds a run of another experiment or data.
@@ -55,11 +56,16 @@ def train(experiment, *, data, workdir, progress=True):
         )
     shards = Shards(data)
     clips = shards.of_split(experiment.data.train_split)
-    usable = [clip for clip in clips if clip["label"] and clip["frames_with_a_face"]]
+    usable = _usable(clips)
     classes = tuple(name for name in shards.classes if any(clip["label"] == name for clip in usable))
     if len(classes) < 2:
         raise InputError(f"{data}: training needs labelled clips of two classes or more. Received: {list(classes)}")
-    train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
+    left_out, selection_split = len(clips) - len(usable), experiment.data.selection_split
+    if selection_split is None:
+        train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
+    else:
+        train_keys, selection_keys = [clip["key"] for clip in usable], _selection_keys(shards, experiment.data, classes)
+        left_out += len(shards.of_split(selection_split)) - len(selection_keys)
 
     keras.utils.set_random_seed(settings.seed)
     if keras.backend.backend() == "tensorflow":
@@ -101,9 +107,10 @@ def train(experiment, *, data, workdir, progress=True):
         )
         selection = None
         if selection_keys:
-            selection = eval_batches(
-                shards, experiment.data, split=experiment.data.train_split, keys=selection_keys, **shared
-            ).map(lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, one_hot(clip["label"])))
+            split = selection_split or experiment.data.train_split
+            selection = eval_batches(shards, experiment.data, split=split, keys=selection_keys, **shared).map(
+                lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, one_hot(clip["label"]))
+            )
             # Keras warns of data that ran out when it is not told how many there are.
             selection = selection.apply(
                 tf.data.experimental.assert_cardinality(-(-len(selection_keys) // experiment.data.batch_clips))
@@ -138,12 +145,12 @@ def train(experiment, *, data, workdir, progress=True):
         **{name: value for name, value in rows[best].items() if name != "epoch"},
         "train_clips": len(train_keys),
         "selection_clips": len(selection_keys),
-        "clips_left_out": len(clips) - len(usable),
+        "clips_left_out": left_out,
     }
 
 
 def build_optimizer(model, settings, steps):
-    """Builds SGD with momentum, decoupled weight decay and SGDR, at one rate for the backbone and one for the rest.
+    """Builds SGD with momentum, weight decay and SGDR, at one rate for the backbone and one for the rest.
 
     SGDR (Loshchilov and Hutter, arXiv 1608.03983) is `keras.optimizers.schedules.CosineDecayRestarts`, drawn per step
     to 0. `MultiOptimizer.learning_rate` cannot be set, so callbacks cannot drive it: each group has its schedule.
@@ -157,6 +164,8 @@ def build_optimizer(model, settings, steps):
         A Keras optimizer.
     """
 
+    kind = PyTorchSGD if settings.pytorch_sgd else keras.optimizers.SGD
+
     def sgd(learning_rate):
         accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None
         schedule = keras.optimizers.schedules.CosineDecayRestarts(
@@ -164,7 +173,7 @@ def build_optimizer(model, settings, steps):
             first_decay_steps=settings.restart_epochs * steps,  # batches, also where gradients are accumulated
             t_mul=settings.restart_factor,
         )
-        return keras.optimizers.SGD(
+        return kind(
             schedule,
             momentum=settings.momentum,
             nesterov=settings.nesterov,
@@ -182,6 +191,65 @@ def build_optimizer(model, settings, steps):
         backbone.trainable = False
     # One group too, for MultiOptimizer counts every batch, also where gradients are accumulated.
     return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd(settings.head_learning_rate), groups))
+
+
+@keras.saving.register_keras_serializable(package="affect")
+class PyTorchSGD(keras.optimizers.SGD):
+    """SGD by the formula of `torch.optim.SGD`, which paper A's authors used.
+
+    g ← gradient + decay · w, v ← momentum · v + g, and w ← w − rate · (g + momentum · v with Nesterov's momentum, else
+    v). In Keras decay does not pass through v, which makes it (1 − momentum) times as strong in the long run, and v is
+    made of steps: after a restart it still moves at the rates of old gradients, where here the new rate multiplies all.
+
+    Args:
+        learning_rate, **kwargs: As in `keras.optimizers.SGD`.
+        weight_decay: Float ≥ 0.
+    """
+
+    def __init__(self, learning_rate, *, weight_decay=0.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)  # It is not told of the decay, for it would decouple it.
+        self.coupled_weight_decay = weight_decay
+
+    def update_step(self, gradient, variable, learning_rate):
+        gradient = ops.cast(gradient, variable.dtype) + self.coupled_weight_decay * variable
+        update = gradient
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            self.assign(velocity, self.momentum * velocity + gradient)
+            update = gradient + self.momentum * velocity if self.nesterov else ops.convert_to_tensor(velocity)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
+
+    def get_config(self):
+        return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
+
+
+def _usable(clips):
+    """Returns the clips that can be learnt from or selected on: labelled, with a face."""
+    return [clip for clip in clips if clip["label"] and clip["frames_with_a_face"]]
+
+
+def _selection_keys(shards, data, classes):
+    """Returns the keys of the clips of another split that select the epoch."""
+    split = data.selection_split
+    if split == data.train_split:
+        raise InputError(
+            f"data.selection_split is the split trained on, {split!r}. For a share of its clips set "
+            "data.selection_split=None and data.selection_ratio."
+        )
+    if data.selection_ratio:
+        raise InputError(
+            f"The epoch is selected on a share of the training clips or on split {split!r}. Expected "
+            f"data.selection_ratio=0 or data.selection_split=None. Received: {data.selection_ratio} and {split!r}"
+        )
+    clips = _usable(shards.of_split(split))
+    if not clips:
+        raise InputError(f"Split {split!r} of {shards.folder} has no labelled clip with a face to select the epoch on.")
+    if unknown := sorted({clip["label"] for clip in clips} - set(classes)):
+        raise InputError(
+            f"Split {split!r} of {shards.folder}, which selects the epoch, has clips labelled {unknown}; those trained "
+            f"on are labelled {list(classes)}."
+        )
+    return [clip["key"] for clip in clips]
 
 
 def _class_weights(clips, keys, classes):
@@ -316,7 +384,9 @@ def _open_run(workdir, run, data):
     before = read_json(path)
     if before.get("shards") != run["shards"]:
         raise InputError(f"{workdir} is a run on other shards than {data}. Choose another --workdir.")
-    if changed := _changed(before.get("experiment"), run["experiment"]):
+    # Fields that came later are read as their defaults.
+    experiment = to_json(from_json(Experiment, before.get("experiment"), f"{path}: experiment"))
+    if changed := _changed(experiment, run["experiment"]):
         raise InputError(f"{workdir} is a run with other settings: {', '.join(changed)}. Choose another --workdir.")
 
 

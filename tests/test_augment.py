@@ -120,6 +120,14 @@ def test_random_views_fill_their_ranges():
     assert {view["crop_ratio"] for view in views} == {0.875}
 
 
+def test_a_crop_that_is_not_random_is_central_and_changes_no_other_draw():
+    for seed in range(5):
+        view = random_view(Data(random_crop=False), tf.constant([1, seed]))
+        twin = random_view(Data(random_crop=True), tf.constant([1, seed]))
+        assert view["offset"].numpy().tolist() == [0.5, 0.5] != twin["offset"].numpy().tolist()
+        assert (bool(view["flip"]), float(view["angle_rad"])) == (bool(twin["flip"]), float(twin["angle_rad"]))
+
+
 def test_what_is_turned_off_stays_off():
     data = Data(crop_ratio=1.0, flip=False, rotation_deg=0.0)
     for seed in range(10):

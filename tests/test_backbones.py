@@ -95,6 +95,20 @@ def test_vgg_face_scaling_of_one_pixel():
     np.testing.assert_allclose(scaled, [[[[30 - 93.594, 20 - 104.7624, 10 - 129.1863]]]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [30 - 93.594, 20 - 104.7624, 10 - 129.1863]),
+        ({"input_scaling": "unit"}, [10 / 255, 20 / 255, 30 / 255]),
+    ],
+)
+def test_scaling_of_one_pixel_in_vgg16(settings, expected):
+    model = build_backbone("vgg16", weights=None, face_size=32, **settings)
+    first = keras.Model(model.input, model.get_layer("pixel_scaling").output)
+    pixels = np.full((1, 32, 32, 3), [10, 20, 30], "uint8")  # RGB
+    np.testing.assert_allclose(numpy_of(first(pixels))[0, 7, 9], expected, rtol=1e-6)
+
+
 def test_grey_scaling_of_white_black_and_red():
     pixels = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], dtype="uint8")
     scaled = numpy_of(PixelScaling(**backbones.GREY_SCALING)(pixels))
@@ -397,6 +411,12 @@ def test_wrong_file_is_one_line_and_leaves_the_cache_untouched(spoil, message, c
         ("vgg16", {"weights": None, "face_size": 64.0}, "a whole number"),
         ("vgg16", {"weights": None, "output_stride": 8}, r"one of \[16, 32\]\. Received: output_stride=8"),
         ("mini_xception", {"weights": None, "output_stride": 32}, r"one of \[16\]"),
+        (
+            "vgg16",
+            {"weights": None, "input_scaling": "imagenet"},
+            r"one of \['published', 'unit'\]\. Received: .*'imagen",
+        ),
+        ("mini_xception", {"weights": None, "input_scaling": "unit"}, r"one of \['published'\]\. Received: .*'unit'"),
     ],
 )
 def test_errors_of_build_backbone(name, settings, message):

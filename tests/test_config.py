@@ -88,6 +88,45 @@ def test_a_python_config_loads_with_its_overrides(tmp_path):
     assert isinstance(loaded.data.crop_ratio, float)
 
 
+RECIPES = f"""
+CONFIG = Experiment(name="x", model={MODEL})
+RECIPES = {{"ours": CONFIG, "soft": replace(CONFIG, recipe="soft", data=Data(frames=4)), "wrong": Data(),
+           "mistyped": replace(CONFIG, data=Data(frames=4.0))}}"""
+
+
+def test_a_recipe_is_chosen_and_then_overridden(tmp_path):
+    path = config_file(tmp_path, RECIPES)
+    assert load_config(path, recipe="ours") == load_config(path) == load_config(path, recipe=None)
+    loaded = load_config(path, ["data.batch_clips=7"], "soft")
+    assert (loaded.recipe, loaded.data.frames, loaded.data.batch_clips) == ("soft", 4, 7)
+    write(tmp_path / "config.json", {"experiment": to_json(loaded)})
+    assert load_config(tmp_path / "config.json") == loaded
+
+
+@pytest.mark.parametrize(
+    ("body", "recipe", "cause"),
+    [
+        (RECIPES, "hard", "has no recipe 'hard'. Expected one of ['ours', 'soft', 'wrong', 'mistyped']."),
+        (f'CONFIG = Experiment(name="x", model={MODEL})', "ours", "has no recipe 'ours'. Expected none."),
+        ("RECIPES = [1]", "ours", "has no recipe 'ours'."),
+        ("RECIPES = 1", "ours", "has no recipe 'ours'."),
+        (RECIPES, "wrong", "must expose RECIPES['wrong'], an affect.config.Experiment."),
+        (RECIPES, "mistyped", "RECIPES['mistyped'].data.frames: expected int. Received: 4.0"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused(tmp_path, body, recipe, cause):
+    path = config_file(tmp_path, body)
+    text = refusal(load_config, path, (), recipe)
+    assert str(path) in text
+    assert cause in text
+
+
+def test_a_resolved_config_has_no_recipes(tmp_path):
+    path = tmp_path / "config.json"
+    write(path, {"experiment": to_json(BASE)})
+    assert f"{path} was resolved by its recipe already" in refusal(load_config, path, (), "paper")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -157,9 +196,9 @@ def test_an_override_that_makes_no_sense_is_refused(text, cause):
 @pytest.mark.parametrize(
     ("text", "legal"),
     [
-        ("head=2", ["data", "model", "name", "reported", "train"]),
-        ("=2", ["data", "model", "name", "reported", "train"]),
-        ("modell.heads=2", ["data", "model", "name", "reported", "train"]),
+        ("head=2", ["data", "model", "name", "recipe", "reported", "train"]),
+        ("=2", ["data", "model", "name", "recipe", "reported", "train"]),
+        ("modell.heads=2", ["data", "model", "name", "recipe", "reported", "train"]),
         ("model.=2", sorted(field.name for field in dataclasses.fields(Model))),
         ("model.head=2", sorted(field.name for field in dataclasses.fields(Model))),
         ("data.frame=2", sorted(field.name for field in dataclasses.fields(Data))),
@@ -228,7 +267,10 @@ def test_json_may_leave_out_what_has_a_default():
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ({"modell": {}}, "unknown fields ['modell']. Expected some of ['data', 'model', 'name', 'reported', 'train']"),
+        (
+            {"modell": {}},
+            "unknown fields ['modell']. Expected some of ['data', 'model', 'name', 'recipe', 'reported', 'train']",
+        ),
         ({"model": {"backbone": "vgg16", "weights": None, "head": 2}}, "experiment.model has unknown fields ['head']"),
         ({"model": {"backbone": "vgg16"}}, "experiment.model: Model.__init__() missing 1 required"),
         ({"model": "vgg16"}, "experiment.model must be an object with the fields of Model. Received: 'vgg16'"),

@@ -310,9 +310,36 @@ def test_all_frames_of_a_clip_have_one_view(textures):
     assert len(views) == 18  # Another clip or epoch, another view.
 
 
+def test_each_frame_may_have_a_view_of_its_own(textures):
+    # Sixteen frames are drawn of five, all of them the same picture; a frame drawn twice has two views.
+    data = Data(batch_clips=6, frames=16, crop_ratio=0.5, rotation_deg=0.0, view_per_frame=True, repeat_frames=True)
+    views = {face.tobytes() for epoch in epochs(textures, 2, data=data) for faces, _, _ in epoch for face in faces[0]}
+    assert len(views) > 28  # of 32: 21 × 21 places and two sides, so two of them seldom meet
+
+
+def test_short_clips_may_be_filled_with_frames_drawn_again(tmp_path):
+    # Clips of no frame, two, exactly four, and more.
+    shards = write_shards(tmp_path, train=[[make_clip(number, number, key=str(number)) for number in (0, 2, 4, 9)]])
+    data = Data(batch_clips=4, frames=4, crop_ratio=1.0, flip=False, rotation_deg=0.0, repeat_frames=True)
+    firsts = np.zeros(5, int)  # how often of the four frames drawn of two so many are the first
+    for ((faces, mask, _),) in epochs(shards, 120, data=data):
+        (empty,) = np.flatnonzero(~mask.all(axis=1))
+        assert not mask[empty].any() and not faces[empty].any()
+        clips, frames = numbers(faces)
+        rows = {int(clips[row, 0]): frames[row].tolist() for row in range(4) if row != empty}
+        assert rows.keys() == {2, 4, 9}
+        assert rows[2] == sorted(rows[2]) and set(rows[2]) <= {0, 1}
+        assert rows[4] == [0, 1, 2, 3]
+        assert (np.diff(rows[9]) > 0).all()
+        firsts[rows[2].count(0)] += 1
+    # Binomial: 120 × (1, 4, 6, 4, 1) / 16 = 7.5, 30, 45, 30, 7.5.
+    assert (firsts > [1, 15, 27, 15, 1]).all() and (firsts < [18, 47, 65, 47, 18]).all()
+
+
+@pytest.mark.parametrize("switches", [{}, {"view_per_frame": True, "repeat_frames": True, "random_crop": False}])
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
-def test_an_epoch_is_the_same_after_a_restart(textures, seven, seed):
-    data = Data(batch_clips=2, frames=3)
+def test_an_epoch_is_the_same_after_a_restart(textures, seven, seed, switches):
+    data = Data(batch_clips=2, frames=6, **switches)
     for shards in (textures, seven):
         whole = epochs(shards, 3, data=data, seed=seed)
         assert_same(epochs(shards, 2, data=data, seed=seed, first_epoch=1), whole[1:])

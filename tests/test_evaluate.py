@@ -31,6 +31,7 @@ def test_no_clip_is_dropped(trained, shards):
     assert (report["with_a_face"]["clips"], report["with_a_face"]["uar"]) == (3, 0.5)
     assert report["with_a_face"]["accuracy"] == pytest.approx(1 / 3)
     assert report["reported"] == {"accuracy": 0.49}
+    assert report["is_selection_split"] is False
     assert {clip["key"]: clip["predicted"] for clip in report["clips"]} == {
         "test/happy/0": "sad",
         "test/happy/1": "sad",
@@ -38,6 +39,12 @@ def test_no_clip_is_dropped(trained, shards):
         "test/sad/1": None,
     }
     assert {clip["key"]: clip["label"] for clip in report["clips"]}["test/happy/1"] == "happy"
+
+
+def test_a_split_that_selected_the_epoch_is_named(trained, shards):
+    data = replace(trained.experiment.data, selection_split="test", selection_ratio=0.0)
+    chosen = replace(trained, experiment=replace(trained.experiment, data=data))
+    assert evaluate(chosen, shards, split="test")["is_selection_split"] is True
 
 
 def test_a_video_and_its_shard_give_the_same_numbers(shards, labelled_videos):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from affect.config import Train, read_json
-from affect.train import build_optimizer
+from affect.train import PyTorchSGD, build_optimizer
 
 GOLDEN = read_json(Path(__file__).parent / "golden" / "tfa_optimizers.json")
 PROBLEM, RUNS = GOLDEN["problem"], GOLDEN["runs"]
@@ -108,10 +108,10 @@ def build_problem():
 
 
 @cache
-def train(name):
+def train(name, **changes):
     """Returns the weights after each step of `build_optimizer`'s optimizer at a run's settings, (7, 9)."""
     settings, model = RUNS[name]["settings"], build_problem()
-    optimizer = build_optimizer(model, Train(**{"restart_epochs": CONSTANT} | settings), 1)
+    optimizer = build_optimizer(model, Train(**{"restart_epochs": CONSTANT} | settings | changes), 1)
     model.compile(optimizer, "mse", jit_compile=False)
     rows = []
     for _ in range(STEPS):
@@ -165,6 +165,36 @@ def test_coupled_decay_differs():
     # At the first step Nesterov's coupled decay takes 1 + momentum times as much off.
     np.testing.assert_allclose(difference[0], -0.9 * rates_of(settings)[0] * 0.05 * start(), **TOLERANCE)
     assert np.abs(difference[-1]).max() == pytest.approx(0.0139, rel=0.01)
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("name", sorted(set(RUNS) - {NO_GROUP}))
+def test_pytorchs_steps_on_request(name, momentum):
+    settings = RUNS[name]["settings"] | {"momentum": momentum, "weight_decay": 0.05}
+    steps = train(name, pytorch_sgd=True, momentum=momentum, weight_decay=0.05)
+    np.testing.assert_allclose(steps, follow(torch_step, settings), rtol=0, atol=2e-6)
+
+
+def test_pytorchs_decay_is_added_once_to_accumulated_gradients():
+    name = "multi_sgdw_nesterov_rate_times_decay"
+    steps = train(name, pytorch_sgd=True, accumulation_steps=2)
+    # Two batches of the same gradient are one step, which the second of them takes.
+    expected = np.concatenate([[start()], follow(torch_step, RUNS[name]["settings"]).repeat(2, axis=0)])[:STEPS]
+    np.testing.assert_allclose(steps, expected, **TOLERANCE)
+
+
+def test_pytorchs_optimizer_survives_its_config():
+    settings = Train(pytorch_sgd=True, weight_decay=0.25, momentum=0.5, nesterov=False)
+    optimizer = build_optimizer(build_problem(), settings, 1)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    for group in again.optimizers:
+        assert type(group) is PyTorchSGD
+        assert (group.coupled_weight_decay, group.weight_decay, group.momentum, group.nesterov) == (
+            0.25,
+            None,
+            0.5,
+            False,
+        )
 
 
 def test_without_decay_and_schedule_coupled_is_the_same():

@@ -1,10 +1,11 @@
+import shutil
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 
-from affect.config import Data, Experiment, Model, Train, read_json
+from affect.config import Data, Experiment, Model, Train, read_json, write_json
 from affect.errors import InputError
 from affect.model import build_model, load_trained
 from affect.train import Checkpoint, EpochProgress, _class_weights, build_optimizer, read_log, train
@@ -32,10 +33,10 @@ def run(shards, tmp_path_factory):
     return workdir, result
 
 
-def weights_of(path):
+def weights_of(path, settings=TINY.train):
     """All numbers of a checkpoint: weights, momenta and step counts."""
     model = build_model(TINY.model, ("happy", "sad"))
-    model.compile(build_optimizer(model, TINY.train, 1), "sparse_categorical_crossentropy")
+    model.compile(build_optimizer(model, settings, 1), "sparse_categorical_crossentropy")
     model.optimizer.build(model.trainable_variables)
     model.load_weights(path)
     return [np.array(variable) for variable in (*model.weights, *model.optimizer.variables)]
@@ -105,6 +106,40 @@ def test_without_selection_the_last_epoch_is_the_best(shards, tmp_path):
     assert (result["best_epoch"], result["train_clips"], result["selection_clips"]) == (2, 12, 0)
     for last, best in zip(weights_of(tmp_path / "last.keras"), weights_of(tmp_path / "best.keras"), strict=True):
         np.testing.assert_array_equal(last, best)
+
+
+def test_the_switches_of_the_authors_code_resume_too(shards, tmp_path, monkeypatch):
+    switches = {"view_per_frame": True, "repeat_frames": True, "random_crop": False}
+    data = replace(TINY.data, frames=6, selection_ratio=0.0, selection_split="test", **switches)
+    settings = replace(TINY.train, pytorch_sgd=True, weight_decay=0.01, epochs=2, backbone_learning_rate=0.0)
+    experiment = replace(TINY, data=data, train=settings)
+    expected = train(experiment, data=shards, workdir=tmp_path / "whole", progress=False)
+    # All twelve training clips; of four test clips one shows no face.
+    assert (expected["train_clips"], expected["selection_clips"], expected["clips_left_out"]) == (12, 3, 1)
+    selection = read_json(tmp_path / "whole" / "config.json")["selection"]
+    assert sorted(selection) == ["test/happy/0", "test/happy/1", "test/sad/0"]
+
+    def stop_before_the_second_epoch(callback, epoch, logs=None):
+        if epoch:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(EpochProgress, "on_epoch_begin", stop_before_the_second_epoch)
+        train(experiment, data=shards, workdir=tmp_path / "stopped")
+    assert train(experiment, data=shards, workdir=tmp_path / "stopped", progress=False) == expected
+    whole, stopped = (weights_of(tmp_path / name / "last.keras", settings) for name in ("whole", "stopped"))
+    for ours, theirs in zip(stopped, whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_of_before_a_field_existed_goes_on(run, shards, tmp_path):
+    workdir, expected = run
+    shutil.copytree(workdir, tmp_path / "run")
+    config = read_json(workdir / "config.json")
+    del config["experiment"]["recipe"], config["experiment"]["data"]["view_per_frame"]
+    write_json(tmp_path / "run" / "config.json", config)
+    assert train(TINY, data=shards, workdir=tmp_path / "run", progress=False) == expected
+    assert load_trained(tmp_path / "run").experiment == TINY
 
 
 def test_two_learning_rates_reach_their_own_variables():
@@ -198,6 +233,30 @@ def test_workdir_of_another_run(run, shards):
         train(other, data=shards, workdir=run[0])
 
 
+def selecting(**changes):
+    return replace(TINY, data=replace(TINY.data, **changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            {"label": "angry"},
+            r"Split 'test' of .* has clips labelled \['angry'\]; those trained on are labelled \['happy', ",
+        ),
+        ({"label": ""}, "Split 'test' of .* has no labelled clip with a face"),
+        ({"frames_with_a_face": 0}, "Split 'test' of .* has no labelled clip with a face"),
+    ],
+)
+def test_a_split_that_cannot_select_the_epoch(shards, tmp_path, change, text):
+    other = shutil.copytree(shards, tmp_path / "shards")
+    manifest = read_json(other / "manifest.json")
+    manifest["clips"] = [clip | change if clip["split"] == "test" else clip for clip in manifest["clips"]]
+    write_json(other / "manifest.json", manifest)
+    with pytest.raises(InputError, match=text):
+        train(selecting(selection_split="test", selection_ratio=0.0), data=other, workdir=tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("experiment", "text"),
     [
@@ -211,6 +270,12 @@ def test_workdir_of_another_run(run, shards):
             r"no split 'dev'. Expected one of \['test', 'train'\]",
         ),
         (replace(TINY, data=replace(TINY.data, selection_ratio=0.9)), "must lie in"),
+        (selecting(selection_split="test"), r"Expected data.selection_ratio=0 or .* Received: 0.25 and 'test'"),
+        (selecting(selection_split="dev", selection_ratio=0.0), r"no split 'dev'. Expected one of \['test', 'train'\]"),
+        (
+            selecting(selection_split="train", selection_ratio=0.0),
+            "data.selection_split is the split trained on, 'train'",
+        ),
     ],
 )
 def test_what_cannot_be_trained(shards, tmp_path, experiment, text):

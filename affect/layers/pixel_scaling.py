@@ -8,8 +8,8 @@ from keras import ops
 class PixelScaling(keras.layers.Layer):
     """An affine map of each pixel's colour: `outputs[c] = sum_k pixels[k] * matrix[k][c] + offset[c]`.
 
-    One map covers the scalings in use: another channel order with a mean taken off (VGG-Face), and a weighted
-    grey stretched to [-1, 1] (mini-Xception).
+    One map covers the scalings in use: another channel order with a mean taken off (VGG-Face), colours in [0, 1]
+    (paper A's authors' code), and a weighted grey stretched to [-1, 1] (mini-Xception).
 
     Arithmetic is float32 under every dtype policy, as a sum of products and not as a matrix product, which some
     accelerators round to 10 bits of mantissa; only the result is cast to the compute dtype.
