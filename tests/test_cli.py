@@ -91,6 +91,16 @@ def test_bad_configs(tmp_path, shards):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_of_a_config(tmp_path, shards):
+    line = refused("train", SMOKE, "--data", shards, "--workdir", tmp_path / "run", "--recipe", "paper")
+    assert "has no recipe 'paper'" in line
+    # The recipe's switches arrive: the split that it selects on is asked of the shards.
+    config = ROOT / "configs" / "paper_a.py"
+    line = refused("train", config, "--data", shards, "--workdir", tmp_path / "run", "--recipe", "authors_code")
+    assert "no split 'val'" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_bad_shards(tmp_path, shards):
     assert "holds no manifest.json" in refused("train", SMOKE, "--data", tmp_path, "--workdir", tmp_path / "run")
     other = shutil.copytree(shards, tmp_path / "shards")

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from affect.backbones import BACKBONES
-from affect.config import Experiment, from_json, load_config, to_json
+from affect.config import Data, Experiment, from_json, load_config, to_json
 from affect.labels import EMOTIONS
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
 from affect.model import build_model
+from affect.train import build_optimizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
 
@@ -41,7 +42,27 @@ def exposes_config(path):
 
 
 ROWS = sorted(path for path in FOLDER.rglob("*.py") if exposes_config(path))
-each_row = pytest.mark.parametrize("path", ROWS, ids=lambda path: path.relative_to(FOLDER).as_posix())
+OF_PAPER_A = [path for path in ROWS if path.relative_to(FOLDER).as_posix().startswith("paper_a")]
+RECIPES = ("ours", "paper", "authors_code")
+
+
+def name_of(path):
+    return path.relative_to(FOLDER).as_posix()
+
+
+each_row = pytest.mark.parametrize("path", ROWS, ids=name_of)
+each_recipe = pytest.mark.parametrize("recipe", RECIPES)
+each_row_of_paper_a = pytest.mark.parametrize("path", OF_PAPER_A, ids=name_of)
+
+
+def distinct():
+    """Yields each network and optimiser of all rows and recipes once, by the first that has them."""
+    found = {}
+    for path in ROWS:
+        for recipe in RECIPES if path in OF_PAPER_A else (None,):
+            config = load_config(path, recipe=recipe)
+            found.setdefault((config.model, config.train), (f"{name_of(path)} {recipe or ''}".strip(), config))
+    yield from (pytest.param(config, id=name) for name, config in found.values())
 
 
 def random_clips(face_size):
@@ -96,6 +117,70 @@ def test_it_loads_and_says_what_it_is(path):
     assert all(0 < value < 1 for value in config.reported.values())
 
 
+def test_all_rows_of_the_paper_have_recipes_and_only_they():
+    assert len(OF_PAPER_A) == 12
+    for path in ROWS:
+        assert ("RECIPES = " in path.read_text(encoding="utf-8")) == (path in OF_PAPER_A)
+
+
+@each_recipe
+@each_row_of_paper_a
+def test_a_recipe_leaves_what_makes_the_row(path, recipe, tmp_path):
+    row, config = load_config(path), load_config(path, recipe=recipe)
+    assert config.recipe == recipe and row.recipe == "ours"
+    assert (config.name, config.reported) == (row.name, row.reported)
+    own = ("backbone", "weights", "spatial_pooling", "heads", "diversity", "temporal_pooling", "lstm_units")
+    assert [getattr(config.model, name) for name in own] == [getattr(row.model, name) for name in own]
+    wire = tmp_path / "config.json"
+    wire.write_text(json.dumps({"experiment": to_json(config)}))
+    assert load_config(wire) == config
+
+
+@each_row_of_paper_a
+def test_ours_and_the_papers_are_what_the_paper_writes(path):
+    """Section 4 of arXiv:1910.01254, and what a recipe may not take over from the code."""
+    ours, paper = (load_config(path, recipe=recipe) for recipe in ("ours", "paper"))
+    assert ours == load_config(path)
+    for config in (ours, paper):
+        assert (config.model.input_scaling, config.model.output_stride) == ("published", 16)
+        assert config.model.hidden_units  # two layers
+        assert (config.data.frames, config.data.flip, config.data.random_crop) == (16, True, True)
+        assert config.data.selection_split is None
+        train = config.train
+        assert (train.epochs, train.backbone_learning_rate, train.head_learning_rate) == (30, 1e-5, 0.1)
+        assert (train.weight_decay, train.restart_epochs * (1 + train.restart_factor)) == (5e-5, 30)
+    assert (paper.data.rotation_deg, paper.data.selection_ratio) == (0.0, 0.0)
+    assert (ours.data.rotation_deg, ours.data.selection_ratio) == (10.0, 0.15)
+
+
+@each_row_of_paper_a
+def test_the_authors_code_is_what_was_read_of_it(path):
+    config = load_config(path, recipe="authors_code")
+    assert config.data == Data(
+        batch_clips=3,
+        frames=16,
+        repeat_frames=True,
+        eval_frames=120,
+        crop_ratio=224 / 256,
+        random_crop=False,
+        flip=True,
+        rotation_deg=10.0,
+        view_per_frame=True,
+        selection_ratio=0.0,
+        selection_split="val",
+    )
+    model = config.model
+    assert (model.input_scaling, model.output_stride, model.hidden_units) == ("unit", 32, None)
+    assert model.dropout == 0.0
+    has_attention = path.stem.startswith(("paper_a", "tp_sa", "tp_shift"))
+    epochs, *rates = (16, 1e-3, 1e-2) if has_attention else (30, 1e-5, 0.1)
+    train = config.train
+    assert (train.epochs, train.backbone_learning_rate, train.head_learning_rate) == (epochs, *rates)
+    assert (train.pytorch_sgd, train.momentum, train.nesterov) == (True, 0.9, True)
+    assert (train.restart_epochs, train.restart_factor, train.selection_metric) == (10, 2.0, "accuracy")
+    assert train.weight_decay == pytest.approx(9.85e-6, rel=1e-3)
+
+
 @each_row
 def test_it_survives_json(path, tmp_path):
     config = load_config(path)
@@ -105,21 +190,23 @@ def test_it_survives_json(path, tmp_path):
     assert from_json(Experiment, to_json(config), "row") == config
 
 
-@each_row
-def test_it_builds_and_takes_a_step(path):
-    config = replace(load_config(path).model, weights=None, face_size=32)
+@pytest.mark.parametrize("experiment", distinct())
+def test_it_builds_and_takes_a_step(experiment):
+    size = 2 * experiment.model.output_stride  # four locations to attend to
+    config = replace(experiment.model, weights=None, face_size=size)
     classes = BACKBONES[config.backbone].classes if config.spatial_pooling is None else EMOTIONS[:3]
     keras.utils.set_random_seed(0)
     model = build_model(config, classes)
-    clips = random_clips(32)
+    clips = random_clips(size)
     logits = model.predict_on_batch(clips)
     assert logits.shape == (2, len(classes))
     assert np.isfinite(logits).all()
     if config.spatial_pooling is None:
         return
+    optimizer = build_optimizer(model, experiment.train, 10)
     before = {layer.name: [np.array(weight) for weight in layer.trainable_weights] for layer in model.layers}
     model.compile(
-        optimizer=keras.optimizers.SGD(0.01),
+        optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
@@ -129,4 +216,4 @@ def test_it_builds_and_takes_a_step(path):
         new = [np.array(weight) for weight in model.get_layer(name).trainable_weights]
         assert all(np.isfinite(weight).all() for weight in new), name
         assert not old or any((x != y).any() for x, y in zip(old, new, strict=True)), f"{name} did not learn"
-    assert before["backbone"] and before["frame_logits"]
+    assert before["frame_logits"] and bool(before["backbone"]) == bool(experiment.train.backbone_learning_rate)

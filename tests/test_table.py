@@ -70,7 +70,13 @@ def test_a_table_stopped_in_the_middle_goes_on(folder, shards, tmp_path):
     assert (tmp_path / "t/table.md").read_text(encoding="utf-8") == markdown(result)
     assert "| one | 47.6 | " in markdown(result)
 
+    assert "Recipe" not in markdown(result) and "optimistic" not in markdown(result)
+    assert " Recipe soft. " in markdown(result | {"recipe": "soft", "is_selection_split": True})
+    assert "optimistic" in markdown(result | {"is_selection_split": True})
+
     options = ["--data", shards, "--workdir", tmp_path / "t", "--seeds", 2, "--split", "test"]
+    refused = CliRunner().invoke(app, ["table", str(folder), *map(str, options), "--recipe", "paper"])
+    assert refused.exit_code == 2 and "has no recipe 'paper'. Expected none." in refused.stderr
     printed = CliRunner().invoke(app, ["table", str(folder), *map(str, options)])
     assert printed.exit_code == 0
     assert "47.6" in printed.stdout and "table.md, table.csv, table.json" in printed.stdout
@@ -101,15 +107,20 @@ def test_what_is_no_table(tmp_path, shards):
 
 
 @pytest.mark.large
+@pytest.mark.parametrize("recipe", ["ours", "authors_code"])
 @pytest.mark.parametrize("name", ["paper_a_table1", "paper_a_table2"])
-def test_every_row_of_the_papers_tables_runs(name, shards, tmp_path):
+def test_every_row_of_the_papers_tables_runs(name, recipe, shards, tmp_path):
     overrides = (
         *("model.backbone=mini_xception", "model.weights=None", "model.face_size=32", "model.hidden_units=4"),
+        *("model.output_stride=16", "model.input_scaling=published"),  # what the small backbone has
         *("data.batch_clips=4", "data.frames=3", "data.selection_ratio=0", "train.epochs=1"),
+        *(["data.selection_split=test"] if recipe == "authors_code" else []),
     )
     folder = Path(__file__).parents[1] / "configs" / name
-    result = table(folder, data=shards, workdir=tmp_path, seeds=1, split="test", overrides=overrides)
+    result = table(folder, data=shards, workdir=tmp_path, seeds=1, split="test", overrides=overrides, recipe=recipe)
     assert [row["row"] for row in result["rows"]] == [*runpy.run_path(str(folder / "__init__.py"))["ROWS"]]
     assert sorted(path.stem for path in folder.glob("[!_]*.py")) == sorted(row["row"] for row in result["rows"])
     assert all(row["reported"] and 0 <= row["accuracy_mean"] <= 1 for row in result["rows"])
-    assert "not the paper's setting" in markdown(result)
+    assert f"Recipe {recipe}. " in markdown(result) and "not the paper's setting" in markdown(result)
+    assert ("optimistic" in markdown(result)) == (recipe == "authors_code")
+    assert {read_json(path)["experiment"]["recipe"] for path in tmp_path.glob("*/*/config.json")} == {recipe}

@@ -10,6 +10,7 @@ Not measured here: neither the data nor the weights can be had freely.
 from dataclasses import replace
 
 from configs.paper_a import CONFIG as BASE
+from configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,
@@ -17,3 +18,4 @@ CONFIG = replace(
     model=replace(BASE.model, spatial_pooling="attention", heads=2, diversity=0.1),
     reported={"accuracy": 0.489},
 )
+RECIPES = recipes(CONFIG)

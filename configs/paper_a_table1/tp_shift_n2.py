@@ -12,6 +12,7 @@ The paper gives no λ in this row; none is assumed, for the shift stands in plac
 from dataclasses import replace
 
 from configs.paper_a import CONFIG as BASE
+from configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,
@@ -19,3 +20,4 @@ CONFIG = replace(
     model=replace(BASE.model, spatial_pooling="shift", heads=2, diversity=0.0),
     reported={"accuracy": 0.450},
 )
+RECIPES = recipes(CONFIG)

@@ -14,6 +14,7 @@ in as many steps. How the feature map becomes one vector the paper does not say;
 from dataclasses import replace
 
 from configs.paper_a import CONFIG as BASE
+from configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,
@@ -21,3 +22,4 @@ CONFIG = replace(
     model=replace(BASE.model, spatial_pooling="average", temporal_pooling="average"),
     reported={"accuracy": 0.460},
 )
+RECIPES = recipes(CONFIG)

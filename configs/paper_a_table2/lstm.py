@@ -12,6 +12,7 @@ The size of that LSTM and what it reads are not given there; 512 units and a glo
 from dataclasses import replace
 
 from configs.paper_a import CONFIG as BASE
+from configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,
@@ -19,3 +20,4 @@ CONFIG = replace(
     model=replace(BASE.model, spatial_pooling="average", temporal_pooling="lstm", lstm_units=512),
     reported={"accuracy": 0.462},
 )
+RECIPES = recipes(CONFIG)

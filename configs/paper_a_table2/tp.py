@@ -12,6 +12,7 @@ How the feature map becomes one vector the paper does not say; a global average 
 from dataclasses import replace
 
 from configs.paper_a import CONFIG as BASE
+from configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,
@@ -19,3 +20,4 @@ CONFIG = replace(
     model=replace(BASE.model, spatial_pooling="average", temporal_pooling="joint_softmax"),
     reported={"accuracy": 0.464},
 )
+RECIPES = recipes(CONFIG)

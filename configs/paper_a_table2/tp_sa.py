@@ -10,6 +10,7 @@ Not measured here: neither the data nor the weights can be had freely.
 from dataclasses import replace
 
 from configs.paper_a import CONFIG as BASE
+from configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,
@@ -17,3 +18,4 @@ CONFIG = replace(
     model=replace(BASE.model, spatial_pooling="attention", temporal_pooling="joint_softmax", heads=2, diversity=1.0),
     reported={"accuracy": 0.490},
 )
+RECIPES = recipes(CONFIG)
