@@ -80,7 +80,8 @@ def build_backbone(name, *, weights, face_size=None, output_stride=16, input_sca
             read from the user's cache; or None, random initialisation, which is never the default.
         face_size: Side of the square faces in pixels, at least 32; by default the published weights' own.
         output_stride: Pixels a step of the feature map. `vgg16`: 16 ends at the last convolution, as paper A
-            writes; 32 after the last max-pooling, as its authors' code does.
+            writes; 32 after the last max-pooling, as its authors' code does. `mini_xception`: 16, all its blocks; 8
+            and 4 leave out the last one or two, and see less of the face at each location.
         input_scaling: `"published"`, what the weights were trained on; or, for `vgg16`, `"unit"`, RGB in [0, 1] without
             a mean taken off, as paper A's authors' code does.
 
@@ -246,8 +247,7 @@ def _build_vgg16(face_size, output_stride, scaling):
 
 
 def _build_mini_xception(face_size, output_stride, scaling):
-    # oarriaga's mini-XCEPTION. The L2 penalty of its training is a recipe's business, and it has one stride.
-    del output_stride
+    # oarriaga's mini-XCEPTION. The L2 penalty of its training is a recipe's business.
     same = {"padding": "same", "use_bias": False}
     faces = keras.Input((face_size, face_size, 3), name="faces")
     x = PixelScaling(**scaling, name="pixel_scaling")(faces)  # (B, 64, 64, 1)
@@ -267,7 +267,9 @@ def _build_mini_xception(face_size, output_stride, scaling):
         x = layers.SeparableConv2D(filters, 3, **same, name=f"block{b}_sepconv2")(x)
         x = layers.BatchNormalization(name=f"block{b}_bn2")(x)
         x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"block{b}_pool")(x)
-        x = layers.Add(name=f"block{b}_add")([x, shortcut])  # halved four times, (B, 4, 4, 128)
+        x = layers.Add(name=f"block{b}_add")([x, shortcut])  # halved up to four times, (B, 4, 4, 128)
+        if 2 ** (b - 1) == output_stride:
+            break
     return keras.Model(faces, x, name="backbone")
 
 
@@ -359,7 +361,7 @@ BACKBONES = {
     "mini_xception": Backbone(
         build=_build_mini_xception,
         size=64,
-        output_strides=(16,),
+        output_strides=(16, 8, 4),
         scalings={"published": GREY_SCALING},
         published=Published(
             name="fer2013",

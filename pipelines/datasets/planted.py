@@ -149,6 +149,20 @@ EXPRESSIONS = {
         },
     },
 }
+# Brows and mouth apart, in all four combinations: neither region alone tells the class. The corners of the mouth stay,
+# for faces are aligned by them, and a whole face that moves would tell what the mouth does.
+BROWS = {
+    "raised": {"brow_inner": (0.0, -0.12), "brow_middle": (0.0, -0.14), "brow_outer": (0.0, -0.08)},
+    "lowered": {"brow_inner": (-0.06, 0.13), "brow_middle": (-0.03, 0.07), "brow_outer": (0.0, -0.02)},
+}
+MOUTHS = {
+    "open": {"upper_lip": (0.0, -0.05), "lower_lip": (0.0, 0.2)},
+    "pressed": {"red_of_upper_lip": (0.0, 0.06), "red_of_lower_lip": (0.0, -0.06)},
+}
+TWO_REGIONS = {
+    f"{brows}_{mouth}": {"regions": ("mouth", "brows"), "moves": BROWS[brows] | MOUTHS[mouth]}
+    for brows, mouth in itertools.product(BROWS, MOUTHS)
+}
 BLINK = {"upper_lid": (0.0, 0.13), "lower_lid": (0.0, -0.01)}
 # Limits of what differs between subjects and of what twitches without meaning, in the same units.
 SUBJECT_RANGES = {
@@ -355,7 +369,7 @@ def animate(subject, label, rng, lengths, *, frames, frame_rate_hz, size, pose, 
     blinks_s = np.cumsum(rng.uniform(0.8, 5, 2 + int(seconds[-1]))) - 0.8
     shut = np.clip(1 - np.abs(seconds[:, None] - blinks_s) / 0.13, 0, 1).max(1)
     blink = min(twitch, 1) * shut * (strength == 0)
-    acts = [(EXPRESSIONS[label]["moves"], strength), (BLINK, blink)]
+    acts = [((EXPRESSIONS | TWO_REGIONS)[label]["moves"], strength), (BLINK, blink)]
     acts += [({handle: limits}, twitch * drift(rng, seconds)) for handle, limits in TWITCH_RANGES.items()]
     faces = subject.neutral + sum(weights[:, None, None] * displace(moves) for moves, weights in acts)
     ways = [pose * drift(rng, seconds, limit) for limit in (8, 0.08, 0.06, 0.06, 0.1, 0.06)]
@@ -363,7 +377,7 @@ def animate(subject, label, rng, lengths, *, frames, frame_rate_hz, size, pose, 
     gain, slope_x, slope_y = (light * drift(rng, seconds, limit) for limit in (0.2, 0.2, 0.15))
     blur_sigma = max(blur * rng.uniform(0.3, 1), 1e-3)
     across = np.linspace(-1, 1, size)
-    images, regions = [], {region: [] for region in EXPRESSIONS[label]["regions"]}
+    images, regions = [], {region: [] for region in (EXPRESSIONS | TWO_REGIONS)[label]["regions"]}
     for frame, (face, view) in enumerate(zip(faces, poses, strict=True)):
         lit = 1 + gain[frame] + slope_x[frame] * across + slope_y[frame] * across[:, None]
         image = render(subject, face, view, size) * lit[..., None].astype("float32")
@@ -454,7 +468,7 @@ def generate(
     """
     settings = {"frames": frames, "frame_rate_hz": frame_rate_hz, "size": size, "pose": pose, "light": light}
     settings |= {"blur": blur, "noise": noise, "twitch": twitch}
-    if not expressions or not set(expressions) <= set(EXPRESSIONS):
+    if not expressions or not set(expressions) <= set(EXPRESSIONS | TWO_REGIONS):
         raise ValueError(
             "Unknown or no expression in `expressions`. "
             f"Expected one of {sorted(EXPRESSIONS)}. Received: expressions={expressions!r}"
