@@ -79,6 +79,8 @@ class Data:
         selection_split: Split on whose clips the epoch is selected, in place of a share. Paper: –; code: the reported
             one, `"val"`; ours: `None`. The accuracy of a split that selected its epoch is optimistic.
         shuffle_clips: Size of the shuffle buffer in clips.
+        soft_labels: Whether training clips are learnt by the shares of their raters' votes (CREMA-D has them); a clip
+            without votes keeps its label. Selection and evaluation go by the label always.
     """
 
     train_split: str = "train"
@@ -94,6 +96,7 @@ class Data:
     selection_ratio: float = 0.15
     selection_split: str | None = None
     shuffle_clips: int = 256
+    soft_labels: bool = False
 
     def __post_init__(self):
         counts = dict.fromkeys(("batch_clips", "frames", "eval_frames", "shuffle_clips"), (1, math.inf))

@@ -119,12 +119,13 @@ def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0
 
     Returns:
         `(dataset, steps)`: `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, label int32 (B,))` with F =
-        `data.frames`; batches an epoch. Clips that do not fill a batch wait for another epoch's order.
+        `data.frames`, and with `data.soft_labels` the label float32 (B, E); batches an epoch. Clips that do not fill a
+        batch wait for another epoch's order.
     """
     batch_clips = min(data.batch_clips, len(keys))
     steps = len(keys) // batch_clips
     files = tf.constant(shards.files(data.train_split))
-    parse = _parser(classes)
+    parse = _parser(classes, voted=shards.classes if data.soft_labels else None)
     wanted = _table(keys, range(len(keys)))
 
     def epoch(number):
@@ -216,16 +217,23 @@ def evenly_spaced(total, most):
     return tf.cast(tf.round(tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * step), tf.int32)
 
 
-def _parser(classes):
+def _parser(classes, *, voted=None):
+    """Returns the parser of records; with `voted`, the classes in the order of the votes, labels are soft."""
     index_of = _table(classes, range(len(classes)))
 
     def parse(serialized):
         record = records.parse_example(serialized)
+        label = index_of.lookup(record["clip/label/string"])
+        if voted:
+            votes = tf.pad(record["affect/votes"], [[0, len(voted) - tf.size(record["affect/votes"])]])
+            votes = tf.gather(votes, [voted.index(name) for name in classes])
+            total = tf.reduce_sum(votes)
+            label = tf.where(total > 0, tf.math.divide_no_nan(votes, total), tf.one_hot(label, len(classes)))
         return {
             "jpeg": record["image/encoded"],
             "timestamp_s": tf.cast(record["image/timestamp"], tf.float64) / 1e6,
             "key": record["clip/media_id"],
-            "label": index_of.lookup(record["clip/label/string"]),
+            "label": label,
         }
 
     return parse

@@ -3,6 +3,10 @@
 MediaSequence is MediaPipe's convention for video in SequenceExamples
 (https://github.com/google-ai-edge/mediapipe/tree/master/mediapipe/util/sequence); times are in microseconds there, as
 in its keys here, and in seconds everywhere else in this project. A clip without a face is an example with no frames.
+
+A long recording may be stored as several examples, each with a key of its own, the recording's name and its place in
+it. Each holds the recording's whole series of valence and arousal: raters lag the video, so that the labels of a frame
+may stand beyond the example's last one, and frames without a face are not stored at all.
 """
 
 from dataclasses import dataclass, field
@@ -10,16 +14,23 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 # Raised whenever a record written before would be read differently.
-VERSION = 1
+VERSION = 2
 
 # Points of `face/landmarks`; right and left are the subject's own.
 LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 
+# What version 1 had not has a default, so that its records come to the check of the version.
 _CONTEXT = {
     "affect/version": tf.io.FixedLenFeature((), tf.int64),
+    "affect/dimensions/arousal": tf.io.RaggedFeature(tf.float32),
+    "affect/dimensions/timestamp": tf.io.RaggedFeature(tf.int64),
+    "affect/dimensions/valence": tf.io.RaggedFeature(tf.float32),
     "affect/frames_decoded": tf.io.FixedLenFeature((), tf.int64),
+    "affect/part": tf.io.FixedLenFeature((), tf.int64, default_value=0),
+    "affect/recording": tf.io.FixedLenFeature((), tf.string, default_value=""),
     "affect/source_sha256": tf.io.FixedLenFeature((), tf.string),
     "affect/subject": tf.io.FixedLenFeature((), tf.string),
+    "affect/votes": tf.io.RaggedFeature(tf.float32),
     "clip/media_id": tf.io.FixedLenFeature((), tf.string),
     "clip/label/string": tf.io.FixedLenFeature((), tf.string),
     "image/frame_rate": tf.io.FixedLenFeature((), tf.float32),
@@ -56,6 +67,20 @@ class Face:
 
 
 @dataclass(frozen=True)
+class Dimensions:
+    """Valence and arousal of a whole recording, as they were rated: nothing is shifted, smoothed or scaled.
+
+    Args:
+        times_s: Times of the ratings in seconds of the recording, ascending; T_l of them.
+        valence, arousal: Rated values, T_l each.
+    """
+
+    times_s: tuple[float, ...] = field(repr=False)
+    valence: tuple[float, ...] = field(repr=False)
+    arousal: tuple[float, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Clip:
     """A clip and the faces cut from it.
 
@@ -68,6 +93,10 @@ class Clip:
         frame_rate_hz: Of the video; 0 where unknown.
         frames_decoded: Frames that were looked at.
         faces: Tuple of `Face` in time order; empty where there is no face.
+        recording: Name of the video that the clip is a part of; `None` is the key, a clip of its own.
+        part: Place of the clip in its recording, from 0.
+        votes: Share of raters for each of the manifest's classes, in their order; `None` where there were no raters.
+        dimensions: `Dimensions` of the whole recording; `None` where it was not rated.
     """
 
     key: str
@@ -78,23 +107,35 @@ class Clip:
     frame_rate_hz: float = 0.0
     frames_decoded: int = 0
     faces: tuple[Face, ...] = field(default=(), repr=False)
+    recording: str | None = None
+    part: int = 0
+    votes: tuple[float, ...] | None = None
+    dimensions: Dimensions | None = None
 
 
 def _feature(values):
     values = list(values)
-    if values and isinstance(values[0], bytes):
+    if not values:
+        return tf.train.Feature()  # of no kind, and so of any
+    if isinstance(values[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    if values and isinstance(values[0], int):
+    if isinstance(values[0], int):
         return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
 def encode_example(clip):
     """Returns a `Clip` as the bytes of a SequenceExample. The same clip always gives the same bytes."""
-    faces = clip.faces
+    faces, dimensions = clip.faces, clip.dimensions or Dimensions((), (), ())
     context = {
+        "affect/dimensions/arousal": map(float, dimensions.arousal),
+        "affect/dimensions/timestamp": [round(time_s * 1e6) for time_s in dimensions.times_s],
+        "affect/dimensions/valence": map(float, dimensions.valence),
         "affect/version": [VERSION],
+        "affect/votes": map(float, clip.votes or ()),
         "affect/frames_decoded": [int(clip.frames_decoded)],
+        "affect/part": [int(clip.part)],
+        "affect/recording": [(clip.key if clip.recording is None else clip.recording).encode()],
         "affect/source_sha256": [clip.source_sha256.encode()],
         "affect/subject": [clip.subject.encode()],
         "clip/media_id": [clip.key.encode()],
@@ -126,9 +167,11 @@ def parse_example(serialized):
         serialized: Scalar string tensor.
 
     Returns:
-        Dict of tensors: the context keys (scalars) and, for the T frames with a face, `image/encoded` (T,) string,
-        `image/timestamp` (T,) int64 in microseconds, `face/box` (T, 4), `face/landmarks` (T, 10), `face/score` (T,)
-        and `face/transform` (T, 6) float32.
+        Dict of tensors: the context keys (scalars); `affect/votes` float32 (E,) in the order of the manifest's classes,
+        or (0,) without raters; the series `affect/dimensions/timestamp` int64 in microseconds and
+        `affect/dimensions/valence` and `affect/dimensions/arousal` float32, all (T_l,), with T_l = 0 without ratings;
+        and, for the T frames with a face, `image/encoded` (T,) string, `image/timestamp` (T,) int64 in microseconds,
+        `face/box` (T, 4), `face/landmarks` (T, 10), `face/score` (T,) and `face/transform` (T, 6) float32.
 
     Raises:
         tf.errors.InvalidArgumentError: When the record is of another version.

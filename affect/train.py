@@ -60,6 +60,8 @@ def train(experiment, *, data, workdir, progress=True):
     classes = tuple(name for name in shards.classes if any(clip["label"] == name for clip in usable))
     if len(classes) < 2:
         raise InputError(f"{data}: training needs labelled clips of two classes or more. Received: {list(classes)}")
+    if experiment.data.soft_labels and not any(clip["votes"] for clip in usable):
+        raise InputError(f"{data}: no training clip has votes of raters. Set data.soft_labels=false.")
     left_out, selection_split = len(clips) - len(usable), experiment.data.selection_split
     if selection_split is None:
         train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
@@ -116,7 +118,7 @@ def train(experiment, *, data, workdir, progress=True):
                 tf.data.experimental.assert_cardinality(-(-len(selection_keys) // experiment.data.batch_clips))
             )
         model.fit(
-            batches.map(lambda inputs, label: (inputs, one_hot(label))),
+            batches if experiment.data.soft_labels else batches.map(lambda inputs, label: (inputs, one_hot(label))),
             validation_data=selection,
             class_weight=_class_weights(usable, train_keys, classes) if settings.class_weights else None,
             epochs=settings.epochs,

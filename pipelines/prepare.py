@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import astuple
 from pathlib import Path
 
 import tensorflow as tf
@@ -17,6 +18,7 @@ from affect.config import read_json, to_json, write_json
 from affect.errors import InputError
 from affect.labels import order_classes
 from pipelines.datasets import DATASETS, PUBLISHED
+from pipelines.datasets.source import check_clips
 from pipelines.detectors import DETECTORS
 from pipelines.faces import cut_clip
 from pipelines.video import sha256_of
@@ -50,19 +52,17 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         loss.
 
     Raises:
-        InputError: On an unknown name, a source without clips, two clips with one key, a worker that died, or an `out`
-            that was prepared with other settings or from other clips, lacks a shard or holds another's manifest.
+        InputError: On an unknown name, a source without clips, clips that `check_clips` refuses, a worker that died, or
+            an `out` that was prepared with other settings or from other clips, lacks a shard or holds another's
+            manifest.
     """
     if dataset not in DATASETS:
         raise InputError(f"Unknown data set. Expected one of {sorted(DATASETS)}. Received: {dataset!r}")
     if faces.detector not in DETECTORS:
         raise InputError(f"Unknown detector. Expected one of {sorted(DETECTORS)}. Received: {faces.detector!r}")
-    sources = sorted(DATASETS[dataset](source), key=lambda clip: _digest(clip.key))
-    keys = [clip.key for clip in sources]
-    if len(set(keys)) < len(keys):
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise InputError(f"{source}: two videos have the same key: {', '.join(twice[:3])}. Rename one of them.")
-    out, classes = Path(out), order_classes(clip.label for clip in sources)
+    sources = check_clips(source, DATASETS[dataset](source))
+    sources.sort(key=lambda clip: _digest(clip.key))
+    out, classes = Path(out), order_classes(name for clip in sources for name in (clip.label, *(clip.votes or ())))
     settings = {"records_version": records.VERSION, "dataset": dataset, "faces": to_json(faces)}
     parts = out / PARTS
     manifest = _read_manifest(out) if (out / MANIFEST).exists() else None
@@ -150,12 +150,14 @@ def _work(clip, parts, faces, classes):
 
 def _write_part(source, parts, faces, classes, detector):
     """Cuts one clip; its record, then its outcome. The outcome is renamed last: where it stands, the part is whole."""
-    entry = {"key": source.key, "label": source.label, "subject": source.subject, "split": source.split, "bytes": 0}
+    entry = {"key": source.key, **_listed(source), "bytes": 0}
     identity = {
         "key": source.key,
         "label": source.label,
         "label_index": classes.index(source.label) if source.label else -1,
         "subject": source.subject,
+        "votes": tuple(source.votes.get(name, 0.0) for name in classes) if source.votes else None,
+        "dimensions": source.dimensions,
     }
     try:
         entry["bytes"] = _size(source)
@@ -232,7 +234,8 @@ def _digest(key):
 
 
 def _size(source):
-    return source.path.stat().st_size if source.path.is_file() else 0
+    # Not Path.is_file, which raises where a name is too long.
+    return source.path.stat().st_size if os.path.isfile(source.path) else 0
 
 
 def _is_done(parts, source):
@@ -240,10 +243,22 @@ def _is_done(parts, source):
     return outcome.exists() and not _differs(source, read_json(outcome))
 
 
+def _listed(source):
+    """Returns what the data set says of a clip, as its entry in the manifest holds it."""
+    series = source.dimensions
+    return {
+        "label": source.label,
+        "subject": source.subject,
+        "split": source.split,
+        "votes": source.votes,
+        "dimensions_sha256": hashlib.sha256(repr(astuple(series)).encode()).hexdigest() if series else "",
+    }
+
+
 def _differs(source, entry):
     """Returns whether a clip is listed otherwise than when it was cut. A video that is gone since does not differ."""
-    listed = any(entry[name] != getattr(source, name) for name in ("label", "subject", "split"))
-    return listed or _size(source) not in (0, entry["bytes"])
+    listed = _listed(source)
+    return listed != {name: entry.get(name) for name in listed} or _size(source) not in (0, entry["bytes"])
 
 
 def _read_manifest(out):

@@ -108,7 +108,7 @@ def test_bad_shards(tmp_path, shards):
     manifest["settings"]["records_version"] = 99
     write_json(other / "manifest.json", manifest)
     line = refused("train", SMOKE, "--data", other, "--workdir", tmp_path / "run")
-    assert "holds records of version 99; this version of affect reads 1. Prepare it again" in line
+    assert "holds records of version 99; this version of affect reads 2. Prepare it again" in line
     assert not (tmp_path / "run").exists()
 
 

@@ -1,6 +1,7 @@
 """Shards to batches. Each face is a flat colour that says which it is: red is 8 × clip, green 8 × frame."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -162,9 +163,9 @@ def test_a_folder_without_a_manifest_says_how_to_make_one(tmp_path):
 def test_records_of_another_version_are_refused(tmp_path):
     write_shards(tmp_path, train=[[make_clip(1, 1)]])
     path = tmp_path / "manifest.json"
-    path.write_text(path.read_text().replace('"records_version": 1', '"records_version": 2'))
+    path.write_text(path.read_text().replace('"records_version": 2', '"records_version": 1'))
     text = refusal(Shards, tmp_path)
-    assert f"{tmp_path} holds records of version 2; this version of affect reads 1." in text
+    assert f"{tmp_path} holds records of version 1; this version of affect reads 2." in text
     assert "--overwrite" in text
 
 
@@ -189,13 +190,13 @@ def test_a_shard_that_was_copied_in_part_is_named(tmp_path):
         ("[]", "must hold a JSON object"),
         ("{}", "is not a manifest of shards: KeyError('settings')"),
         ('{"settings": 3}', "is not a manifest of shards: TypeError"),
-        ('{"settings": {"records_version": 1}}', "is not a manifest of shards: KeyError('classes')"),
+        ('{"settings": {"records_version": 2}}', "is not a manifest of shards: KeyError('classes')"),
         (
-            '{"settings": {"records_version": 1, "faces": {}}, "classes": [], "clips": [], "shards": [{}]}',
+            '{"settings": {"records_version": 2, "faces": {}}, "classes": [], "clips": [], "shards": [{}]}',
             "is not a manifest of shards: KeyError('name')",
         ),
         (
-            '{"settings": {"records_version": 1, "faces": {}}, "classes": 3, "clips": [], "shards": []}',
+            '{"settings": {"records_version": 2, "faces": {}}, "classes": 3, "clips": [], "shards": []}',
             "is not a manifest of shards: TypeError",
         ),
     ],
@@ -383,6 +384,21 @@ def test_a_dataset_can_be_read_twice(seven):
     dataset, _ = train_batches(seven, DATA, classes=("happy", "sad"), keys=keys, face_size=SIZE, seed=0)
     first, second = ([labels.numpy() for _, labels in dataset.take(6)] for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_soft_labels_are_the_votes_in_the_order_of_the_models_classes(tmp_path):
+    shared = {"classes": ("angry", "fear", "happy", "sad")}
+    votes = {1: (0.25, 0.0, 0.5, 0.25), 2: (0.0, 1.0, 0.0, 0.0), 3: None}
+    clips = [replace(make_clip(number, 2, label="sad"), votes=share) for number, share in votes.items()]
+    shards = write_shards(tmp_path / "shards", train=[clips], **shared)
+    data = replace(DATA, batch_clips=3, soft_labels=True)
+    ((faces, _, labels),) = epochs(shards, 1, data=data, classes=("sad", "angry", "happy"))[0]
+    found = dict(zip(numbers(faces)[0][:, 0].tolist(), labels.tolist(), strict=True))
+    # 2 has votes for no class of the model, and 3 has none: their label counts.
+    assert found == {1: [0.25, 0.25, 0.5], 2: [1, 0, 0], 3: [1, 0, 0]}
+    assert labels.dtype == np.float32
+    evaluation = evaluated(shards, data=data, split="train", classes=("angry", "happy", "sad"))
+    assert evaluation[0]["label"].tolist() == [2, 2, 2]
 
 
 def test_labels_are_numbered_in_the_order_of_the_models_classes(tmp_path):

@@ -10,6 +10,7 @@ from pipelines.datasets import DATASETS
 from pipelines.datasets.afew import afew
 from pipelines.datasets.csv_list import csv_list
 from pipelines.datasets.folder import folder
+from pipelines.datasets.source import LONGEST_NAME, Source, check_clips
 
 
 def make(root, *names):
@@ -185,3 +186,27 @@ def test_afew_with_a_folder_of_another_class(tmp_path):
     (tmp_path / "Train_AFEW" / "Contempt").mkdir(parents=True)
     with pytest.raises(InputError, match="Contempt is not one of AFEW's classes. Expected one of .'Angry'"):
         afew(tmp_path)
+
+
+def test_a_subject_stands_in_one_split():
+    clips = [Source(str(index), Path("a"), subject="anna", split="train") for index in range(3)]
+    clips += [Source("b", Path("b"), split="train"), Source("c", Path("c"), split="test")]
+    assert check_clips("here", clips) == clips
+    clips.append(Source("d", Path("d"), subject="anna", split="val"))
+    with pytest.raises(InputError, match="^here: subject 'anna' stands in the splits 'train' and 'val'. Put all clips"):
+        check_clips("here", clips)
+
+
+@pytest.mark.parametrize("field", ["key", "label", "subject"])
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[2J", "a\u2028b", b"caf\xe9".decode(errors="surrogateescape")])
+def test_names_that_are_no_text_are_refused(field, name):
+    clip = Source(**{"key": "a", "path": Path("a"), field: name})
+    with pytest.raises(InputError, match=r"^here: a name has control characters or is not UTF-8: '.*'\. Rename it\.$"):
+        check_clips("here", [clip])
+
+
+def test_names_in_any_script_pass_up_to_a_length():
+    clips = [Source("表情 🙂/é\u3000\u00a0", Path("a")), Source("x" * LONGEST_NAME, Path("b"))]
+    assert check_clips("here", clips) == clips
+    with pytest.raises(InputError, match="^here: a name has 1001 characters, more than 1000: 'xxx"):
+        check_clips("here", [Source("x" * (LONGEST_NAME + 1), Path("b"))])

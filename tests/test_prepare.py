@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from affect.config import Faces
 from affect.errors import InputError
-from affect.records import VERSION, parse_example
+from affect.records import VERSION, Dimensions, parse_example
 from pipelines import prepare as module
-from pipelines.datasets import PUBLISHED
+from pipelines.datasets import DATASETS, PUBLISHED
+from pipelines.datasets.source import Source
 from pipelines.detectors import DETECTORS
 from pipelines.faces import Detection
 from pipelines.prepare import PARTS, prepare
@@ -114,6 +115,8 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
         "label": "sad",
         "subject": "",
         "split": "train",
+        "votes": None,
+        "dimensions_sha256": "",
         "bytes": path.stat().st_size,
         "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "frames_decoded": 3,
@@ -281,6 +284,60 @@ def test_classes_stand_in_the_order_of_the_project(clips, tmp_path):
     assert indices == {"angry": 0, "neutral": 1, "surprise": 2, "bored": 3, "zeal": 4, "": -1}
 
 
+@pytest.fixture
+def rated(clips, monkeypatch):
+    """A data set of one clip whose votes name a class that no clip is labelled with, and whose recording is rated."""
+    rated = {"votes": {"sad": 0.75, "fear": 0.25}, "dimensions": Dimensions((0.0, 0.1), (0.5, -0.5), (1.0, 0.25))}
+    monkeypatch.setitem(DATASETS, "rated", lambda source: [Source("a", clips / "train/sad/a.mp4", "sad", **rated)])
+    return rated
+
+
+@pytest.mark.usefixtures("bright")
+def test_votes_and_dimensions_reach_the_records(rated, tmp_path):
+    manifest = run("anywhere", tmp_path, dataset="rated")
+    assert manifest["classes"] == ["fear", "sad"]
+    assert manifest["clips"][0]["votes"] == {"sad": 0.75, "fear": 0.25}
+    (record,) = read(tmp_path, manifest["shards"][0])
+    assert record["affect/votes"].tolist() == [0.25, 0.75]
+    assert record["affect/dimensions/timestamp"].tolist() == [0, 100_000]
+    assert record["affect/dimensions/valence"].tolist() == [0.5, -0.5]
+    assert record["affect/dimensions/arousal"].tolist() == [1.0, 0.25]
+    assert run("anywhere", tmp_path, dataset="rated") == manifest
+
+
+@pytest.mark.usefixtures("bright")
+@pytest.mark.parametrize(
+    "change", [{"votes": {"sad": 1.0, "fear": 0.0}}, {"dimensions": Dimensions((0.0, 0.1), (0.5, 0.5), (1.0, 0.25))}]
+)
+def test_other_votes_or_ratings_are_refused(clips, rated, tmp_path, monkeypatch, change):
+    run("anywhere", tmp_path, dataset="rated")
+    rated |= change
+    monkeypatch.setitem(DATASETS, "rated", lambda source: [Source("a", clips / "train/sad/a.mp4", "sad", **rated)])
+    with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(a\)"):
+        run("anywhere", tmp_path, dataset="rated")
+
+
+@pytest.mark.usefixtures("bright")
+def test_no_key_leads_out_of_the_folder(clips, tmp_path):
+    listing = tmp_path / "lists" / "deep" / "list.csv"
+    listing.parent.mkdir(parents=True)
+    video = clips / "train/sad/a.mp4"
+    paths = [video, f"../../../{'x' * 300}.mp4", "../../up.mp4", f"{tmp_path}/down/../up.mp4", "~/home.mp4"]
+    listing.write_text("path,label\n" + "".join(f"{path},../{index}\n" for index, path in enumerate(paths)))
+    manifest = run(listing, tmp_path / "out", dataset="csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lists", "out"]
+    assert [path.name for path in listing.parent.iterdir()] == ["list.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "all-00000-of-00001.tfrecord",
+        "manifest.json",
+    ]
+    problems = {clip["key"]: clip["problem"] for clip in manifest["clips"]}
+    assert problems.pop(str(video.with_suffix(""))) == ""
+    assert "cannot be read (File name too long)" in problems.pop(f"../../../{'x' * 300}")
+    assert all(problem.startswith("There is no file") for problem in problems.values())
+    assert run(listing, tmp_path / "out", dataset="csv") == manifest
+
+
 @pytest.mark.usefixtures("bright")
 def test_missing_video_stays_in_the_denominator(clips, tmp_path):
     listing = clips / "list.csv"
@@ -292,6 +349,8 @@ def test_missing_video_stays_in_the_denominator(clips, tmp_path):
         "label": "happy",
         "subject": "bert",
         "split": "all",
+        "votes": None,
+        "dimensions_sha256": "",
         "bytes": 0,
         "source_sha256": "",
         "frames_decoded": 0,
@@ -394,9 +453,9 @@ def test_other_videos_are_refused_by_name(clips, tmp_path):
 def test_other_labels_subjects_or_splits_are_refused(clips, tmp_path, change):
     listing = tmp_path / "list.csv"
     header = "path,label,subject,split\n"
-    listing.write_text(f"{header}{clips}/train/sad/a.mp4,sad,anna,train\n{clips}/train/happy/c.mp4,happy,anna,train\n")
+    listing.write_text(f"{header}{clips}/train/sad/a.mp4,sad,anna,train\n{clips}/train/happy/c.mp4,happy,carl,train\n")
     run(listing, tmp_path / "out", dataset="csv")
-    listing.write_text(f"{header}{clips}/train/sad/a.mp4,{change}\n{clips}/train/happy/c.mp4,happy,anna,train\n")
+    listing.write_text(f"{header}{clips}/train/sad/a.mp4,{change}\n{clips}/train/happy/c.mp4,happy,carl,train\n")
     with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(.*train/sad/a\)"):
         run(listing, tmp_path / "out", dataset="csv")
 

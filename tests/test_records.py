@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from affect import records
-from affect.records import Clip, Face, encode_example, parse_example
+from affect.records import Clip, Dimensions, Face, encode_example, parse_example
 
 FACES = (
     Face(
@@ -32,7 +32,7 @@ def feature_list(example, key):
 
 def test_a_clip_comes_back_whole():
     record = {key: value.numpy() for key, value in parse_example(encode_example(CLIP)).items()}
-    assert record["affect/version"] == records.VERSION == 1
+    assert record["affect/version"] == records.VERSION == 2
     assert record["affect/frames_decoded"] == 75
     assert record["affect/source_sha256"] == b"ab" * 32
     assert record["affect/subject"] == b"anna"
@@ -58,9 +58,15 @@ def test_a_clip_without_faces_is_an_example_without_frames():
     shapes = {key: tuple(value.shape) for key, value in record.items()}
     assert shapes == {
         "affect/version": (),
+        "affect/dimensions/arousal": (0,),
+        "affect/dimensions/timestamp": (0,),
+        "affect/dimensions/valence": (0,),
         "affect/frames_decoded": (),
+        "affect/part": (),
+        "affect/recording": (),
         "affect/source_sha256": (),
         "affect/subject": (),
+        "affect/votes": (0,),
         "clip/media_id": (),
         "clip/label/string": (),
         "image/frame_rate": (),
@@ -72,6 +78,27 @@ def test_a_clip_without_faces_is_an_example_without_frames():
         "face/transform": (0, 6),
     }
     assert record["clip/label/string"].numpy() == record["affect/subject"].numpy() == b""
+
+
+def test_votes_and_the_whole_series_of_a_recording_come_back():
+    rated = Dimensions((0.0, 0.04, 299.96), (-0.5, 0.25, 0.125), (1.0, 0.0, -1.0))
+    clip = replace(CLIP, key="talk#0003", recording="talk", part=3, votes=(0.25, 0.0, 0.75), dimensions=rated)
+    record = {key: value.numpy() for key, value in parse_example(encode_example(clip)).items()}
+    assert (record["clip/media_id"], record["affect/recording"], record["affect/part"]) == (b"talk#0003", b"talk", 3)
+    assert record["affect/votes"].tolist() == [0.25, 0.0, 0.75]
+    assert record["affect/dimensions/timestamp"].tolist() == [0, 40_000, 299_960_000]
+    assert record["affect/dimensions/valence"].tolist() == [-0.5, 0.25, 0.125]
+    assert record["affect/dimensions/arousal"].tolist() == [1.0, 0.0, -1.0]
+
+
+def test_what_was_not_rated_is_empty_and_of_the_same_type():
+    examples = [encode_example(replace(CLIP, votes=(1.0,), dimensions=Dimensions((0.5,), (1.0,), (1.0,))))]
+    examples.append(encode_example(CLIP))
+    rated, not_rated = tf.data.Dataset.from_tensor_slices(examples).map(parse_example)
+    for key in ("affect/votes", *(f"affect/dimensions/{name}" for name in ("timestamp", "valence", "arousal"))):
+        assert (rated[key].shape, not_rated[key].shape) == ((1,), (0,))
+        assert rated[key].dtype == not_rated[key].dtype == (tf.int64 if "timestamp" in key else tf.float32)
+    assert (not_rated["affect/recording"].numpy().decode(), not_rated["affect/part"].numpy()) == (CLIP.key, 0)
 
 
 def test_the_same_clip_gives_the_same_bytes():
@@ -105,9 +132,12 @@ def test_a_clip_without_label_has_index_minus_one():
     assert list(example.context.feature["clip/label/index"].int64_list.value) == [-1]
 
 
-def test_another_version_is_refused():
+@pytest.mark.parametrize(("version", "lacking"), [(1, ("affect/part", "affect/recording")), (3, ())])
+def test_another_version_is_refused(version, lacking):
     example = tf.train.SequenceExample.FromString(encode_example(CLIP))
-    example.context.feature["affect/version"].int64_list.value[0] = 2
+    example.context.feature["affect/version"].int64_list.value[0] = version
+    for key in lacking:
+        del example.context.feature[key]
     other = example.SerializeToString()
     text = "These shards are of another version of the records"
     with pytest.raises(tf.errors.InvalidArgumentError, match=text):

@@ -1,10 +1,18 @@
-"""What a data set lists: its clips."""
+"""What a data set lists: its clips, and what must hold for those of every data set."""
 
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from affect.errors import InputError
+from affect.records import Dimensions
 from pipelines.video import SUFFIXES
+
+# In characters: of a key, a label or a subject.
+LONGEST_NAME = 1000
+# Unicode's categories of control characters, line ends and the surrogates as which Python reads what is not UTF-8.
+NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,8 @@ class Source:
         subject: Person; empty where unknown.
         split: `"train"`, `"val"`, `"test"`, or `"all"` where the data set has no splits.
         start_s, end_s: Part of the video in seconds; `None` is from the start, to the end.
+        votes: Class name → share of raters, of those classes that got votes; `None` where there were no raters.
+        dimensions: Valence and arousal of the whole recording, `None` where it was not rated.
     """
 
     key: str
@@ -27,6 +37,39 @@ class Source:
     split: str = "all"
     start_s: float | None = None
     end_s: float | None = None
+    votes: dict[str, float] | None = None
+    dimensions: Dimensions | None = field(default=None, repr=False)
+
+
+def check_clips(source, clips):
+    """Returns the clips of a data set, whichever it is, if they can be prepared.
+
+    Args:
+        source: Where the data set lies, for the errors.
+        clips: List of `Source`.
+
+    Raises:
+        InputError: When a key, label or subject is too long or cannot be printed, when two clips have one key, or when
+            a subject stands in two splits, so that what is learnt of a face is tested on the same face.
+    """
+    for clip in clips:
+        for name in (clip.key, clip.label, clip.subject):
+            if len(name) > LONGEST_NAME:
+                raise InputError(
+                    f"{source}: a name has {len(name)} characters, more than {LONGEST_NAME}: {name[:40]!r}..."
+                )
+            if any(unicodedata.category(character) in NO_TEXT for character in name):
+                raise InputError(f"{source}: a name has control characters or is not UTF-8: {name!r}. Rename it.")
+    if twice := sorted(key for key, count in Counter(clip.key for clip in clips).items() if count > 1):
+        raise InputError(f"{source}: two videos have the same key: {', '.join(twice[:3])}. Rename one of them.")
+    split_of = {}
+    for clip in clips:
+        if clip.subject and (other := split_of.setdefault(clip.subject, clip.split)) != clip.split:
+            raise InputError(
+                f"{source}: subject {clip.subject!r} stands in the splits {other!r} and {clip.split!r}. "
+                "Put all clips of a subject into one split."
+            )
+    return list(clips)
 
 
 def videos_in(folder):
