@@ -8,6 +8,22 @@ FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 AFEW = {name.capitalize(): name for name in EMOTIONS}
 
+# The third number of a file's name. Calm is a class of its own, which its authors set beside neutral.
+RAVDESS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
+
+# The third part of a file's name, what was acted; and the letters of its raters' votes.
+CREMA_D = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
+CREMA_D_VOTES = {name[0]: label for name, label in CREMA_D.items()}
+
 
 def order_classes(names):
     """Returns the distinct names in the project's order.

@@ -53,7 +53,7 @@ class Face:
         timestamp_s: Presentation time of its frame in seconds.
         jpeg: The aligned face, JPEG, RGB, `face_size` × `face_size`.
         box: `(x0, y0, x1, y1)` in pixels of the displayed frame.
-        landmarks: Five `(x, y)` in pixels of the displayed frame, in the order of `LANDMARKS`.
+        landmarks: Five `(x, y)` in pixels of the displayed frame, in the order of `LANDMARKS`; NaN where unknown.
         score: The detector's, in [0, 1].
         transform: `(a, b, tx, c, d, ty)`: frame pixels to face pixels, row by row.
     """

@@ -17,6 +17,7 @@ from affect import records
 from affect.config import read_json, to_json, write_json
 from affect.errors import InputError
 from affect.labels import order_classes
+from pipelines.aligned import read_clip, sha256_of_images, timed_images
 from pipelines.datasets import DATASETS, PUBLISHED
 from pipelines.datasets.source import check_clips
 from pipelines.detectors import DETECTORS
@@ -161,16 +162,20 @@ def _write_part(source, parts, faces, classes, detector):
     }
     try:
         entry["bytes"] = _size(source)
-        identity["source_sha256"] = sha256_of(source.path)
+        identity["source_sha256"] = (sha256_of_images if source.aligned else sha256_of)(source.path)
     except FileNotFoundError:
-        clip, problem = records.Clip(**identity), f"There is no file {source.path}."
+        kind = "folder" if source.aligned else "file"
+        clip, problem = records.Clip(**identity), f"There is no {kind} {source.path}."
     except OSError as error:
         clip, problem = records.Clip(**identity), f"{source.path} cannot be read ({error.strerror})."
     else:
         try:
-            clip, problem = cut_clip(
-                source.path, faces, detector, start_s=source.start_s, end_s=source.end_s, **identity
-            )
+            if source.aligned:
+                clip, problem = read_clip(source.path, faces, **identity)
+            else:
+                clip, problem = cut_clip(
+                    source.path, faces, detector, start_s=source.start_s, end_s=source.end_s, **identity
+                )
         except Exception as error:
             error.add_note(f"while {source.path} was cut")
             raise
@@ -234,6 +239,8 @@ def _digest(key):
 
 
 def _size(source):
+    if source.aligned:
+        return sum(path.stat().st_size for _, path in timed_images(source.path)) if source.path.is_dir() else 0
     # Not Path.is_file, which raises where a name is too long.
     return source.path.stat().st_size if os.path.isfile(source.path) else 0
 

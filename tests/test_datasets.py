@@ -1,15 +1,22 @@
 """Layouts of data sets → lists of clips; nothing is read of the videos, so empty files do."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from affect.errors import InputError
-from pipelines.datasets import DATASETS
+from affect.records import Dimensions
+from pipelines.datasets import DATASETS, PUBLISHED
 from pipelines.datasets.afew import afew
+from pipelines.datasets.afew_faces import afew_faces
+from pipelines.datasets.crema_d import crema_d
 from pipelines.datasets.csv_list import csv_list
 from pipelines.datasets.folder import folder
+from pipelines.datasets.ravdess import ravdess
+from pipelines.datasets.recola import recola
+from pipelines.datasets.sewa import sewa
 from pipelines.datasets.source import LONGEST_NAME, Source, check_clips
 
 
@@ -18,6 +25,13 @@ def make(root, *names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    return root
+
+
+def write(root, **texts):
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
     return root
 
 
@@ -37,7 +51,7 @@ def test_every_data_set_says_what_is_not_there(tmp_path, name):
         DATASETS[name](tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["folder", "afew"])
+@pytest.mark.parametrize("name", sorted(DATASETS.keys() - {"csv"}))
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path, name):
     path = make(tmp_path, "a.mp4") / "a.mp4"
     with pytest.raises(InputError, match=f"^There is no folder {re.escape(str(path))}.$"):
@@ -210,3 +224,284 @@ def test_names_in_any_script_pass_up_to_a_length():
     assert check_clips("here", clips) == clips
     with pytest.raises(InputError, match="^here: a name has 1001 characters, more than 1000: 'xxx"):
         check_clips("here", [Source("x" * (LONGEST_NAME + 1), Path("b"))])
+
+
+def test_afew_leaves_the_aligned_faces_to_afew_faces(tmp_path):
+    make(tmp_path, "Train_AFEW/Angry/001.avi", "Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/001/0.jpg")
+    assert [clip.key for clip in afew(tmp_path)] == ["train/001"]
+
+
+def test_afew_faces_wherever_the_archives_were_unpacked(tmp_path):
+    inner, outer = (
+        "AlignedFaces_LBPTOP_Points/Faces",
+        "AlignedFaces_LBPTOP_Points_Val/AlignedFaces_LBPTOP_Points_Val/Faces",
+    )
+    make(tmp_path, "Train_AFEW/Angry/001.avi", "Train_AFEW/Sad/002.avi", "Val_AFEW/Happy/003.avi")
+    make(tmp_path, f"Train_AFEW/{inner}/001/000.jpg", f"Val_AFEW/{outer}/003/000.jpg")
+    clips = afew_faces(tmp_path)
+    expected = [("train/001", "angry", "", "train"), ("train/002", "sad", "", "train"), ("val/003", "happy", "", "val")]
+    assert rows(clips) == expected
+    assert all(clip.aligned for clip in clips)
+    assert clips[0].path == tmp_path / "Train_AFEW" / inner / "001"
+    assert not clips[1].path.exists()
+    assert clips[2].path == tmp_path / "Val_AFEW" / outer / "003"
+
+
+def test_afew_faces_beside_the_splits(tmp_path):
+    make(tmp_path, "Train_AFEW/Angry/001.avi", "Val_AFEW/Happy/001.avi")
+    places = ["AlignedFaces_LBPTOP_Points/Faces/001/000.jpg", "AlignedFaces_LBPTOP_Points_Val/Faces/001/000.jpg"]
+    make(tmp_path, *places)
+    assert [clip.path for clip in afew_faces(tmp_path)] == [(tmp_path / place).parent for place in places]
+
+
+def test_afew_faces_without_labels_or_without_faces_are_refused(tmp_path):
+    make(tmp_path, "Train_AFEW/Angry/001.avi")
+    with pytest.raises(InputError, match=r"has no aligned faces\. Expected Train_AFEW/AlignedFaces_LBPTOP_Points"):
+        afew_faces(tmp_path)
+    make(tmp_path, "Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/002/000.jpg")
+    with pytest.raises(InputError, match=r"Faces/002 has no label: no video is named train/002\.avi in that split"):
+        afew_faces(tmp_path)
+
+
+def test_ravdess_lists_each_take_once(tmp_path):
+    make(
+        tmp_path,
+        "Actor_01/01-01-01-01-01-01-01.mp4",
+        "Actor_01/02-01-01-01-01-01-01.mp4",
+        "Actor_01/02-01-02-02-02-02-01.mp4",
+        "Actor_01/03-01-02-02-02-02-01.wav",
+        "Video_Song_Actor_24/Actor_24/01-02-06-01-01-01-24.mp4",
+    )
+    assert sorted(rows(ravdess(tmp_path))) == [
+        ("01-02-06-01-01-01-24", "fear", "24", "all"),
+        ("02-01-01-01-01-01-01", "neutral", "01", "all"),
+        ("02-01-02-02-02-02-01", "calm", "01", "all"),
+    ]
+
+
+def test_ravdess_emotions_by_number(tmp_path):
+    make(tmp_path, *(f"02-01-0{number}-01-01-01-07.mp4" for number in range(1, 9)))
+    labels = [clip.label for clip in sorted(ravdess(tmp_path), key=lambda clip: clip.key)]
+    assert labels == ["neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"]
+
+
+def test_ravdess_take_in_two_places_keeps_both_for_the_check_of_keys(tmp_path):
+    make(tmp_path, "a/02-01-01-01-01-01-01.mp4", "b/02-01-01-01-01-01-01.mp4")
+    with pytest.raises(InputError, match="two videos have the same key: 02-01-01-01-01-01-01"):
+        check_clips(tmp_path, ravdess(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.mp4", "03-01-01-01-01-01-01.mp4", "02-01-09-01-01-01-01.mp4", "02-01-01-01-01-01.mp4"]
+)
+def test_what_is_not_ravdess_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"is not RAVDESS\. Expected .*/Actor_01/02-01-01-01-01-01-01\.mp4"):
+        ravdess(tmp_path)
+    make(tmp_path, name)
+    with pytest.raises(InputError, match=f"{name} is not named as RAVDESS names its videos"):
+        ravdess(tmp_path)
+
+
+TABULATED = """"","A","D","F","H","N","S","fileName","numResponses"
+"100001",0,0,0,0,9,0,"1001_IEO_ANG_LO",9
+"200001",1,3,0,0,4,0,"1001_IEO_ANG_LO",8
+"200002",0,0,0,5,0,0,"1002_DFA_HAP_XX",5
+"300001",9,0,0,0,0,0,"1001_IEO_ANG_LO",9
+"""
+SUMMARY = """"","FileName","VoiceVote","FaceVote"
+"1","1001_IEO_ANG_LO","N","A:D"
+"2","1002_DFA_HAP_XX","N","H"
+"""
+CREMA_D_VIDEOS = ("VideoFlash/1001_IEO_ANG_LO.flv", "VideoFlash/1002_DFA_HAP_XX.flv")
+
+
+def test_crema_d_without_tables(tmp_path):
+    clips = crema_d(make(tmp_path, *CREMA_D_VIDEOS))
+    assert rows(clips) == [("1001_IEO_ANG_LO", "angry", "1001", "all"), ("1002_DFA_HAP_XX", "happy", "1002", "all")]
+    assert [clip.votes for clip in clips] == [None, None]
+
+
+@pytest.mark.parametrize("start", [".", "VideoFlash"])
+@pytest.mark.parametrize("folder", ["", "processedResults/"])
+def test_crema_d_votes_are_those_for_the_face(tmp_path, start, folder):
+    make(tmp_path, *CREMA_D_VIDEOS)
+    write(tmp_path, **{f"{folder}summaryTable.csv": SUMMARY})
+    votes = [clip.votes for clip in crema_d(tmp_path / start)]
+    assert votes == [{"angry": 0.5, "disgust": 0.5}, {"happy": 1.0}]
+    write(tmp_path, **{f"{folder}tabulatedVotes.csv": TABULATED})
+    votes = [clip.votes for clip in crema_d(tmp_path / start)]
+    assert votes == [{"angry": 0.125, "disgust": 0.375, "neutral": 0.5}, {"happy": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("summaryTable.csv", SUMMARY.replace("A:D", "A:X"), "line 2: expected a new clip and a vote .*'A:X'"),
+        ("summaryTable.csv", SUMMARY.replace("A:D", ""), "line 2: expected a new clip and a vote"),
+        ("summaryTable.csv", SUMMARY.replace("A:D", "A:A"), "line 2: expected a new clip and a vote"),
+        ("summaryTable.csv", SUMMARY.replace("1002_DFA_HAP_XX", "1001_IEO_ANG_LO"), "line 3: expected a new clip"),
+        ("summaryTable.csv", SUMMARY.replace("FaceVote", "Face"), "there is no column FaceVote"),
+        ("summaryTable.csv", SUMMARY.replace("1002", "1003"), "has no votes for 1002_DFA_HAP_XX"),
+        (
+            "tabulatedVotes.csv",
+            TABULATED.replace(",3,0", ",-3,0"),
+            "line 3: expected the number of the query and counts",
+        ),
+        (
+            "tabulatedVotes.csv",
+            TABULATED.replace("200001", "face"),
+            "line 3: expected the number of the query and count",
+        ),
+        ("tabulatedVotes.csv", TABULATED.replace("1,3,0,0,4", "0,0,0,0,0"), "line 3: '1001_IEO_ANG_LO' has no votes"),
+        (
+            "tabulatedVotes.csv",
+            TABULATED.replace("300001", "200003"),
+            "line 5: '1001_IEO_ANG_LO' .* stands there twice",
+        ),
+    ],
+)
+def test_crema_d_tables_that_are_damaged_are_refused(tmp_path, name, text, expected):
+    make(tmp_path, *CREMA_D_VIDEOS)
+    write(tmp_path, **{name: text})
+    with pytest.raises(InputError, match=f"{re.escape(str(tmp_path / name))}.*{expected}"):
+        crema_d(tmp_path)
+
+
+def test_what_is_not_crema_d_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"is not CREMA-D\. Expected .*/VideoFlash/1001_DFA_ANG_XX\.flv"):
+        crema_d(tmp_path)
+    make(tmp_path, "VideoFlash/1001_DFA_JOY_XX.flv")
+    with pytest.raises(InputError, match=r"1001_DFA_JOY_XX\.flv is not named as CREMA-D names its videos"):
+        crema_d(tmp_path)
+
+
+def test_crema_d_whole_with_its_real_table(shared_data, tmp_path):
+    table = (shared_data / "crema_d" / "summaryTable.csv").read_text()
+    names = re.findall(
+        r"1\d{3}_[A-Z]{3}_[A-Z]{3}_[A-Z]+", (shared_data / "crema_d" / "SentenceFilenames.csv").read_text()
+    )
+    make(tmp_path, *(f"VideoFlash/{name}.flv" for name in names))
+    write(tmp_path, **{"processedResults/summaryTable.csv": table})
+    clips = check_clips(tmp_path, crema_d(tmp_path))
+    assert len(clips) == 7442
+    assert len({clip.subject for clip in clips}) == 91
+    assert Counter((clip.split, clip.label) for clip in clips) == PUBLISHED["crema_d"]
+    assert all(abs(sum(clip.votes.values()) - 1) < 1e-9 for clip in clips)
+    # Counted in the table: its column FaceVote holds 6,972 single letters, and «A:D:F:N:S» once.
+    assert Counter(len(clip.votes) for clip in clips) == {1: 6972, 2: 414, 3: 47, 4: 8, 5: 1}
+    by_key = {clip.key: clip for clip in clips}
+    assert (by_key["1001_IEO_SAD_HI"].label, by_key["1001_IEO_SAD_HI"].votes) == ("sad", {"angry": 0.5, "fear": 0.5})
+
+
+def arff(*values, step=0.04):
+    text = "@relation GOLDSTANDARD\n\n@attribute Instance_name string\n@attribute frameTime numeric\n"
+    text += "@attribute GoldStandard numeric\n\n@data\n\n"
+    return text + "".join(f"train_1,{index * step:g},{value}\n" for index, value in enumerate(values))
+
+
+GOLD = "ratings_gold_standard/{}/{}.arff"
+RECOLA = {GOLD.format("arousal", "train_1"): arff(0.5, 0.25), GOLD.format("valence", "train_1"): arff(-0.5, 0)}
+
+
+def test_recola(tmp_path):
+    write(tmp_path, **RECOLA, **{name.replace("train", "dev"): text for name, text in RECOLA.items()})
+    make(
+        tmp_path,
+        "recordings_video/train_1.avi",
+        "recordings_video/test_9.mp4",
+        "ratings_gold_standard/arousal/all.arff",
+    )
+    clips = recola(tmp_path)
+    assert rows(clips) == [
+        ("dev_1", "", "dev_1", "val"),
+        ("test_9", "", "test_9", "test"),
+        ("train_1", "", "train_1", "train"),
+    ]
+    rated = Dimensions(times_s=(0.0, 0.04), valence=(-0.5, 0.0), arousal=(0.5, 0.25))
+    assert [clip.dimensions for clip in clips] == [rated, None, rated]
+    assert clips[2].path == tmp_path / "recordings_video/train_1.avi"
+    # It is rated and not there: prepare names it.
+    assert clips[0].path == tmp_path / "recordings_video/dev_1.mp4"
+
+
+def test_recola_of_individual_raters_where_there_is_no_gold_standard(tmp_path):
+    text = "time;FM1;FM2;FF1\n0;0;1;0\n0.04;1;2;2\n0.08;2;3;4\n"
+    write(tmp_path, **{f"ratings_individual/{name}/dev_2.csv": text for name in ("arousal", "valence")})
+    write(tmp_path, **{GOLD.format("valence", "dev_2"): arff(0.5, 0.25, 0)})
+    (clip,) = recola(tmp_path)
+    assert clip.dimensions.valence == (0.5, 0.25, 0.0)
+    # By hand in test_ratings.py.
+    assert clip.dimensions.arousal == pytest.approx((108 / 64 - 4 / 3, 108 / 64, 108 / 64 + 4 / 3))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, r"is not RECOLA\. Expected .*/ratings_gold_standard/arousal/train_1\.arff"),
+        (
+            RECOLA | {"recordings_video/P16.mp4": ""},
+            r"P16\.mp4 is no recording of this data set\. Expected the name train_1",
+        ),
+        (RECOLA | {"a/train_1.mp4": "", "b/train_1.mp4": ""}, "train_1 lies in two places, .*/a/train_1.mp4 and .*/b/"),
+        (RECOLA | {"dev_3.mp4": ""}, r"dev_3 has no ratings of arousal\. Expected .*/arousal/dev_3\.arff"),
+        (
+            RECOLA | {GOLD.format("arousal", "test_1"): arff(0, 1)},
+            r"test_1 has no ratings of valence\. Expected .*/valence/test_1\.arff",
+        ),
+        (RECOLA | {GOLD.format("arousal", "train_1"): arff(0, 1, 2)}, "of train_1 are rated at other times, 3 and 2"),
+        (
+            RECOLA | {GOLD.format("arousal", "train_1"): arff(0, 1, step=0.05)},
+            "of train_1 are rated at other times, 2 and 2",
+        ),
+        (RECOLA | {GOLD.format("arousal", "train_1"): arff(0, "x")}, r"train_1\.arff, line 10: expected a rating"),
+    ],
+)
+def test_what_is_not_whole_of_recola_is_refused(tmp_path, files, expected):
+    write(tmp_path, **files)
+    with pytest.raises(InputError, match=expected):
+        recola(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'Train_01';0.0;0.5;-0.5;0\n'Train_01';0.1;0.25;0;1\n",
+        "name;timestamp;arousal;valence;liking\nTrain_01;0;0.5;-0.5;0\nTrain_01;0.1;0.25;0;1\n",
+        "Name;Timestamp;Valence;Arousal\nTrain_01;0;-0.5;0.5\nTrain_01;0.1;0;0.25\n",
+    ],
+)
+def test_sewa_with_and_without_a_header(tmp_path, text):
+    write(tmp_path, **{"labels/Train_01.csv": text, "labels/Devel_DE_14.csv": text})
+    make(tmp_path, "video/Train_01.avi", "video/Test_03.avi")
+    clips = sewa(tmp_path)
+    assert rows(clips) == [
+        ("Devel_DE_14", "", "Devel_DE_14", "val"),
+        ("Test_03", "", "Test_03", "test"),
+        ("Train_01", "", "Train_01", "train"),
+    ]
+    rated = Dimensions(times_s=(0.0, 0.1), valence=(-0.5, 0.0), arousal=(0.5, 0.25))
+    assert [clip.dimensions for clip in clips] == [rated, None, rated]
+    assert [clip.path.name for clip in clips] == ["Devel_DE_14.avi", "Test_03.avi", "Train_01.avi"]
+
+
+SEWA = {"labels/Train_01.csv": "n;0;0.5;-0.5;0\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, r"is not SEWA\. Expected .*/labels/Train_01\.csv"),
+        (SEWA | {"video/talk.avi": ""}, r"talk\.avi is no recording of this data set\. Expected the name Train_01"),
+        (SEWA | {"video/Devel_01.avi": ""}, r"Devel_01 has no ratings\. Expected .*/labels/Devel_01\.csv"),
+        ({"labels/Train_01.csv": "n;0;0.5;-0.5\n"}, r"Train_01\.csv, line 1: expected 5 fields\. Received: 4"),
+        (
+            {"labels/Train_01.csv": "n;t;arousal;valence\nn;0;1;1\n"},
+            "expected the columns name;timestamp;arousal;valence",
+        ),
+        ({"labels/Train_01.csv": "n;timestamp;arousal\nn;0;1\n"}, r"Received: name;timestamp;arousal$"),
+    ],
+)
+def test_what_is_not_whole_of_sewa_is_refused(tmp_path, files, expected):
+    write(tmp_path, **files)
+    with pytest.raises(InputError, match=expected):
+        sewa(tmp_path)

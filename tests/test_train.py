@@ -4,6 +4,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from affect.config import Data, Experiment, Model, Train, read_json, write_json
 from affect.errors import InputError
@@ -282,3 +283,32 @@ def test_what_cannot_be_trained(shards, tmp_path, experiment, text):
     with pytest.raises(InputError, match=text):
         train(experiment, data=shards, workdir=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_soft_labels_need_votes(shards, tmp_path):
+    soft = replace(TINY, data=replace(TINY.data, soft_labels=True))
+    with pytest.raises(InputError, match=r"no training clip has votes of raters\. Set data\.soft_labels=false\.$"):
+        train(soft, data=shards, workdir=tmp_path, progress=False)
+
+
+def test_unanimous_votes_train_as_the_labels_do(run, shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "shards")
+    manifest = read_json(copy / "manifest.json")
+    for shard in manifest["shards"]:
+        path = copy / shard["name"]
+        examples = [
+            tf.train.SequenceExample.FromString(bytes_.numpy()) for bytes_ in tf.data.TFRecordDataset(str(path))
+        ]
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for example in examples:
+                context = example.context.feature
+                label = context["clip/label/string"].bytes_list.value[0]
+                context["affect/votes"].float_list.value[:] = [label == b"happy", label == b"sad"]
+                writer.write(example.SerializeToString())
+        shard["bytes"] = path.stat().st_size
+    for clip in manifest["clips"]:
+        clip["votes"] = {clip["label"]: 1.0}
+    write_json(copy / "manifest.json", manifest)
+    soft = replace(TINY, data=replace(TINY.data, soft_labels=True))
+    train(soft, data=copy, workdir=tmp_path / "run", progress=False)
+    assert read_log(tmp_path / "run") == read_log(run[0])

@@ -25,6 +25,8 @@ def afew(source):
     clips = []
     for folder, split in SPLITS.items():
         for emotion in folders_in(source / folder) if (source / folder).is_dir() else []:
+            if emotion.name.startswith("AlignedFaces"):  # see afew_faces
+                continue
             if emotion.name not in AFEW:
                 raise InputError(f"{emotion} is not one of AFEW's classes. Expected one of {sorted(AFEW)}.")
             clips += [

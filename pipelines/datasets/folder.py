@@ -2,7 +2,7 @@
 
 from affect.errors import InputError
 from affect.labels import EMOTIONS
-from pipelines.datasets.source import Source, folders_in, require_folder, videos_in
+from pipelines.datasets.source import Source, folders_in, require_folder, videos_below, videos_in
 
 SPLITS = ("train", "val", "test")
 
@@ -28,15 +28,11 @@ def folder(source):
         else:
             clips += [_clip(source, video, "all") for video in videos_in(outer)]
     expected = "Expected SOURCE/[train|val|test/]CLASS/VIDEO, or SOURCE/VIDEO."
-    if lost := sorted(_videos_below(source) - {clip.path for clip in clips}):
+    if lost := sorted({*videos_below(source)} - {clip.path for clip in clips}):
         raise InputError(f"{source}: {len(lost)} videos lie where no class is expected, such as {lost[0]}. {expected}")
     if not clips:
         raise InputError(f"{source} holds no videos. {expected}")
     return clips
-
-
-def _videos_below(folder):
-    return set(videos_in(folder)).union(*map(_videos_below, folders_in(folder)))
 
 
 def _clip(source, video, split):

@@ -1,5 +1,6 @@
 """What a data set lists: its clips, and what must hold for those of every data set."""
 
+import itertools
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,13 +22,14 @@ class Source:
 
     Args:
         key: Unique name in the data set.
-        path: Video file.
+        path: Video file; with `aligned` a folder of images.
         label: Class name; empty where there is none.
         subject: Person; empty where unknown.
         split: `"train"`, `"val"`, `"test"`, or `"all"` where the data set has no splits.
         start_s, end_s: Part of the video in seconds; `None` is from the start, to the end.
         votes: Class name → share of raters, of those classes that got votes; `None` where there were no raters.
         dimensions: Valence and arousal of the whole recording, `None` where it was not rated.
+        aligned: Whether the images are faces that others have cut and aligned.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Source:
     end_s: float | None = None
     votes: dict[str, float] | None = None
     dimensions: Dimensions | None = field(default=None, repr=False)
+    aligned: bool = False
 
 
 def check_clips(source, clips):
@@ -79,6 +82,29 @@ def videos_in(folder):
         for path in folder.iterdir()
         if path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
+
+
+def videos_below(folder):
+    """Returns the video files in a folder and in those below it, sorted by path; hidden ones are left out."""
+    return sorted(itertools.chain(videos_in(folder), *map(videos_below, folders_in(folder))))
+
+
+def videos_by_name(folder, pattern, expected):
+    """Returns name → video file, of those below a folder.
+
+    Args:
+        folder: Folder.
+        pattern: Compiled regular expression that each name without suffix must match as a whole.
+        expected: What it matches, for the error.
+    """
+    videos = {}
+    for video in videos_below(folder):
+        if not pattern.fullmatch(video.stem):
+            raise InputError(f"{video} is no recording of this data set. Expected the name {expected}.")
+        if video.stem in videos:
+            raise InputError(f"{video.stem} lies in two places, {videos[video.stem]} and {video}. Remove one of them.")
+        videos[video.stem] = video
+    return videos
 
 
 def folders_in(folder):

@@ -1,0 +1,122 @@
+"""A folder of faces that others have cut and aligned → a clip: no detection, no alignment."""
+
+import hashlib
+import io
+import math
+import warnings
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from affect.errors import InputError
+from affect.records import Clip, Face
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+# AFEW's. Images carry no time: those named by a number are frames of that number, others follow each other.
+FRAME_RATE_HZ = 25.0
+# Far beyond any face that is cut; a damaged or hostile file may claim more than memory holds.
+MOST_BYTES = 32 * 2**20
+MOST_PIXELS = 4096 * 4096
+
+
+def read_clip(folder, settings, **identity):
+    """Reads a folder of aligned faces.
+
+    Each image becomes a face of `settings.face_size`, with black beside it if it is not square, and is encoded anew.
+    Its box is the whole image, its score 1, and its landmarks are unknown, NaN.
+
+    Args:
+        folder: Folder of JPEG or PNG images.
+        settings: `affect.config.Faces`; its detector and margin are not used.
+        **identity: `key`, `label`, ... of the `Clip`.
+
+    Returns:
+        `(clip, problem)` as `pipelines.faces.cut_clip` returns it. Damaged images are left out; the problem says how
+        many they are and names the first.
+    """
+    faces, damaged, looked_at, due_s = [], [], 0, -math.inf
+    for timestamp_s, path in timed_images(folder):
+        if timestamp_s < due_s - 1e-6:
+            continue
+        if settings.frame_rate_hz:
+            due_s = (math.floor(timestamp_s * settings.frame_rate_hz + 1e-6) + 1) / settings.frame_rate_hz
+        looked_at += 1
+        try:
+            faces.append(_face(timestamp_s, read_image(path), settings))
+        except InputError as error:
+            damaged.append(str(error))
+    problem = "" if faces else f"{folder} holds no images."
+    if damaged:
+        problem = f"{len(damaged)} of {looked_at} images cannot be used. {damaged[0]}"
+    clip = Clip(
+        frame_rate_hz=settings.frame_rate_hz or FRAME_RATE_HZ, frames_decoded=looked_at, faces=tuple(faces), **identity
+    )
+    return clip, problem
+
+
+def timed_images(folder):
+    """Returns `(timestamp_s, path)` of a folder's images in time order; hidden ones are left out."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+    paths = sorted(path for path in paths if not path.name.startswith("."))
+    numbers = [int(path.stem) if path.stem.isdecimal() and len(path.stem) < 10 else None for path in paths]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        numbers = range(len(paths))
+    return sorted((number / FRAME_RATE_HZ, path) for number, path in zip(numbers, paths, strict=True))
+
+
+def sha256_of_images(folder):
+    """Returns the SHA-256 of the images' bytes, one after the other in time order, in hexadecimal."""
+    digest = hashlib.sha256()
+    for _, path in timed_images(folder):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def read_image(path):
+    """Reads a JPEG or PNG file.
+
+    Pillow and not OpenCV, which fills what a truncated file lacks with grey and says nothing.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        InputError: When the file is damaged, of another format, or larger than `MOST_BYTES` or `MOST_PIXELS`.
+    """
+    with open(path, "rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes, which are checked here, and of metadata, which is not read
+            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise InputError(f"{path} claims {image.width}×{image.height} pixels, more than {MOST_PIXELS}.")
+                return np.array(image.convert("RGB"))
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is not an image that can be read ({error}).") from error
+
+
+def _face(timestamp_s, image, settings):
+    height, width = image.shape[:2]
+    scale = settings.face_size / max(height, width)
+    inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (settings.face_size - inner_width) // 2, (settings.face_size - inner_height) // 2
+    face = np.zeros((settings.face_size, settings.face_size, 3), np.uint8)
+    face[top : top + inner_height, left : left + inner_width] = cv2.resize(
+        image, (inner_width, inner_height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    _, jpeg = cv2.imencode(".jpg", face[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+    sx, sy = inner_width / width, inner_height / height
+    return Face(
+        timestamp_s=timestamp_s,
+        jpeg=jpeg.tobytes(),
+        box=(0.0, 0.0, float(width), float(height)),
+        landmarks=(math.nan,) * 10,
+        score=1.0,
+        transform=(sx, 0.0, left + 0.5 * sx - 0.5, 0.0, sy, top + 0.5 * sy - 0.5),  # x' + 0.5 = left + sx (x + 0.5)
+    )

@@ -1,0 +1,87 @@
+"""CREMA-D: 91 actors, six emotions, and what people who saw the silent clips took them for."""
+
+import re
+
+from affect.errors import InputError
+from affect.labels import CREMA_D, CREMA_D_VOTES
+from pipelines.datasets.ratings import read_rows
+from pipelines.datasets.source import Source, require_folder, videos_below
+
+NAME = re.compile(r"(?P<actor>1\d{3})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX|X)")
+# Clips as published, 7,442.
+PUBLISHED = {("all", label): 1087 if label == "neutral" else 1271 for label in CREMA_D.values()}
+# Where the tables of votes may lie, seen from the folder of the videos.
+TABLES = (".", "processedResults", "..", "../processedResults")
+
+
+def crema_d(source):
+    """Lists the clips of CREMA-D, wherever they lie below SOURCE: `VideoFlash/1001_DFA_ANG_XX.flv`.
+
+    The label is the emotion that was acted. The votes are those of raters who saw the face alone: their shares, from
+    `tabulatedVotes.csv`; else, from `summaryTable.csv`, the emotion with most votes, shared equally where several have
+    as many. The tables are looked for in SOURCE, the folder above, and `processedResults` in either. There are no
+    official splits; `affect prepare --dataset csv` takes yours.
+
+    Args:
+        source: Folder: the whole data set's, or that of the videos.
+
+    Returns:
+        List of `Source`; a key is `"1001_DFA_ANG_XX"`, a subject `"1001"`. Without tables there are no votes.
+
+    Raises:
+        InputError: On a video of another name, or a table that is damaged or lacks a clip.
+    """
+    source = require_folder(source)
+    videos = videos_below(source)
+    if not videos:
+        raise InputError(f"{source} is not CREMA-D. Expected {source}/VideoFlash/1001_DFA_ANG_XX.flv and so on.")
+    table, votes = _votes(source)
+    clips = []
+    for video in videos:
+        name = NAME.fullmatch(video.stem)
+        if not name:
+            raise InputError(f"{video} is not named as CREMA-D names its videos. Expected 1001_DFA_ANG_XX.")
+        if votes and video.stem not in votes:
+            raise InputError(f"{table} has no votes for {video.stem}.")
+        label = CREMA_D[name["emotion"]]
+        clips.append(
+            Source(key=video.stem, path=video, label=label, subject=name["actor"], votes=votes.get(video.stem))
+        )
+    return clips
+
+
+def _votes(source):
+    """Returns `(table, votes)`: the file and, by clip, class → share; without a table `(None, {})`."""
+    for name, read in (("tabulatedVotes.csv", _counted), ("summaryTable.csv", _most_voted)):
+        for place in TABLES:
+            if (table := source / place / name).is_file():
+                return table, read(table)
+    return None, {}
+
+
+def _counted(table):
+    votes = {}
+    for line, row in read_rows(table, ("", "fileName", *CREMA_D_VOTES)):
+        counts = {label: row[letter] for letter, label in CREMA_D_VOTES.items()}
+        if not all(re.fullmatch(r"\d{1,6}", count) for count in (row[""], *counts.values())):
+            raise InputError(f"{table}, line {line}: expected the number of the query and counts of votes.")
+        if row[""][0] != "2":  # queries 1… heard the voice, 2… saw the face, 3… had both
+            continue
+        counts = {label: int(count) for label, count in counts.items() if int(count)}
+        if not counts or row["fileName"] in votes:
+            raise InputError(f"{table}, line {line}: {row['fileName'][:40]!r} has no votes, or stands there twice.")
+        votes[row["fileName"]] = {label: count / sum(counts.values()) for label, count in counts.items()}
+    return votes
+
+
+def _most_voted(table):
+    votes = {}
+    for line, row in read_rows(table, ("FileName", "FaceVote")):
+        letters = row["FaceVote"].split(":")
+        if not set(letters) <= CREMA_D_VOTES.keys() or len(set(letters)) < len(letters) or row["FileName"] in votes:
+            raise InputError(
+                f"{table}, line {line}: expected a new clip and a vote such as A or A:D. Received: "
+                f"{row['FileName'][:40]!r} and {row['FaceVote'][:40]!r}"
+            )
+        votes[row["FileName"]] = {CREMA_D_VOTES[letter]: 1 / len(letters) for letter in letters}
+    return votes

@@ -1,0 +1,46 @@
+"""RAVDESS: 24 actors who speak and sing in eight emotions."""
+
+import re
+
+from affect.errors import InputError
+from affect.labels import RAVDESS
+from pipelines.datasets.source import Source, require_folder, videos_below
+
+# Modality, vocal channel, emotion, intensity, statement, repetition, actor.
+NAME = re.compile(r"(?P<modality>0[12])-(?P<take>0[12]-(?P<emotion>0[1-8])-0[12]-0[12]-0[12]-(?P<actor>\d\d))")
+
+
+def ravdess(source):
+    """Lists the clips of RAVDESS, wherever they lie below SOURCE: `Actor_01/02-01-06-01-02-01-01.mp4`.
+
+    Each take is published with sound (modality 01) and without (02), with the same pictures. It is listed once: without
+    sound where that is there. Speech and song are both listed, and calm is a class of its own. There are no official
+    splits; `affect prepare --dataset csv` takes yours.
+
+    Args:
+        source: Folder.
+
+    Returns:
+        List of `Source`; a key is `"02-01-06-01-02-01-12"`, a subject `"12"`.
+    """
+    source = require_folder(source)
+    takes = {}
+    for video in videos_below(source):
+        name = NAME.fullmatch(video.stem)
+        if not name:
+            raise InputError(
+                f"{video} is not named as RAVDESS names its videos. Expected 01 or 02, then six numbers: "
+                "02-01-06-01-02-01-12."
+            )
+        takes.setdefault(name["take"], []).append((name, video))
+    if not takes:
+        raise InputError(f"{source} is not RAVDESS. Expected {source}/Actor_01/02-01-01-01-01-01-01.mp4 and so on.")
+    clips = []
+    for versions in takes.values():
+        best = max(name["modality"] for name, _ in versions)
+        clips += [
+            Source(key=video.stem, path=video, label=RAVDESS[name["emotion"]], subject=name["actor"])
+            for name, video in versions
+            if name["modality"] == best
+        ]
+    return clips

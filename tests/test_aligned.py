@@ -1,0 +1,168 @@
+"""Folders of faces that are cut already → clips: times, sizes, and what is wrong with an image."""
+
+import hashlib
+import math
+import re
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from affect.config import Faces
+from affect.errors import InputError
+from affect.records import parse_example
+from pipelines import aligned
+from pipelines.aligned import read_clip, read_image, sha256_of_images
+from pipelines.prepare import prepare
+from tests.conftest import SMALL_FACES, portrait
+
+FACES = Faces(face_size=64)
+
+
+def write_images(folder, *names, size=(48, 48), value=None):
+    """Writes portraits, or flat images of a value, of a height and width; the suffix chooses the format."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        image = (
+            portrait(size=max(size))[: size[0], : size[1]] if value is None else np.full((*size, 3), value, np.uint8)
+        )
+        assert cv2.imwrite(str(folder / name), image[:, :, ::-1])
+    return folder
+
+
+def decoded(face):
+    return cv2.imdecode(np.frombuffer(face.jpeg, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+
+
+def times(clip):
+    return [face.timestamp_s for face in clip.faces]
+
+
+def test_a_folder_becomes_a_clip(tmp_path):
+    write_images(tmp_path, "000.jpg", "002.jpg", "001.jpg", size=(128, 128))
+    clip, problem = read_clip(tmp_path, FACES, key="a", label="sad", source_sha256="00")
+    assert (clip.key, clip.label, clip.source_sha256, problem) == ("a", "sad", "00", "")
+    assert (clip.frames_decoded, clip.frame_rate_hz) == (3, 25.0)
+    assert times(clip) == [0.0, 0.04, 0.08]
+    face = clip.faces[0]
+    assert decoded(face).shape == (64, 64, 3)
+    assert np.abs(decoded(face).astype(int) - portrait(size=64)).mean() < 6
+    assert (face.box, face.score) == ((0.0, 0.0, 128.0, 128.0), 1.0)
+    assert all(map(math.isnan, face.landmarks))
+    # Corner to corner: pixel centres lie at -0.5 + half a pixel.
+    np.testing.assert_allclose(face.transform, (0.5, 0, -0.25, 0, 0.5, -0.25))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("9.jpg", "10.png", "0012.jpeg"), [9 / 25, 10 / 25, 12 / 25]),
+        (("a.jpg", "10.jpg", "9.JPG"), [0.0, 1 / 25, 2 / 25]),
+        (("1.jpg", "1.png"), [0.0, 1 / 25]),
+    ],
+)
+def test_images_named_by_numbers_are_those_frames(tmp_path, names, expected):
+    write_images(tmp_path, *names)
+    (tmp_path / "._1.jpg").touch()
+    (tmp_path / "points.txt").touch()
+    (tmp_path / "folder.jpg").mkdir()
+    assert times(read_clip(tmp_path, FACES, key="a")[0]) == expected
+
+
+def test_frames_are_thinned_as_those_of_videos_are(tmp_path):
+    write_images(tmp_path, *(f"{index:03d}.jpg" for index in (0, 1, 2, 3, 5, 6, 7, 8)))
+    clip, _ = read_clip(tmp_path, Faces(face_size=64, frame_rate_hz=12.5), key="a")
+    assert times(clip) == [0.0, 2 / 25, 5 / 25, 6 / 25, 8 / 25]
+    assert (clip.frames_decoded, clip.frame_rate_hz) == (5, 12.5)
+
+
+@pytest.mark.parametrize(("size", "inside"), [((20, 40), np.s_[16:48, :]), ((300, 100), np.s_[:, 21:42])])
+def test_what_is_not_square_stands_in_black(tmp_path, size, inside):
+    face = read_clip(write_images(tmp_path, "0.png", size=size, value=200), FACES, key="a")[0].faces[0]
+    expected = np.zeros((64, 64), int)
+    expected[inside] = 200
+    assert np.abs(decoded(face)[..., 0] - expected).mean() < 4
+    # The middle of the image goes to the middle of what is inside.
+    a, b, tx, c, d, ty = face.transform
+    x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
+    rows, columns = np.nonzero(expected)
+    np.testing.assert_allclose((a * x + b * y + tx, c * x + d * y + ty), (columns.mean(), rows.mean()))
+
+
+def test_grey_and_transparent_images_are_read_as_colour(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((8, 8), 77, np.uint8))
+    cv2.imwrite(str(tmp_path / "clear.png"), np.full((8, 8, 4), 77, np.uint8))
+    assert all((read_image(tmp_path / name) == 77).all() for name in ("grey.png", "clear.png"))
+    assert read_image(tmp_path / "clear.png").shape == (8, 8, 3)
+
+
+def test_damaged_images_are_left_out_and_named(tmp_path):
+    write_images(tmp_path, "0.jpg", "1.jpg", "2.jpg", "3.jpg")
+    content = (tmp_path / "1.jpg").read_bytes()
+    (tmp_path / "1.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "2.jpg").write_text("no image")
+    clip, problem = read_clip(tmp_path, FACES, key="a")
+    assert times(clip) == [0.0, 3 / 25]
+    assert clip.frames_decoded == 4
+    assert re.match(
+        r"2 of 4 images cannot be used\. .*1\.jpg is not an image that can be read \(image file is trunc", problem
+    )
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    clip, problem = read_clip(tmp_path, FACES, key="a")
+    assert (clip.faces, clip.frames_decoded, problem) == ((), 0, f"{tmp_path} holds no images.")
+
+
+def test_an_image_that_claims_more_than_memory_holds_is_refused(tmp_path):
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b""))
+    data = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    path = tmp_path / "bomb.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    with pytest.raises(InputError, match=r"bomb\.png (claims 60000×60000 pixels|is not an image that can be read)"):
+        read_image(path)
+
+
+def test_an_image_that_is_too_large_a_file_or_of_another_format_is_refused(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "a.tiff"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "a.tiff").rename(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg is not an image that can be read \(cannot identify image file"):
+        read_image(tmp_path / "a.jpg")
+    monkeypatch.setattr(aligned, "MOST_BYTES", 2**20)
+    (tmp_path / "b.jpg").write_bytes(b" " * (2**20 + 1))
+    with pytest.raises(InputError, match=r"b\.jpg is larger than 1 MiB\.$"):
+        read_image(tmp_path / "b.jpg")
+
+
+def test_afew_faces_are_prepared_without_detection(tmp_path):
+    root = tmp_path / "AFEW"
+    faces = root / "Train_AFEW" / "AlignedFaces_LBPTOP_Points" / "Faces"
+    for path in ("Train_AFEW/Angry/001.avi", "Train_AFEW/Sad/002.avi"):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).touch()
+    write_images(faces / "001", "000.jpg", "001.jpg", value=90)
+    manifest = prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
+    found = {clip["key"]: clip for clip in manifest["clips"]}
+    assert found["train/001"]["frames_with_a_face"] == 2
+    images = [(faces / "001" / name).read_bytes() for name in ("000.jpg", "001.jpg")]
+    assert found["train/001"]["bytes"] == sum(map(len, images))
+    assert found["train/001"]["source_sha256"] == hashlib.sha256(b"".join(images)).hexdigest()
+    assert found["train/001"]["source_sha256"] == sha256_of_images(faces / "001")
+    assert found["train/002"]["problem"].startswith("There is no folder ")
+    assert "train/angry: 1 clips, 133 published" in manifest["differences"]
+    records = {}
+    for serialized in tf.data.TFRecordDataset(str(tmp_path / "out" / manifest["shards"][0]["name"])):
+        record = parse_example(serialized)
+        records[record["clip/media_id"].numpy()] = record
+    assert records[b"train/001"]["image/timestamp"].numpy().tolist() == [0, 40_000]
+    assert records[b"train/002"]["image/timestamp"].numpy().tolist() == []
+    assert prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1) == manifest
+    write_images(faces / "001", "002.jpg")
+    with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(train/001\)"):
+        prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1)

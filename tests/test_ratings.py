@@ -1,0 +1,158 @@
+"""Files of ratings → numbers, errors with file and line, and the gold standard by hand."""
+
+import re
+
+import numpy as np
+import pytest
+
+from affect.errors import InputError
+from pipelines.datasets import ratings
+from pipelines.datasets.ratings import gold_standard, read_arff, read_rows, read_semicolons
+
+ARFF = """@relation GOLDSTANDARD
+
+@attribute Instance_name string
+@attribute frameTime numeric
+@attribute GoldStandard numeric
+
+
+@data
+
+dev_1,0,-0.022925
+dev_1,0.04,1e-3
+dev_1,0.08,0.25
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "file"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_arff_as_avec_publishes_it(tmp_path):
+    numbers = read_arff(written(tmp_path, ARFF))
+    np.testing.assert_array_equal(numbers, [[0, -0.022925], [0.04, 0.001], [0.08, 0.25]])
+
+
+def test_arff_in_another_hand(tmp_path):
+    text = "% who\r\n@RELATION 'gold standard'\r\n@Attribute name STRING\r\n@ATTRIBUTE t real\r\n"
+    text += "\t@attribute v Numeric\r\n@DATA\r\n% rows\r\n dev_1 , 0 , 1 \r\n\r\ndev_1,0.5,2"
+    np.testing.assert_array_equal(read_arff(written(tmp_path, "\ufeff" + text)), [[0, 1], [0.5, 2]])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("@data", "", r", line 10: expected @relation, .* Received: 'dev_1,0,-0\.022925'"),
+        ("string", "{dev_1}", ", line 3: expected @relation, .* Received: '@attribute Instance_name {dev_1}'"),
+        ("frameTime numeric", "frameTime date", ", line 4: expected @relation"),
+        ("@attribute GoldStandard numeric", "", r": expected the attributes .* Received: \['string', 'numeric'\]"),
+        ("@attribute Instance_name string\n", "", r": expected the attributes .* Received: \['numeric', 'numeric'\]"),
+        ("dev_1,0.04,1e-3", "dev_1,0.04", ", line 11: expected 3 fields. Received: 2"),
+        ("dev_1,0.04,1e-3", "{1 0.04, 2 1}", ", line 11: expected 3 fields. Received: 2"),
+        ("dev_1,0.04,1e-3", "dev_1,0.04,1e-3,5", ", line 11: expected 3 fields. Received: 4"),
+        ("1e-3", "?", r", line 11: expected a rating in \[-10, 10\]. Received: '\?'"),
+        ("1e-3", "nan", r", line 11: expected a rating in \[-10, 10\]. Received: 'nan'"),
+        ("1e-3", "-inf", r", line 11: expected a rating in \[-10, 10\]. Received: '-inf'"),
+        ("1e-3", "10.5", r", line 11: expected a rating in \[-10, 10\]. Received: '10.5'"),
+        ("0.04", "soon", ", line 11: expected a time in seconds. Received: 'soon'"),
+        ("0.04", "inf", ", line 11: expected a time in seconds. Received: 'inf'"),
+        ("dev_1,0,", "dev_1,-0.04,", ", line 10: times must start at 0 or later and ascend. Received: -0.04"),
+        ("0.04", "0", ", line 11: times must start at 0 or later and ascend. Received: 0"),
+        ("0.08", "0.02", ", line 12: times must start at 0 or later and ascend. Received: 0.02"),
+        (ARFF[ARFF.index("dev_1") :], "", " holds no ratings"),
+    ],
+)
+def test_what_is_no_arff_of_ratings_is_refused_by_line(tmp_path, old, new, expected):
+    assert ARFF.count(old)
+    path = written(tmp_path, ARFF.replace(old, new))
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}{expected}"):
+        read_arff(path)
+
+
+def test_what_is_no_text_or_too_large_or_not_there_is_refused(tmp_path, monkeypatch):
+    path = written(tmp_path, ARFF.encode("utf-16"))
+    with pytest.raises(InputError, match="is not text in UTF-8"):
+        read_arff(path)
+    with pytest.raises(InputError, match=r"gone cannot be read \(No such file or directory\)"):
+        read_arff(tmp_path / "gone")
+    monkeypatch.setattr(ratings, "MOST_BYTES", 2**20)
+    with pytest.raises(InputError, match="is larger than 1 MiB"):
+        read_arff(written(tmp_path, b" " * (2**20 + 1)))
+
+
+def test_semicolons_with_and_without_a_header(tmp_path):
+    path = written(tmp_path, 'time;FM1;"FF2"\n0;0.5;-0.5\n0.04;0.25;-1\n')
+    header, numbers = read_semicolons(path, texts=0)
+    assert header == ("time", "fm1", "ff2")
+    np.testing.assert_array_equal(numbers, [[0, 0.5, -0.5], [0.04, 0.25, -1]])
+    header, numbers = read_semicolons(written(tmp_path, "'Train_01';0.1;1;2\n'Train_01';0.2;3;4\n"), texts=1)
+    assert header is None
+    np.testing.assert_array_equal(numbers, [[0.1, 1, 2], [0.2, 3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", " holds no ratings"),
+        ("time;a\n", " holds no ratings"),
+        ("name\n", ", line 1: expected 3 fields. Received: 1"),
+        ("n;0;1\nn;1\n", ", line 2: expected 3 fields. Received: 2"),
+        ("n;0;1\n\nn;1;x\n", r", line 3: expected a rating in \[-10, 10\]. Received: 'x'"),
+        ("n;0;1\nn;0;1\n", ", line 2: times must start at 0 or later and ascend. Received: 0"),
+        ("n,0,1\n", ", line 1: expected 3 fields. Received: 1"),
+    ],
+)
+def test_what_is_no_table_of_ratings_is_refused_by_line(tmp_path, text, expected):
+    path = written(tmp_path, text)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}{expected}"):
+        read_semicolons(path, texts=1, columns=2)
+
+
+def test_gold_standard_by_hand():
+    # Means 1, 2, 2; CCC of the pairs 4/9, 4/9, 8/15; agreement 20/45, 22/45, 22/45; centre (20 + 44 + 44) / 64.
+    raters = np.array([[0.0, 1, 2], [1, 2, 3], [0, 2, 4]])
+    np.testing.assert_allclose(gold_standard("x", raters), np.array([-4 / 3, 0, 4 / 3]) + 108 / 64)
+
+
+def test_a_rater_who_never_moves_does_not_draw_the_centre():
+    # CCC with the third is 0, so the centre is the mean of 1 and 2.
+    raters = np.array([[0.0, 1, 2], [1, 2, 3], [0, 0, 0]])
+    np.testing.assert_allclose(gold_standard("x", raters), [1.5 - 2 / 3, 1.5, 1.5 + 2 / 3])
+
+
+@pytest.mark.parametrize("raters", [[[0.0, 1, 2], [0, 1, 2], [2, 1, 0]], [[1.0, 1], [1, 1]]])
+def test_raters_who_do_not_agree_have_no_gold_standard(raters):
+    with pytest.raises(InputError, match=r"^x: the raters do not agree \(mean CCC -?0\.\d+\)"):
+        gold_standard("x", np.array(raters))
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (6, 1)])
+def test_a_gold_standard_needs_raters_and_rows(shape):
+    with pytest.raises(InputError, match=re.escape(f"two raters and two rows or more. Received: {shape}")):
+        gold_standard("x", np.zeros(shape))
+
+
+def test_rows_of_a_table(tmp_path):
+    path = written(tmp_path, 'a,"b c",d\n1,"x,\ny",3\n4,,6\n')
+    assert list(read_rows(path, ("a", "d"))) == [
+        (3, {"a": "1", "b c": "x,\ny", "d": "3"}),
+        (4, {"a": "4", "b c": "", "d": "6"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a,c\n1,2\n", ": there is no column b. Received: a, c"),
+        ("", ": there is no column a, b. Received: "),
+        ("a,b\n1\n", ", line 2: expected 2 fields."),
+        ("a,b\n1,2,3\n", ", line 2: expected 2 fields."),
+        ("a,b\n1," + "x" * 200_000, r", line \d: not CSV: field larger than field limit"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, text, expected):
+    path = written(tmp_path, text)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}{expected}"):
+        list(read_rows(path, ("a", "b")))
