@@ -39,6 +39,7 @@ class Faces:
             face chips have, which paper A's faces are.
         frame_rate_hz: Frames a second that are looked at; `None` looks at every frame.
         jpeg_quality: 1 to 100.
+        boxes: CSV file of faces that another program has detected, for the detector `"boxes"` alone.
     """
 
     detector: str = "mtcnn"
@@ -48,6 +49,14 @@ class Faces:
     margin_ratio: float = 0.25
     frame_rate_hz: float | None = None
     jpeg_quality: int = 95
+    boxes: str | None = None
+
+    def __post_init__(self):
+        if (self.detector == "boxes") != (self.boxes is not None):
+            raise InputError(
+                "The detector boxes and a CSV file of boxes belong together. "
+                f"Received: detector={self.detector!r}, boxes={self.boxes!r}"
+            )
 
 
 @dataclass(frozen=True)

@@ -166,10 +166,10 @@ def test_csv_keys_tell_close_times_apart(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "expected the columns path, label, subject, split, start_s, end_s. Received: "),
-        ("file,label\na.mp4,happy\n", "expected the columns path, label,.* Received: file, label$"),
-        ("path,emotion\na.mp4,happy\n", "expected the columns path, label,.* Received: path, emotion$"),
-        ("path;label\na.mp4;happy\n", "expected the columns path, label,.* Received: path;label$"),
+        ("", "expected the columns path, label, subject, split, start_s, end_s. Received: ''$"),
+        ("file,label\na.mp4,happy\n", "expected the columns path, label,.* Received: 'file, label'$"),
+        ("path,emotion\na.mp4,happy\n", "expected the columns path, label,.* Received: 'path, emotion'$"),
+        ("path;label\na.mp4;happy\n", "expected the columns path, label,.* Received: 'path;label'$"),
         ("path,label\n", "lists no videos.$"),
         ("path,label\na.mp4,happy\n,sad\n", "line 3: the path names no file. Received: ''$"),
         ("path\n.\n", r"line 2: the path names no file. Received: '\.'$"),

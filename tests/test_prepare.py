@@ -104,6 +104,7 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
             "margin_ratio": 0.25,
             "frame_rate_hz": None,
             "jpeg_quality": 95,
+            "boxes": None,
         },
     }
     assert manifest["classes"] == ["happy", "sad"]
@@ -403,7 +404,7 @@ def test_two_videos_with_one_key_are_refused(clips, tmp_path):
 
 @pytest.mark.usefixtures("bright")
 def test_unknown_names_are_refused(clips, tmp_path):
-    with pytest.raises(InputError, match=r"Unknown data set. Expected one of \['afew', 'csv', .*'dir'"):
+    with pytest.raises(InputError, match=r"Unknown data set. Expected one of \['afew', 'afew_faces', .*'dir'"):
         run(clips, tmp_path / "out", dataset="dir")
     with pytest.raises(InputError, match=r"Unknown detector. Expected one of \[.*'mtcnn'.*\]. Received: 'haar'"):
         run(clips, tmp_path / "out", faces=replace(FAKE, detector="haar"))

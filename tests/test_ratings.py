@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from affect.errors import InputError
-from pipelines.datasets import ratings
-from pipelines.datasets.ratings import gold_standard, read_arff, read_rows, read_semicolons
+from pipelines.datasets.ratings import gold_standard, read_arff, read_semicolons
 
 ARFF = """@relation GOLDSTANDARD
 
@@ -71,17 +70,6 @@ def test_what_is_no_arff_of_ratings_is_refused_by_line(tmp_path, old, new, expec
         read_arff(path)
 
 
-def test_what_is_no_text_or_too_large_or_not_there_is_refused(tmp_path, monkeypatch):
-    path = written(tmp_path, ARFF.encode("utf-16"))
-    with pytest.raises(InputError, match="is not text in UTF-8"):
-        read_arff(path)
-    with pytest.raises(InputError, match=r"gone cannot be read \(No such file or directory\)"):
-        read_arff(tmp_path / "gone")
-    monkeypatch.setattr(ratings, "MOST_BYTES", 2**20)
-    with pytest.raises(InputError, match="is larger than 1 MiB"):
-        read_arff(written(tmp_path, b" " * (2**20 + 1)))
-
-
 def test_semicolons_with_and_without_a_header(tmp_path):
     path = written(tmp_path, 'time;FM1;"FF2"\n0;0.5;-0.5\n0.04;0.25;-1\n')
     header, numbers = read_semicolons(path, texts=0)
@@ -132,27 +120,3 @@ def test_raters_who_do_not_agree_have_no_gold_standard(raters):
 def test_a_gold_standard_needs_raters_and_rows(shape):
     with pytest.raises(InputError, match=re.escape(f"two raters and two rows or more. Received: {shape}")):
         gold_standard("x", np.zeros(shape))
-
-
-def test_rows_of_a_table(tmp_path):
-    path = written(tmp_path, 'a,"b c",d\n1,"x,\ny",3\n4,,6\n')
-    assert list(read_rows(path, ("a", "d"))) == [
-        (3, {"a": "1", "b c": "x,\ny", "d": "3"}),
-        (4, {"a": "4", "b c": "", "d": "6"}),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a,c\n1,2\n", ": there is no column b. Received: a, c"),
-        ("", ": there is no column a, b. Received: "),
-        ("a,b\n1\n", ", line 2: expected 2 fields."),
-        ("a,b\n1,2,3\n", ", line 2: expected 2 fields."),
-        ("a,b\n1," + "x" * 200_000, r", line \d: not CSV: field larger than field limit"),
-    ],
-)
-def test_what_is_no_table_is_refused(tmp_path, text, expected):
-    path = written(tmp_path, text)
-    with pytest.raises(InputError, match=f"^{re.escape(str(path))}{expected}"):
-        list(read_rows(path, ("a", "b")))

@@ -4,8 +4,8 @@ import re
 
 from affect.errors import InputError
 from affect.labels import CREMA_D, CREMA_D_VOTES
-from pipelines.datasets.ratings import read_rows
 from pipelines.datasets.source import Source, require_folder, videos_below
+from pipelines.tables import read_rows
 
 NAME = re.compile(r"(?P<actor>1\d{3})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX|X)")
 # Clips as published, 7,442.

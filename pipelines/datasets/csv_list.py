@@ -31,7 +31,9 @@ def csv_list(source):
         try:
             header = reader.fieldnames or []
             if "path" not in header or set(header) - set(COLUMNS):
-                raise InputError(f"{source}: expected the columns {', '.join(COLUMNS)}. Received: {', '.join(header)}")
+                raise InputError(
+                    f"{source}: expected the columns {', '.join(COLUMNS)}. Received: {', '.join(header)!r}"
+                )
             for row in reader:
                 if None in row:
                     raise InputError(f"{source}, line {reader.line_num}: more fields than the header has columns.")

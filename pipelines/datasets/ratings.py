@@ -1,7 +1,5 @@
 """Files of time-continuous ratings → arrays of numbers; several raters → their gold standard."""
 
-import csv
-import io
 import itertools
 import math
 import re
@@ -9,9 +7,8 @@ import re
 import numpy as np
 
 from affect.errors import InputError
+from pipelines.tables import read_text
 
-# Of a file that is read whole; a rating each 40 ms comes to about 1 MiB in half an hour.
-MOST_BYTES = 64 * 2**20
 # Ratings lie in about [-1, 1], and recordings last minutes; what is far beyond is no rating.
 MOST_VALUE = 10.0
 MOST_SECONDS = 1e6
@@ -97,43 +94,6 @@ def gold_standard(path, ratings):
     if agreement.sum() <= 1e-6:
         raise InputError(f"{path}: the raters do not agree (mean CCC {agreement.mean():.3f}), so none can be weighted.")
     return (ratings - means[:, None]).mean(0) + np.sum(means * agreement) / agreement.sum()
-
-
-def read_text(path):
-    """Returns the text of a file in UTF-8, with or without a byte order mark; refuses one that is too large."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB.")
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8: {error}") from error
-
-
-def read_rows(path, needed):
-    """Reads a CSV file with a header.
-
-    Args:
-        path: File in UTF-8.
-        needed: Names of the columns that must be there.
-
-    Yields:
-        `(line, row)`: number of the line; dict of column → str.
-    """
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    try:
-        header = reader.fieldnames or []
-        if missing := [name for name in needed if name not in header]:
-            raise InputError(f"{path}: there is no column {', '.join(missing)}. Received: {', '.join(header)[:200]}")
-        for row in reader:
-            if None in row or None in row.values():
-                raise InputError(f"{path}, line {reader.line_num}: expected {len(header)} fields.")
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not CSV: {error}") from error
 
 
 def _lines(path):

@@ -1,0 +1,55 @@
+"""Text and CSV files → rows; what is none is refused by file and line."""
+
+import re
+
+import pytest
+
+from affect.errors import InputError
+from pipelines import tables
+from pipelines.tables import read_rows, read_text
+
+
+def written(tmp_path, text):
+    path = tmp_path / "file"
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_what_is_no_text_or_too_large_or_not_there_is_refused(tmp_path, monkeypatch):
+    path = written(tmp_path, "\ufeffé\r\n")
+    assert read_text(path) == "é\r\n"
+    path.write_bytes("é".encode("utf-16"))
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))} is not text in UTF-8: .*invalid start byte"):
+        read_text(path)
+    with pytest.raises(InputError, match=r"gone cannot be read \(No such file or directory\)"):
+        read_text(tmp_path / "gone")
+    monkeypatch.setattr(tables, "MOST_BYTES", 2**20)
+    path.write_bytes(b" " * 2**20)
+    assert len(read_text(path)) == 2**20
+    path.write_bytes(b" " * (2**20 + 1))
+    with pytest.raises(InputError, match="is larger than 1 MiB"):
+        read_text(path)
+
+
+def test_rows_of_a_table(tmp_path):
+    path = written(tmp_path, 'a,"b c",d\n1,"x,\ny",3\n4,,6\n')
+    assert list(read_rows(path, ("a", "d"))) == [
+        (3, {"a": "1", "b c": "x,\ny", "d": "3"}),
+        (4, {"a": "4", "b c": "", "d": "6"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a,c\n1,2\n", ": there is no column b. Received: 'a, c'"),
+        ("", ": there is no column a, b. Received: ''"),
+        ("a,b\n1\n", ", line 2: expected 2 fields."),
+        ("a,b\n1,2,3\n", ", line 2: expected 2 fields."),
+        ("a,b\n1," + "x" * 200_000, r", line \d: not CSV: field larger than field limit"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, text, expected):
+    path = written(tmp_path, text)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}{expected}"):
+        list(read_rows(path, ("a", "b")))
