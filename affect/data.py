@@ -1,5 +1,8 @@
 """Shards → tf.data batches of clips: read, sample frames, decode only those, cut the view, batch."""
 
+import functools
+import hashlib
+import inspect
 import warnings
 from pathlib import Path
 
@@ -67,6 +70,36 @@ class Shards:
     def files(self, split):
         """Returns the paths of a split's shards."""
         return [str(self.folder / shard["name"]) for shard in self.shards if shard["split"] == split]
+
+    def damaged(self):
+        """Returns the names of the shards whose bytes are not those that were written. It reads them all."""
+        names = []
+        for shard in self.shards:
+            with open(self.folder / shard["name"], "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
+                    names.append(shard["name"])
+        return names
+
+
+def names_damage(verb):
+    """Decorates a function with an argument `data`, a folder of shards: a damaged record is an error that names them.
+
+    TensorFlow's own says neither which file nor what to do.
+    """
+    signature = inspect.signature(verb)
+
+    @functools.wraps(verb)
+    def named(*args, **kwargs):
+        try:
+            return verb(*args, **kwargs)
+        except tf.errors.DataLossError as error:
+            data = signature.bind(*args, **kwargs).arguments["data"]
+            names = ", ".join(Shards(data).damaged())
+            raise InputError(
+                f"{data} is damaged: {names}. Copy it again, or run the same affect prepare with --overwrite."
+            ) from error
+
+    return named
 
 
 def split_selection(clips, ratio, seed):

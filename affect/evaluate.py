@@ -3,11 +3,12 @@
 import numpy as np
 from scipy.special import softmax
 
-from affect.data import Shards, eval_batches
+from affect.data import Shards, eval_batches, names_damage
 from affect.errors import InputError
 from affect.metrics import classification_metrics
 
 
+@names_damage
 def evaluate(trained, data, *, split, track=None):
     """Evaluates a model.
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from skimage.transform import resize
 
-from affect.data import Shards, clip_inputs, eval_batches
+from affect.data import Shards, clip_inputs, eval_batches, names_damage
 from affect.errors import InputError
 from affect.predict import summarise
 
@@ -68,6 +68,7 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
     return result
 
 
+@names_damage
 def explain_classes(trained, data, out, *, split, track=None):
     """Draws where the model looks, averaged over the aligned faces of each class.
 

@@ -19,11 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import affect
 from affect.backbones import weights_sha256
 from affect.config import Experiment, from_json, read_json, to_json, write_json
-from affect.data import Shards, eval_batches, split_selection, train_batches
+from affect.data import Shards, eval_batches, names_damage, split_selection, train_batches
 from affect.errors import InputError
 from affect.model import build_model, face_size_of
 
 
+@names_damage
 def train(experiment, *, data, workdir, progress=True):
     """Trains a model with `model.fit`, or goes on where an earlier call was stopped.
 

@@ -73,7 +73,8 @@ def test_bad_sources(tmp_path, face_videos):
     )
     assert "There is no folder" in refused("prepare", tmp_path / "gone", "--out", tmp_path / "s")
     line = refused("prepare", face_videos, "--dataset", "affwild", "--out", tmp_path / "s")
-    assert "Expected one of ['afew', 'csv', 'folder']. Received: 'affwild'" in line
+    assert "Unknown data set. Expected one of ['afew', " in line
+    assert "Received: 'affwild'" in line
     assert not (tmp_path / "s").exists()
 
 

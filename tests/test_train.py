@@ -312,3 +312,13 @@ def test_unanimous_votes_train_as_the_labels_do(run, shards, tmp_path):
     soft = replace(TINY, data=replace(TINY.data, soft_labels=True))
     train(soft, data=copy, workdir=tmp_path / "run", progress=False)
     assert read_log(tmp_path / "run") == read_log(run[0])
+
+
+def test_a_damaged_shard_is_named(shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "shards")
+    (name,) = (shard["name"] for shard in read_json(copy / "manifest.json")["shards"] if shard["split"] == "train")
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"shards is damaged: {name}. Copy it again, or run the same affect prepare"):
+        train(TINY, data=copy, workdir=tmp_path / "run", progress=False)
