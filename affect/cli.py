@@ -70,11 +70,23 @@ def prepare(
     margin_ratio: Annotated[float, typer.Option(min=0, max=4, help="Padding around the face.")] = Faces.margin_ratio,
     frame_rate_hz: Annotated[float | None, typer.Option(min=0.01, help="Frames a second looked at.")] = None,
     jpeg_quality: Annotated[int, typer.Option(min=1, max=100)] = Faces.jpeg_quality,
+    detect: Annotated[str, typer.Option(help="follow faces between key frames, or every frame.")] = Faces.detect,
+    tracks: Annotated[str, typer.Option("--faces", help="Faces kept: main, largest or all.")] = Faces.tracks,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Discard what is in OUT.")] = False,
 ):
     """Cut the main face of every video and write TFRecord shards."""
-    faces = Faces(detector, min_face_px, score_threshold, face_size, margin_ratio, frame_rate_hz, jpeg_quality)
+    faces = Faces(
+        detector,
+        min_face_px,
+        score_threshold,
+        face_size,
+        margin_ratio,
+        frame_rate_hz,
+        jpeg_quality,
+        detect=detect,
+        tracks=tracks,
+    )
     manifest = _prepare(source, dataset, out, faces, workers, overwrite)
     lost = [clip for clip in manifest["clips"] if clip["problem"]]
     if lost:

@@ -26,6 +26,15 @@ def _check_ranges(config, **ranges):
             raise InputError(f"{field_name} must lie in [{low}, {high}]. Received: {value!r}")
 
 
+def _check_choices(config, **choices):
+    """Refuses strings that are not among those that are meant. What is no string is left to `_checked`."""
+    for name, known in choices.items():
+        value = getattr(config, name)
+        if isinstance(value, str) and value not in known:
+            field_name = f"{type(config).__name__.lower()}.{name}"
+            raise InputError(f"{field_name} must be one of {sorted(known)}. Received: {value!r}")
+
+
 @dataclass(frozen=True)
 class Faces:
     """What changes bytes on disk: how faces are found, cut and stored. Recorded in the manifest of the shards.
@@ -39,6 +48,10 @@ class Faces:
             face chips have, which paper A's faces are.
         frame_rate_hz: Frames a second that are looked at; `None` looks at every frame.
         jpeg_quality: 1 to 100.
+        detect: `"follow"` detects in key frames at most half a second apart and follows the faces in between;
+            `"every"` detects in every frame, which is slower and finds faces that are there for less than that.
+        tracks: Faces that are kept: the `"main"` one (seen longest, then the most central), the `"largest"`, or
+            `"all"`.
         boxes: CSV file of faces that another program has detected, for the detector `"boxes"` alone.
     """
 
@@ -49,9 +62,12 @@ class Faces:
     margin_ratio: float = 0.25
     frame_rate_hz: float | None = None
     jpeg_quality: int = 95
+    detect: str = "follow"
+    tracks: str = "main"
     boxes: str | None = None
 
     def __post_init__(self):
+        _check_choices(self, detect=("every", "follow"), tracks=("all", "largest", "main"))
         if (self.detector == "boxes") != (self.boxes is not None):
             raise InputError(
                 "The detector boxes and a CSV file of boxes belong together. "

@@ -1,46 +1,46 @@
-"""Frames → the main face of a clip, aligned to frontal and encoded: detect, link, choose, align."""
-
-from dataclasses import dataclass
-from functools import partial
+"""A video → its faces, aligned to frontal and encoded: decode, detect, link, align."""
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from skimage.transform import SimilarityTransform
 
 from affect.errors import InputError
 from affect.records import Clip, Face
 from pipelines import video
+from pipelines.follow import find_faces
+from pipelines.tracks import Tracks, chosen_tracks
 
 # Right eye, left eye, nose tip and corners of the mouth of dlib's mean face shape (eyes: mean of their six points), in
 # a unit box. Paper A stores dlib's aligned faces.
 MEAN_SHAPE = np.array(
     [[0.2255, 0.2160], [0.7548, 0.2160], [0.4901, 0.5156], [0.2541, 0.7802], [0.7261, 0.7802]], np.float64
 )
-# Frames that are detected together.
-BATCH_FRAMES = 16
-# A face belongs to a track when its box overlaps the track's last box at least so much, at most so long ago.
-TRACK_IOU = 0.3
-TRACK_GAP_S = 2.0
 
 
-@dataclass(frozen=True)
-class Detection:
-    """A face in a frame.
+def cut_faces(path, settings, detector, tracks, *, start_s=None, end_s=None):
+    """Cuts all faces of a video as it is read; a window of frames is held, however long the video is.
 
     Args:
-        box: float32 (4,): x0 y0 x1 y1 in pixels.
-        landmarks: float32 (5, 2): x y in pixels, in the order of `affect.records.LANDMARKS`.
-        score: In [0, 1].
-    """
+        path: Video file.
+        settings: `affect.config.Faces`; `tracks` is left to the caller, who chooses at the end with `chosen_tracks`.
+        detector: Built from a row of `DETECTORS`.
+        tracks: An empty `Tracks`, which learns of every frame before its faces are given.
+        start_s, end_s: Part of the video in seconds.
 
-    box: np.ndarray
-    landmarks: np.ndarray
-    score: float
+    Yields:
+        `(track_id, face)`: int, `affect.records.Face`; in time order.
+
+    Raises:
+        InputError: When the video cannot be opened or, after the last face before it, is damaged.
+    """
+    frames = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=settings.frame_rate_hz)
+    for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect):
+        ids = tracks.add(timestamp_s, frame.shape, detections)
+        for track_id, detection in zip(ids, detections, strict=True):
+            yield track_id, _cut(timestamp_s, frame, settings, detection)
 
 
 def cut_clip(path, settings, detector, *, start_s=None, end_s=None, **identity):
-    """Cuts the main face of a video.
+    """Cuts one face of a video: the main one, or the largest where `settings.tracks` says so.
 
     Args:
         path: Video file.
@@ -53,98 +53,24 @@ def cut_clip(path, settings, detector, *, start_s=None, end_s=None, **identity):
         `(clip, problem)`: `affect.records.Clip` with the faces that could be cut, and what is wrong with the video in
         one line, empty where nothing is. A video that is damaged in the middle keeps the faces before.
     """
-    tracks, looked_at, problem = [], 0, ""
-    frames = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=settings.frame_rate_hz)
+    tracks, faces, problem = Tracks(), {}, ""
     try:
-        for batch in _batches_of_one_shape(frames):
-            looked_at += len(batch)
-            detected = detector.detect([frame for _, frame in batch])
-            for (timestamp_s, frame), detections in zip(batch, detected, strict=True):
-                cut = partial(_cut, timestamp_s, frame, settings)
-                link(tracks, timestamp_s, detections, cut)
+        for track_id, face in cut_faces(path, settings, detector, tracks, start_s=start_s, end_s=end_s):
+            faces.setdefault(track_id, []).append(face)
     except InputError as error:
         problem = str(error)
-    faces = tuple(main_track(tracks).faces) if tracks else ()
-    if not faces and not problem:
-        problem = f"{path} shows no face in {looked_at} frames."
-        if not looked_at:
+    chosen = chosen_tracks(tracks.summaries(), settings.tracks)
+    if not chosen and not problem:
+        problem = f"{path} shows no face in {tracks.frames} frames."
+        if not tracks.frames:
             problem = f"{path} has no frames between start_s={start_s} and end_s={end_s}."
     clip = Clip(
         frame_rate_hz=settings.frame_rate_hz or video.probe_frame_rate(path),
-        frames_decoded=looked_at,
-        faces=faces,
+        frames_decoded=tracks.frames,
+        faces=tuple(faces[chosen[0]]) if chosen else (),
         **identity,
     )
     return clip, problem
-
-
-def _batches_of_one_shape(frames):
-    """Batches of frames; a stream that changes its size in the middle starts a new batch."""
-    batch, error = [], None
-    try:
-        for timestamp_s, frame in frames:
-            if batch and (len(batch) == BATCH_FRAMES or batch[0][1].shape != frame.shape):
-                yield batch
-                batch = []
-            batch.append((timestamp_s, frame))
-    except InputError as damaged:
-        error = damaged
-    if batch:
-        yield batch
-    if error:
-        raise error
-
-
-class Track:
-    """One face through time."""
-
-    def __init__(self):
-        self.faces = []
-
-    @property
-    def box(self):
-        return np.asarray(self.faces[-1].box)
-
-
-def link(tracks, timestamp_s, detections, cut):
-    """Adds the detections of a frame to tracks in place: the best assignment by overlap with each track's last box.
-
-    Args:
-        tracks: List of `Track`; new ones are appended.
-        timestamp_s: Of the frame.
-        detections: List of `Detection`.
-        cut: `Detection` → `affect.records.Face`.
-    """
-    live = [track for track in tracks if timestamp_s - track.faces[-1].timestamp_s <= TRACK_GAP_S]
-    overlap = np.array([[iou(track.box, detection.box) for track in live] for detection in detections])
-    matches = {}
-    if overlap.size:
-        for row, column in zip(*linear_sum_assignment(-overlap), strict=True):
-            if overlap[row, column] >= TRACK_IOU:
-                matches[row] = live[column]
-    for row, detection in enumerate(detections):
-        if row not in matches:
-            tracks.append(matches.setdefault(row, Track()))
-        matches[row].faces.append(cut(detection))
-
-
-def main_track(tracks):
-    """Returns the track seen longest; of several, the one with the largest faces."""
-
-    def rank(track):
-        return len(track.faces), np.mean([(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]) for f in track.faces])
-
-    return max(tracks, key=rank)
-
-
-def iou(a, b):
-    """Returns intersection over union of two boxes x0 y0 x1 y1."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    area = width * height
-    return float(area / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - area))
 
 
 def align(frame, landmarks, face_size, margin_ratio):
@@ -161,28 +87,57 @@ def align(frame, landmarks, face_size, margin_ratio):
         pixels to face pixels.
     """
     target = (MEAN_SHAPE + margin_ratio) / (1 + 2 * margin_ratio) * face_size
-    transform = SimilarityTransform.from_estimate(np.asarray(landmarks, np.float64), target)
-    if not transform:
-        raise ValueError(f"No similarity transform fits these landmarks. Received: {landmarks}")
-    matrix = transform.params
-    # Bilinear sampling skips pixels when it shrinks more than twice: first shrink the frame by area.
-    shrink = min(1.0, 2 * transform.scale)
-    if shrink < 1.0:
-        height, width = frame.shape[:2]
-        size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        # OpenCV's pixel centres: x' + 0.5 = s (x + 0.5).
-        sx, sy = size[0] / width, size[1] / height
-        from_small = np.array([[1 / sx, 0, 0.5 / sx - 0.5], [0, 1 / sy, 0.5 / sy - 0.5], [0, 0, 1]])
-        face = cv2.warpAffine(frame, (matrix @ from_small)[:2], (face_size, face_size), flags=cv2.INTER_LINEAR)
+    matrix = _similarity(np.asarray(landmarks, np.float64), target)
+    # Bilinear sampling skips pixels when it shrinks more than twice: first shrink by area what the face needs.
+    shrink = 2 * np.hypot(*matrix[:, 0])
+    if shrink < 1:
+        frame, from_frame = _shrunk_around(frame, matrix, face_size, shrink)
+        from_small = np.linalg.inv(from_frame)
+        face = cv2.warpAffine(frame, matrix @ from_small, (face_size, face_size), flags=cv2.INTER_LINEAR)
     else:
-        face = cv2.warpAffine(frame, matrix[:2], (face_size, face_size), flags=cv2.INTER_LINEAR)
-    return face, matrix[:2]
+        face = cv2.warpAffine(frame, matrix, (face_size, face_size), flags=cv2.INTER_LINEAR)
+    return face, matrix
+
+
+def _similarity(points, target):
+    """Returns the matrix, float64 (2, 3), of the turn, scale and shift that bring points closest to a target."""
+    z, w = points @ (1, 1j), target @ (1, 1j)
+    centred = z - z.mean()
+    spread = np.vdot(centred, centred).real
+    factor = np.vdot(centred, w - w.mean()) / spread if spread > 0 else 0
+    if not factor:
+        raise ValueError(f"No similarity transform fits these landmarks. Received: {points}")
+    shift = w.mean() - factor * z.mean()
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+
+
+def _shrunk_around(frame, matrix, face_size, shrink):
+    """Shrinks the part of a frame that a face is cut from.
+
+    Returns:
+        `(small, from_frame)`: uint8; float64 (3, 3), which maps frame pixels to its pixels.
+    """
+    turn, shift = matrix[:, :2], matrix[:, 2]
+    corners = np.array([[0, 0], [0, face_size], [face_size, 0], [face_size, face_size]])
+    corners = np.linalg.solve(turn, (corners - shift).T)
+    border = 4 / shrink  # a few pixels of the small one
+    x0, y0 = np.clip(np.floor(corners.min(axis=1) - border), 0, np.subtract(frame.shape[1::-1], 1)).astype(int)
+    x1, y1 = np.ceil(corners.max(axis=1) + border).astype(int)
+    part = frame[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    height, width = part.shape[:2]
+    size = max(1, round(width * shrink)), max(1, round(height * shrink))
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    # OpenCV's pixel centres: x' + 0.5 = s (x + 0.5).
+    sx, sy = size[0] / width, size[1] / height
+    from_frame = [[sx, 0, sx * (0.5 - x0) - 0.5], [0, sy, sy * (0.5 - y0) - 0.5], [0, 0, 1]]
+    return small, np.array(from_frame)
 
 
 def _cut(timestamp_s, frame, settings, detection):
     face, matrix = align(frame, detection.landmarks, settings.face_size, settings.margin_ratio)
-    _, jpeg = cv2.imencode(".jpg", face[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+    _, jpeg = cv2.imencode(
+        ".jpg", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]
+    )
     return Face(
         timestamp_s=float(timestamp_s),
         jpeg=jpeg.tobytes(),

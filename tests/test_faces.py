@@ -1,4 +1,4 @@
-"""Frames → the main face: alignment by hand-made landmarks, tracks, and the detector on real photographs."""
+"""Video → faces: alignment by hand-made landmarks, clips, and the detector on real photographs."""
 
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -11,7 +11,8 @@ import pytest
 from affect.config import Faces
 from affect.records import LANDMARKS
 from pipelines.detectors import DETECTORS
-from pipelines.faces import TRACK_GAP_S, Detection, Track, align, cut_clip, iou, link, main_track
+from pipelines.faces import align, cut_clip
+from pipelines.tracks import Detection
 from tests.conftest import SMALL_FACES, no_face, portrait, write_video
 
 # Points 30, 36 to 41, 42 to 47, 48 and 54 of dlib's mean face shape (dlib/image_transforms/interpolation.h).
@@ -140,78 +141,6 @@ def test_shrinking_does_not_alias(shrink):
 def test_landmarks_that_fit_no_transform_are_refused():
     with pytest.raises(ValueError, match="No similarity transform fits these landmarks. Received: "):
         align(np.zeros((64, 64, 3), np.uint8), np.full((5, 2), 7.0), 64, 0.25)
-
-
-def test_iou_by_hand():
-    assert iou((0, 0, 4, 4), (2, 2, 6, 6)) == pytest.approx(4 / 28)
-    assert iou((0, 0, 4, 4), (0, 0, 4, 4)) == 1
-    assert iou((0, 0, 4, 4), (4, 0, 8, 4)) == iou((0, 0, 4, 4), (9, 9, 12, 12)) == 0
-
-
-def detection(x, size=20.0, y=0.0):
-    return Detection(np.array([x, y, x + size, y + size], np.float32), np.zeros((5, 2), np.float32), 0.9)
-
-
-def follow(frames):
-    """Links frames of (timestamp_s, detections); returns the tracks as lists of (timestamp_s, x0, size)."""
-
-    class Cut:
-        def __init__(self, timestamp_s, found):
-            self.timestamp_s, self.box = timestamp_s, tuple(found.box.tolist())
-
-    tracks = []
-    for timestamp_s, detections in frames:
-        link(tracks, timestamp_s, detections, lambda found, now=timestamp_s: Cut(now, found))
-    return [[(face.timestamp_s, face.box[0], face.box[2] - face.box[0]) for face in track.faces] for track in tracks]
-
-
-def test_two_faces_that_cross_keep_their_tracks():
-    # Faces of different height pass; the detector's order changes from frame to frame, as it does with its scores.
-    frames = []
-    for index in range(21):
-        pair = [detection(4.0 * index, size=20), detection(80 - 4.0 * index, size=20, y=12)]
-        frames.append((index / 25, pair[::-1] if index % 2 else pair))
-    tracks = follow(frames)
-    assert [[x for _, x, _ in track] for track in tracks] == [
-        [4.0 * index for index in range(21)],
-        [80 - 4.0 * index for index in range(21)],
-    ]
-
-
-def test_one_detection_goes_to_the_track_it_overlaps_most():
-    tracks = follow([(0.0, [detection(0), detection(10)]), (0.1, [detection(8)])])
-    assert [[x for _, x, _ in track] for track in tracks] == [[0.0], [10.0, 8.0]]
-
-
-def test_assignment_is_the_best_of_all_and_not_the_first():
-    # Taken one by one, the face at 6 would take the track at 8 and leave the face at 13 to a new one.
-    tracks = follow([(0.0, [detection(0), detection(8)]), (0.1, [detection(6), detection(13)])])
-    assert [[x for _, x, _ in track] for track in tracks] == [[0.0, 6.0], [8.0, 13.0]]
-
-
-@pytest.mark.parametrize(("gap_s", "tracks"), [(0.04, 1), (TRACK_GAP_S - 0.01, 1), (TRACK_GAP_S + 0.01, 2)])
-def test_a_long_gap_begins_a_new_track(gap_s, tracks):
-    assert len(follow([(1.0, [detection(0)]), (1.0 + gap_s / 2, []), (1.0 + gap_s, [detection(1)])])) == tracks
-
-
-def test_a_jump_begins_a_new_track():
-    assert len(follow([(0.0, [detection(0)]), (0.04, [detection(15)])])) == 2  # overlap 5 / 35
-
-
-def track_of(sizes):
-    class Cut:
-        def __init__(self, size):
-            self.box = (0, 0, size, size)
-
-    track = Track()
-    track.faces = [Cut(size) for size in sizes]
-    return track
-
-
-def test_main_track_is_the_longest_then_the_largest():
-    long, short, large = track_of([10] * 5), track_of([90] * 4), track_of([12] * 5)
-    assert main_track([short, long]) is main_track([long, short]) is long
-    assert main_track([long, large, short]) is main_track([large, long]) is large
 
 
 class Table:

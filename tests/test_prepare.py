@@ -19,8 +19,8 @@ from pipelines import prepare as module
 from pipelines.datasets import DATASETS, PUBLISHED
 from pipelines.datasets.source import Source
 from pipelines.detectors import DETECTORS
-from pipelines.faces import Detection
 from pipelines.prepare import PARTS, prepare
+from pipelines.tracks import Detection
 from pipelines.video import sha256_of
 from tests.conftest import SMALL_FACES, write_video
 
@@ -104,6 +104,8 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
             "margin_ratio": 0.25,
             "frame_rate_hz": None,
             "jpeg_quality": 95,
+            "detect": "follow",
+            "tracks": "main",
             "boxes": None,
         },
     }
