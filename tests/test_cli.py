@@ -56,6 +56,20 @@ def test_prepare_names_what_it_lost(face_videos, tmp_path):
     assert read_json(tmp_path / "shards" / "manifest.json")["settings"]["faces"]["face_size"] == 64
 
 
+def test_prepare_says_how_faces_are_found_and_which_are_kept(face_videos, tmp_path):
+    arguments = "prepare", face_videos / "still.mp4", "--out", tmp_path / "s"
+    line = refused(*arguments, "--detect", "sometimes")
+    assert line == "affect: faces.detect must be one of ['every', 'follow']. Received: 'sometimes'"
+    line = refused(*arguments, "--faces", "none")
+    assert line == "affect: faces.tracks must be one of ['all', 'largest', 'main']. Received: 'none'"
+    (tmp_path / "videos").mkdir()
+    shutil.copy(face_videos / "still.mp4", tmp_path / "videos")
+    options = "--detect", "every", "--faces", "largest", "--face-size", 64, "--workers", 1
+    assert affect("prepare", tmp_path / "videos", "--out", tmp_path / "s", *options)[0] == 0
+    settings = read_json(tmp_path / "s" / "manifest.json")["settings"]["faces"]
+    assert (settings["detect"], settings["tracks"]) == ("every", "largest")
+
+
 def test_prepare_of_nothing_usable_is_the_users_mistake(face_videos, tmp_path):
     (tmp_path / "videos").mkdir()
     shutil.copy(face_videos / "no_face.mp4", tmp_path / "videos")

@@ -264,6 +264,15 @@ def test_json_may_leave_out_what_has_a_default():
     assert from_json(Faces, {}, "run") == Faces()
 
 
+@pytest.mark.parametrize(("field", "known"), [("detect", ["every", "follow"]), ("tracks", ["all", "largest", "main"])])
+def test_a_choice_that_is_unknown_is_refused(field, known):
+    for value in known:
+        assert getattr(from_json(Faces, {field: value}, "run"), field) == value
+    text = refusal(from_json, Faces, {field: "some"}, "run")
+    assert text == f"run: faces.{field} must be one of {known}. Received: 'some'"
+    assert refusal(from_json, Faces, {field: 3}, "run") == f"run.{field}: expected str. Received: 3"
+
+
 @pytest.mark.parametrize(
     ("change", "cause"),
     [

@@ -7,12 +7,13 @@ from importlib.util import find_spec
 import cv2
 import numpy as np
 import pytest
+from skimage.transform import SimilarityTransform
 
 from affect.config import Faces
 from affect.records import LANDMARKS
 from pipelines.detectors import DETECTORS
-from pipelines.faces import align, cut_clip
-from pipelines.tracks import Detection
+from pipelines.faces import align, cut_clip, cut_faces
+from pipelines.tracks import Detection, Tracks
 from tests.conftest import SMALL_FACES, no_face, portrait, write_video
 
 # Points 30, 36 to 41, 42 to 47, 48 and 54 of dlib's mean face shape (dlib/image_transforms/interpolation.h).
@@ -126,6 +127,43 @@ def test_margin_follows_dlibs_formula(margin_ratio, right_eye_x):
     assert placed[0, 0] == pytest.approx(200 * right_eye_x, abs=0.03)
 
 
+@pytest.mark.parametrize("shrink", [0.7, 2.5, 4.0])
+def test_what_lies_around_a_face_does_not_change_it(shrink):
+    # A large face is shrunk within its neighbourhood alone.
+    noise = np.random.default_rng(0).integers(0, 256, (500, 520, 3), np.uint8)
+    frame = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4), None, 0, 255, cv2.NORM_MINMAX)
+    landmarks = turned(template(64, 0.25), scale=shrink, angle_deg=20, shift=(170, 100))
+    face, matrix = align(frame, landmarks, 64, 0.25)
+    around = cv2.copyMakeBorder(frame, 301, 40, 207, 90, cv2.BORDER_CONSTANT, value=(255, 0, 255))
+    same_face, moved = align(around, landmarks + (207, 301), 64, 0.25)
+    np.testing.assert_allclose(moved[:, :2], matrix[:, :2], atol=1e-12)
+    np.testing.assert_allclose(moved @ (207, 301, 1), matrix[:, 2], atol=1e-9)
+    assert face.std() > 20
+    assert np.abs(face.astype(int) - same_face).max() <= 6
+
+
+def test_transform_is_that_of_least_squares():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        landmarks = turned(
+            template(128, 0.25) + random.normal(0, 6, (5, 2)),
+            scale=random.uniform(0.3, 4),
+            angle_deg=random.uniform(-180, 180),
+            shift=random.uniform(0, 300, 2),
+        )
+        _, matrix = align(np.zeros((8, 8, 3), np.uint8), landmarks, 128, 0.25)
+        expected = SimilarityTransform.from_estimate(landmarks, template(128, 0.25)).params[:2]
+        np.testing.assert_allclose(matrix[:, :2], expected[:, :2], atol=1e-4)  # the template is rounded to four digits
+        np.testing.assert_allclose(matrix[:, 2], expected[:, 2], atol=0.05)
+
+
+@pytest.mark.parametrize("shift", [(-4000.0, 0.0), (0.0, 5000.0), (3000.0, -3000.0)])
+def test_a_face_outside_the_frame_is_black(shift):
+    landmarks = turned(template(64, 0.25), scale=4.0, shift=shift)
+    face, _ = align(np.full((90, 120, 3), 200, np.uint8), landmarks, 64, 0.25)
+    assert face.max() == 0
+
+
 @pytest.mark.parametrize("shrink", [2.5, 3.0, 4.0, 6.0])
 def test_shrinking_does_not_alias(shrink):
     # A checkerboard of single pixels is grey from afar; bilinear sampling alone would give black and white.
@@ -179,6 +217,37 @@ def test_clip_holds_the_frames_with_a_face_as_the_detector_gave_them(tmp_path):
         np.testing.assert_allclose(face.landmarks, template(40, 0.25).ravel(), atol=1e-5)
         np.testing.assert_allclose(face.transform, [1, 0, 0, 0, 1, 0], atol=0.01)
         assert cv2.imdecode(np.frombuffer(face.jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (40, 40, 3)
+
+
+class Two:
+    """A detector of a large face on the left in each frame and a small, central one in all but the last two."""
+
+    def detect(self, frames):
+        large = Detection(np.float32([0, 0, 60, 60]), np.float32(template(60, 0.25)), 0.9)
+        small = Detection(np.float32([70, 40, 90, 60]), np.float32(template(20, 0.25) + (70, 40)), 0.95)
+        return [[small, large] if frame.mean() < 120 else [large] for frame in frames]
+
+
+@pytest.fixture(scope="module")
+def two_faces(tmp_path_factory):
+    frames = [np.full((100, 160, 3), 100 if index < 30 else 140, np.uint8) for index in range(32)]
+    return write_video(tmp_path_factory.mktemp("two") / "a.mp4", frames)
+
+
+def test_faces_of_all_tracks_come_in_time_order(two_faces):
+    tracks = Tracks()
+    cut = list(cut_faces(two_faces, SMALL_FACES, Two(), tracks))
+    assert [track_id for track_id, _ in cut] == [1, 0] * 30 + [0] * 2
+    assert [face.timestamp_s for _, face in cut] == sorted(face.timestamp_s for _, face in cut)
+    assert {track_id: face.box for track_id, face in cut} == {0: (0, 0, 60, 60), 1: (70, 40, 90, 60)}
+    assert [summary.frames for summary in tracks.summaries()] == [32, 30]
+
+
+@pytest.mark.parametrize(("which", "x0", "count"), [("main", 70, 30), ("largest", 0, 32), ("all", 70, 30)])
+def test_a_clip_holds_the_face_that_is_asked_for(two_faces, which, x0, count):
+    clip, problem = cut_clip(two_faces, replace(SMALL_FACES, tracks=which), Two(), key="k")
+    assert (problem, clip.frames_decoded, len(clip.faces)) == ("", 32, count)
+    assert {face.box[0] for face in clip.faces} == {x0}
 
 
 def test_stored_frame_rate_is_that_of_the_frames_that_are_looked_at(tmp_path):
