@@ -77,15 +77,7 @@ def prepare(
 ):
     """Cut the main face of every video and write TFRecord shards."""
     faces = Faces(
-        detector,
-        min_face_px,
-        score_threshold,
-        face_size,
-        margin_ratio,
-        frame_rate_hz,
-        jpeg_quality,
-        detect=detect,
-        tracks=tracks,
+        detector, min_face_px, score_threshold, face_size, margin_ratio, frame_rate_hz, jpeg_quality, detect, tracks
     )
     manifest = _prepare(source, dataset, out, faces, workers, overwrite)
     lost = [clip for clip in manifest["clips"] if clip["problem"]]

@@ -135,9 +135,8 @@ def _shrunk_around(frame, matrix, face_size, shrink):
 
 def _cut(timestamp_s, frame, settings, detection):
     face, matrix = align(frame, detection.landmarks, settings.face_size, settings.margin_ratio)
-    _, jpeg = cv2.imencode(
-        ".jpg", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]
-    )
+    face = cv2.cvtColor(face, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
     return Face(
         timestamp_s=float(timestamp_s),
         jpeg=jpeg.tobytes(),

@@ -9,6 +9,7 @@ from pipelines.detectors import DETECTORS
 from pipelines.follow import KEY_S, WINDOW_FRAMES, find_faces
 from pipelines.tracks import Detection, iou
 from pipelines.video import read_frames
+from tests.conftest import portrait
 
 
 def detection(x, y=20.0, size=20.0):
@@ -88,9 +89,7 @@ def test_every_frame_is_detected_where_that_is_asked_for_or_the_detector_cannot_
     assert find(Known(truth), video(60)) == [[]] * 60
 
 
-@pytest.mark.parametrize(
-    "seen", [range(20), range(20, 100), range(33, 71), range(29, 100, 1), range(7), range(93, 100)]
-)
+@pytest.mark.parametrize("seen", [range(20), range(20, 100), range(33, 71), range(29, 100), range(7), range(93, 100)])
 def test_a_face_that_comes_or_goes_is_found_in_each_of_its_frames(seen):
     truth = [[detection(5)] if index in seen else [] for index in range(100)]
     detector = Known(truth)
@@ -171,6 +170,29 @@ def test_no_more_than_a_window_is_read_ahead():
 
     for given, _ in enumerate(find_faces(frames(), Known([[detection(5)]] * 200), "follow")):
         assert len(read) - given <= WINDOW_FRAMES + 1
+
+
+def swaying(index):
+    return portrait(size=240, shift=(60 * np.sin(index / 6), 0))
+
+
+def behind_a_bar(index):
+    frame = portrait(size=240).copy()
+    frame[:, max(12 * index - 140, 0) : max(12 * index - 70, 0)] = 120
+    return frame
+
+
+@pytest.mark.parametrize("name", [name for name, row in DETECTORS.items() if hasattr(row, "follow")])
+@pytest.mark.parametrize("scene", [swaying, behind_a_bar])
+def test_a_restless_or_hidden_face_is_followed_as_full_detection_finds_it(name, scene):
+    detector = DETECTORS[name](Faces(detector=name))
+    frames = [(index / 30, scene(index)) for index in range(36)]
+    every = [detections for _, _, detections in find_faces(frames, detector, "every")]
+    followed = [detections for _, _, detections in find_faces(frames, detector, "follow")]
+    assert [len(detections) for detections in followed] == [len(detections) for detections in every]
+    assert sum(map(len, every)) >= 20
+    for a, b in zip(every, followed, strict=True):
+        assert all(iou(one.box, other.box) > 0.75 for one, other in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize("name", [name for name, row in DETECTORS.items() if hasattr(row, "follow")])

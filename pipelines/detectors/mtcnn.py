@@ -123,7 +123,6 @@ def _compiled(network, size):
     A single patch is computed beside a blank one. Alone it takes another kernel, whose last bits hang on the number of
     threads; so a face is the same whatever stands beside it, and for any number of workers.
     """
-
     graph = tf.function(network, input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
 
     def call(images):
@@ -155,8 +154,8 @@ def cut_patches(frames, boxes, size):
     inside = np.empty((len(frames), size, size), bool)
     for i, (frame, (x0, y0, x1, y1)) in enumerate(zip(frames, boxes, strict=True)):
         height, width = frame.shape[:2]
-        (top, bottom, shares[i, 0], in_y) = _grid(y0, y1, height, size)
-        (left, right, shares[i, 1], in_x) = _grid(x0, x1, width, size)
+        top, bottom, shares[i, 0], in_y = _grid(y0, y1, height, size)
+        left, right, shares[i, 1], in_x = _grid(x0, x1, width, size)
         inside[i] = in_y[:, None] & in_x
         for j, rows in enumerate((top, bottom)):
             for k, columns in enumerate((left, right)):
