@@ -7,8 +7,9 @@ import numpy as np
 
 from affect.errors import InputError
 from affect.records import LANDMARKS
-from pipelines.faces import MEAN_SHAPE, Detection
+from pipelines.faces import MEAN_SHAPE
 from pipelines.tables import read_rows
+from pipelines.tracks import Detection
 
 COLUMNS = ("key", "timestamp_s", "x0", "y0", "x1", "y1")
 POINTS = tuple(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")
