@@ -410,7 +410,7 @@ def test_wrong_file_is_one_line_and_leaves_the_cache_untouched(spoil, message, c
         ("vgg16", {"weights": None, "face_size": 31}, "32 or more. Received: 31"),
         ("vgg16", {"weights": None, "face_size": 64.0}, "a whole number"),
         ("vgg16", {"weights": None, "output_stride": 8}, r"one of \[16, 32\]\. Received: output_stride=8"),
-        ("mini_xception", {"weights": None, "output_stride": 32}, r"one of \[16\]"),
+        ("mini_xception", {"weights": None, "output_stride": 32}, r"one of \[16, 8, 4\]"),
         (
             "vgg16",
             {"weights": None, "input_scaling": "imagenet"},
