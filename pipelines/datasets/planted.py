@@ -352,8 +352,13 @@ def drift(rng, seconds, limit=1.0):
 
 
 def draw_strength(rng, frames, shortest, longest):
-    """Interval (start, end) and the strength of every frame: a rise, a hold and a fall inside, 0 outside."""
+    """Interval (start, end) and the strength of every frame: a rise, a hold and a fall inside, 0 outside.
+
+    An interval as long as the clip is held throughout.
+    """
     length = int(rng.integers(shortest, longest + 1))
+    if length == frames:
+        return (0, frames), np.full(frames, rng.uniform(0.85, 1))
     start = int(rng.integers(1, frames - length))  # neutral first and last
     ramp = np.clip(np.arange(1, length + 1) / (length // 4 + 1), 0, 1)
     ramp = np.minimum(ramp, ramp[::-1])
@@ -447,13 +452,13 @@ def generate(
         train_clips, test_clips: of all expressions together.
         frames, frame_rate_hz: of a clip.
         size: side of the frame in pixels, even. The face is about half as wide.
-        interval_ratio: shortest and longest expression as parts of the clip.
+        interval_ratio: shortest and longest expression as parts of the clip; `(1, 1)` holds it from end to end.
         pose, light: how much head and camera move and the light changes; 0 holds them still.
         blur: largest standard deviation of the blur in pixels.
         noise: standard deviation of the sensor's noise in levels of 255.
         twitch: how much the face moves without meaning, blinks included.
         seed: of everything random.
-        expressions: those to plant, of `EXPRESSIONS`.
+        expressions: those to plant, of `EXPRESSIONS` and `TWO_REGIONS`.
         track: `track(iterable, total, description)` → iterable, to show progress.
 
     Returns:
@@ -471,14 +476,14 @@ def generate(
     if not expressions or not set(expressions) <= set(EXPRESSIONS | TWO_REGIONS):
         raise ValueError(
             "Unknown or no expression in `expressions`. "
-            f"Expected one of {sorted(EXPRESSIONS)}. Received: expressions={expressions!r}"
+            f"Expected one of {sorted(EXPRESSIONS | TWO_REGIONS)}. Received: expressions={expressions!r}"
         )
     if size % 2:
         raise ValueError(f"`size` must be even (yuv420p). Expected an even number. Received: size={size!r}")
     lengths = math.ceil(interval_ratio[0] * frames - 1e-9), math.floor(interval_ratio[1] * frames + 1e-9)
-    if not 0 < lengths[0] <= lengths[1] <= frames - 2:
+    if not (0 < lengths[0] <= lengths[1] <= frames - 2 or interval_ratio[0] == interval_ratio[1] == 1):
         raise ValueError(
-            "No number of frames meets `interval_ratio`. Expected 0 < low <= high, and neutral frames left. "
+            "No number of frames meets `interval_ratio`. Expected 0 < low <= high, and neutral frames left, or 1 and 1. "
             f"Received: interval_ratio={interval_ratio!r}, frames={frames!r}"
         )
     out = Path(out)
