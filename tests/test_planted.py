@@ -16,6 +16,7 @@ from pipelines.datasets.planted import (
     PORTRAIT,
     REGIONS,
     ROWS,
+    TWO_REGIONS,
     Pose,
     displace,
     draw_subject,
@@ -121,6 +122,20 @@ def test_strength_is_planted_in_the_interval_only(planted):
         assert not np.any(strength * np.array(clip["blink"]))
 
 
+def test_two_regions_leave_alone_what_faces_are_aligned_by():
+    aligned_by = [*ROWS["eye_corner"], *ROWS["nose"], *ROWS["mouth_corner"]]
+    for row in TWO_REGIONS.values():
+        assert not np.any(displace(row["moves"])[aligned_by])
+
+
+def test_an_expression_may_be_held_throughout(tmp_path):
+    arguments = SMALL | {"train_clips": 1, "test_clips": 1, "frames": 4, "interval_ratio": (1, 1)}
+    clips = json.loads(generate(tmp_path, **arguments).read_text())["clips"]
+    for clip in clips.values():
+        assert clip["interval_frames"] == [0, 4]
+        assert len(set(clip["strength"])) == 1 and 0.85 <= clip["strength"][0] <= 1
+
+
 def test_subjects_stand_in_one_split_and_show_every_expression(planted):
     clips = planted[1]["clips"]
     assert {clip["subject"] for key, clip in clips.items() if key < "train"} == {"test_00"}
@@ -141,13 +156,13 @@ def test_a_still_camera_sees_the_neutral_face_outside_the_interval(still):
         assert change[strength.argmax()] > 3 * change[strength == 0].max()
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("expression", EXPRESSIONS | TWO_REGIONS)
 def test_expression_shows_in_its_regions(subject, expression):
     pose = Pose(rotation_deg=4, scale=1.03, shift=(0.02, 0), turn=(0.06, 0.02))
-    face = subject.neutral + displace(EXPRESSIONS[expression]["moves"])
+    face = subject.neutral + displace((EXPRESSIONS | TWO_REGIONS)[expression]["moves"])
     change = np.abs(render(subject, face, pose, 240) - render(subject, subject.neutral, pose, 240)).mean(-1)
     inside = np.zeros((240, 240), bool)
-    for region in EXPRESSIONS[expression]["regions"]:
+    for region in (EXPRESSIONS | TWO_REGIONS)[expression]["regions"]:
         x0, y0, x1, y1 = np.rint(locate(region, [subject.neutral, face], pose, 240)).astype(int)
         inside[y0:y1, x0:x1] = True
     outline = np.concatenate([face[ROWS[row]] for row in ("contour", "jaw", "chin", "hairline")])
@@ -181,7 +196,7 @@ def test_moves_are_in_inter_ocular_distances_and_mirrored():
 
 
 def test_tables_name_what_there_is():
-    for row in EXPRESSIONS.values():
+    for row in (EXPRESSIONS | TWO_REGIONS).values():
         assert set(row["moves"]) <= set(HANDLES) and set(row["regions"]) <= set(REGIONS)
     assert {row for weights in HANDLES.values() for row in weights} <= set(LANDMARKS)
 

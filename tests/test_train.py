@@ -1,15 +1,19 @@
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
-from affect.config import Data, Experiment, Model, Train, read_json, write_json
+from affect.backbones import build_backbone, import_weights
+from affect.config import Data, Experiment, Faces, Model, Train, load_config, read_json, write_json
 from affect.errors import InputError
 from affect.model import build_model, load_trained
 from affect.train import Checkpoint, EpochProgress, _class_weights, build_optimizer, read_log, train
+from pipelines.prepare import prepare
 
 TINY = Experiment(
     name="tiny",
@@ -322,3 +326,24 @@ def test_a_damaged_shard_is_named(shards, tmp_path):
     (copy / name).write_bytes(content)
     with pytest.raises(InputError, match=f"shards is damaged: {name}. Copy it again, or run the same affect prepare"):
         train(TINY, data=copy, workdir=tmp_path / "run", progress=False)
+
+
+@pytest.mark.large
+def test_the_best_row_takes_real_steps_at_true_size(hed_vgg16, shared_data, tmp_path, monkeypatch):
+    """VGG16 at 224 × 224 on real faces; what it is called here is arbitrary, for the real clips have no labels."""
+    monkeypatch.setenv("AFFECT_CACHE", str(tmp_path / "cache"))
+    safetensors.numpy.save_file(hed_vgg16[1], tmp_path / "hed.safetensors")
+    import_weights("vgg16", tmp_path / "hed.safetensors")
+    for label, name in (("happy", "single_face.mp4"), ("neutral", "face_noface.mov"), ("sad", "noface_face.mov")):
+        (tmp_path / "videos" / label).mkdir(parents=True)
+        (tmp_path / "videos" / label / name).symlink_to(shared_data / "clips" / name)
+    prepare(tmp_path / "videos", dataset="folder", out=tmp_path / "shards", faces=Faces(), workers=1)
+    overrides = ["data.train_split=all", "data.selection_ratio=0", "data.batch_clips=1", "train.accumulation_steps=3"]
+    config = Path(__file__).parents[1] / "configs" / "paper_a_table1" / "tp_sa_n2_l1.py"
+    experiment = load_config(config, [*overrides, "train.epochs=2"])
+    result = train(experiment, data=tmp_path / "shards", workdir=tmp_path / "run", progress=False)
+    assert result["epochs"] == 2
+    assert np.isfinite(result["loss"])
+    before = build_backbone("vgg16", weights="vggface").get_weights()
+    after = load_trained(tmp_path / "run").model.get_layer("backbone").get_weights()
+    assert all(np.any(x != y) for x, y in zip(before, after, strict=True))

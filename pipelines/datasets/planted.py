@@ -483,7 +483,7 @@ def generate(
     lengths = math.ceil(interval_ratio[0] * frames - 1e-9), math.floor(interval_ratio[1] * frames + 1e-9)
     if not (0 < lengths[0] <= lengths[1] <= frames - 2 or interval_ratio[0] == interval_ratio[1] == 1):
         raise ValueError(
-            "No number of frames meets `interval_ratio`. Expected 0 < low <= high, and neutral frames left, or 1 and 1. "
+            "No number of frames meets `interval_ratio`. Expected 0 < low <= high, with neutral frames left, or 1, 1. "
             f"Received: interval_ratio={interval_ratio!r}, frames={frames!r}"
         )
     out = Path(out)

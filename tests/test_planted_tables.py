@@ -1,0 +1,52 @@
+"""What paper A's poolings are for, where the truth is known: `benchmarks/planted.py` with one seed."""
+
+import pytest
+
+from benchmarks.planted import make, prove, text
+
+
+@pytest.fixture(scope="module")
+def proof(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planted")
+    return prove(folder, make(folder), seeds=1)
+
+
+def accuracies(proof, name):
+    return {row["row"]: row["accuracy_mean"] for row in proof["tables"][name]["rows"]}
+
+
+@pytest.mark.large
+def test_all_eleven_rows_are_printed(proof):
+    lines = text(proof).splitlines()
+    for name, count in (("paper_a_table1_short", 7), ("paper_a_table2_short", 4), ("paper_a_table2_always", 4)):
+        rows = [row["row"] for row in proof["tables"][name]["rows"]]
+        assert len(rows) == count
+        assert all(any(line.startswith(f"| {row} | ") for line in lines) for row in rows)
+
+
+@pytest.mark.large
+def test_heads_part_as_the_penalty_rises(proof):
+    overlaps = [found["overlap"] for (found,) in proof["attention"].values()]
+    print(overlaps)
+    assert overlaps[0] > overlaps[1] > overlaps[2] >= 0
+
+
+@pytest.mark.large
+def test_heads_look_where_the_expression_is(proof):
+    (found,) = proof["attention"]["N=2, λ=0.1"]
+    assert found["hits"] >= 0.9
+    assert found["chance"] < 0.5
+
+
+@pytest.mark.large
+def test_joint_softmax_finds_what_is_short_and_loses_nothing_where_it_is_long(proof):
+    found = proof["joint_softmax_against_average"]
+    assert found["short"]["difference"] > 0 and found["short"]["p_value"] < 0.05
+    assert abs(found["always"]["difference"]) < 0.05 and found["always"]["p_value"] > 0.05
+
+
+@pytest.mark.large
+def test_shift_and_lstm_train_without_collapse(proof):
+    """Four classes: 0.25 is chance, and what the authors' log has of a SHIFT run in one of seven classes is 0.16."""
+    assert accuracies(proof, "paper_a_table1_short")["tp_shift_n2"] > 0.6
+    assert accuracies(proof, "paper_a_table2_short")["lstm"] > 0.6
