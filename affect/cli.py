@@ -50,6 +50,7 @@ app.add_typer(weights, name="weights")
 
 Shards = Annotated[Path, typer.Option("--data", help="Folder of shards.")]
 Recipe = Annotated[str | None, typer.Option(help="Recipe of the config: ours, paper, authors_code.")]
+Prepared = Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shards.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -103,6 +104,57 @@ def _prepare(source, dataset, out, faces, workers=None, overwrite=False):
         f"classes: {', '.join(manifest['classes']) or 'none'}"
     )
     return manifest
+
+
+@app.command()
+def verify(data: Prepared):
+    """Check every byte of shards; damaged clips are named."""
+    from affect.verify import verify
+
+    report = verify(data, track=_track)
+    damage = report["damage"]
+    for found in damage:
+        _say(" in ".join(filter(None, (found["key"], found["shard"]))) + f": {found['problem']}")
+    clips = sum(found["key"] != "" for found in damage)
+    verdict = f"damage in {clips} clips and {len(damage) - clips} shards" if damage else "whole"
+    print(f"{data}: {report['shards']} shards, {report['records']} records, {report['faces']} faces: {verdict}")
+    if damage:
+        _say("Copy the shards again, or run the same affect prepare with --overwrite.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    data: Prepared,
+    out: Annotated[Path | None, typer.Option(help="Image file for a sheet of faces: .png, .pdf, .svg.")] = None,
+    as_json: AsJson = False,
+):
+    """Summarise shards: settings, clips by split and class, scores, problems; and draw their faces."""
+    from affect.inspect import inspect
+
+    report = inspect(data, out=out, track=None if as_json else _track)
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    table = Table("split", "class", "clips", "with a face", "frames", "faces", "coverage")
+    for row in report["clips"]:
+        numbers = (str(row[name]) for name in ("clips", "clips_with_a_face", "frames", "faces"))
+        coverage = "–" if row["coverage"] is None else f"{row['coverage']:.1%}"
+        table.add_row(row["split"], row["label"] or "–", *numbers, coverage)
+    Console().print(table)
+    faces = report["settings"]["faces"]
+    print("settings: " + ", ".join(f"{name}={value}" for name, value in faces.items() if value is not None))
+    print("subjects: " + ", ".join(f"{count} in {split}" for split, count in report["subjects"].items()))
+    if several := report["subjects_in_several_splits"]:
+        print(f"subjects in more than one split: {', '.join(several)}")
+    for name, title in (("length_s", "length of clips in s"), ("scores", "scores of faces")):
+        if report[name]:
+            numbers = ", ".join(f"{value:.3g}" for value in report[name])
+            print(f"{title} (lowest, quartiles, highest): {numbers}")
+    for key, problem in report["problems"].items():
+        print(f"problem: {key}: {problem}")
+    if out:
+        print(f"{out}: faces")
 
 
 @app.command()

@@ -21,8 +21,10 @@ class Shards:
 
     Args:
         folder: Where `affect prepare` wrote.
+        check_sizes: Whether a shard that is not there whole is an error.
 
     Attributes:
+        settings: Dict of what changes the records: `records_version`, `dataset`, `faces`.
         classes: Tuple of class names.
         faces: Dict of the settings by which the faces were cut.
         clips: List of dicts, one for each clip: key, label, subject, split, frames_with_a_face, ...
@@ -32,16 +34,16 @@ class Shards:
         InputError: When there is no manifest, when records are of another version, or when a shard is not there whole.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, check_sizes=True):
         self.folder = Path(folder)
         manifest_path = self.folder / "manifest.json"
         if not manifest_path.is_file():
             raise InputError(f"{folder} holds no manifest.json. Make shards: affect prepare SOURCE --out {folder}")
         manifest = read_json(manifest_path)
         try:
-            version = manifest["settings"]["records_version"]
+            self.settings, version = manifest["settings"], manifest["settings"]["records_version"]
             self.classes, self.clips = tuple(manifest["classes"]), manifest["clips"]
-            self.faces, self.shards = manifest["settings"]["faces"], manifest["shards"]
+            self.faces, self.shards = self.settings["faces"], manifest["shards"]
             sizes = {shard["name"]: shard["bytes"] for shard in self.shards}
         except (KeyError, TypeError) as error:
             raise InputError(
@@ -52,7 +54,7 @@ class Shards:
                 f"{folder} holds records of version {version}; this version of affect reads {records.VERSION}. "
                 f"Prepare it again: affect prepare SOURCE --out {folder} --overwrite"
             )
-        for name, size in sizes.items():
+        for name, size in sizes.items() if check_sizes else ():
             path = self.folder / name
             found = path.stat().st_size if path.is_file() else 0
             if found != size:

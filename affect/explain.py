@@ -64,7 +64,7 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
         + (f" (labelled {clip.label})" if clip.label else ""),
         fontsize=11,
     )
-    _save(figure, out)
+    save_figure(figure, out)
     return result
 
 
@@ -123,7 +123,7 @@ def explain_classes(trained, data, out, *, split, track=None):
             else:
                 name = list(drawn)[column - 1]
                 draw_attention(axes, face, drawn[name][0], name=name)
-    _save(figure, out)
+    save_figure(figure, out)
     return {trained.classes[label]: maps for label, maps in means.items()}
 
 
@@ -177,7 +177,7 @@ def _square(attention):
     return attention.reshape(*attention.shape[:-1], side, side)
 
 
-def _save(figure, out):
+def save_figure(figure, out):
     """Writes a figure under a temporary name and renames it."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)

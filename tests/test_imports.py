@@ -14,7 +14,7 @@ ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "layers", "weights", "backbones", "metrics", "augment", "regularizers"},
     {"model"},
-    {"train", "evaluate", "explain", "predict", "table"},
+    {"train", "evaluate", "explain", "predict", "table", "inspect", "verify"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
