@@ -15,7 +15,9 @@ import av
 import numpy as np
 import pytest
 
+from affect.config import read_json
 from affect.errors import InputError
+from affect.verify import verify
 from pipelines import decoder, video
 from pipelines.video import probe_frame_rate, read_frames
 from tests.conftest import portrait, write_video
@@ -366,3 +368,57 @@ def test_mutated_videos_are_read_or_named(tmp_path, originals, first, count):
     # Mutations that all passed, or all failed at the door, would test nothing.
     assert min(outcomes.values()) >= count // 20, outcomes
     assert len(list(tmp_path.iterdir())) == count
+
+
+@pytest.mark.large
+def test_a_folder_of_mutated_videos_is_prepared(tmp_path, originals):
+    """As a process: it ends by itself, names each video that cannot be used, and writes only where it is told."""
+    videos, out, home, caches = (tmp_path / name for name in ("videos", "out", "home", "caches"))
+    videos.mkdir()
+    home.mkdir()
+    suffixes = sorted(originals)
+    for seed in range(5000, 5240):
+        suffix = suffixes[seed % len(suffixes)]
+        (videos / f"{seed}{suffix}").write_bytes(mutated(originals[suffix], seed))
+    before = {path: path.read_bytes() for path in videos.iterdir()}
+    times, errors = {path.stem: [] for path in before}, {}
+    for path in before:
+        try:
+            times[path.stem].extend(time_s for time_s, _ in read_frames(path))
+        except InputError as error:
+            errors[path.stem] = str(error)
+    assert 60 <= len(errors) <= 180
+
+    command = [sys.executable, "-c", "from affect.cli import main; main()", "prepare", videos, "--out", out]
+    places = {"HOME": str(home), "TMPDIR": str(home), "KERAS_HOME": str(caches), "MPLCONFIGDIR": str(caches)}
+    done = subprocess.run(
+        [*command, "--face-size", "32", "--min-face-px", "30", "--workers", "2"],
+        cwd=home,
+        env=os.environ | places | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 1, done.stderr
+    clips = {clip["key"]: clip for clip in read_json(out / "manifest.json")["clips"]}
+    assert clips.keys() == times.keys()
+    for key, clip in clips.items():
+        if key in errors:
+            assert clip["problem"] == errors[key]
+        else:
+            assert clip["frames_decoded"] == len(times[key])
+            shown = re.fullmatch(r".*/\d+\.\w+ shows no face in \d+ frames\.", clip["problem"]) is None
+            assert shown == (clip["frames_with_a_face"] > 0)
+            assert not shown or not clip["problem"]
+    lines = {line for line in done.stderr.splitlines() if line.startswith("affect: ")}
+    assert lines == {f"affect: {key}: {clip['problem']}" for key, clip in clips.items() if clip["problem"]}
+    with_a_face = sum(clip["frames_with_a_face"] > 0 for clip in clips.values())
+    assert f"240 clips, {with_a_face} of them with a face" in done.stdout
+    assert with_a_face >= 60
+
+    assert sorted(path.name for path in out.iterdir()) == ["all-00000-of-00001.tfrecord", "manifest.json"]
+    assert not list(home.iterdir())
+    assert {path: path.read_bytes() for path in videos.iterdir()} == before
+    # Spliced videos go back in time, and their records with them.
+    backward = {key for key, values in times.items() if (np.diff(values) <= 0).any()}
+    assert {entry["key"] for entry in verify(out)["damage"]} <= backward
