@@ -169,6 +169,7 @@ def decode(path, max_pixels, *, start_s, end_s, frame_rate_hz):
         origin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
         from_s = start_s or 0.0
         decoded, packets, demuxed_s, due_s = 0, 0, 0.0, from_s
+        last_s, unordered = -math.inf, 0
         try:
             # MPEG program and transport streams have no index, and a seek lands behind the frames that are wanted.
             if from_s and not container.format.name.startswith("mpeg"):
@@ -184,10 +185,13 @@ def decode(path, max_pixels, *, start_s, end_s, frame_rate_hz):
                     timestamp_s = decoded / frame_rate(stream) if frame.time is None else frame.time - origin_s
                     decoded += 1
                     if end_s is not None and timestamp_s >= end_s - 1e-6:
+                        _check_order(unordered)
                         return
-                    if timestamp_s < due_s - 1e-6:
+                    unordered += timestamp_s <= last_s
+                    if timestamp_s < due_s - 1e-6 or timestamp_s <= last_s:
                         yield None
                         continue
+                    last_s = timestamp_s
                     if frame_rate_hz:
                         # The grid is fixed to the start, so that rounding does not let it drift.
                         due_s = from_s + (math.floor((timestamp_s - from_s) * frame_rate_hz + 1e-6) + 1) / frame_rate_hz
@@ -204,6 +208,7 @@ def decode(path, max_pixels, *, start_s, end_s, frame_rate_hz):
             raise VideoError(f"is damaged after {decoded} frames ({_reason(error)}).") from error
         if not decoded:
             raise VideoError("has no frames.")
+        _check_order(unordered)
         # An edit list may hide frames, so packets are counted; Matroska counts neither and has only its duration.
         if not from_s and packets < stream.frames:
             raise VideoError(f"is truncated: {packets} of {stream.frames} frames.")
@@ -214,6 +219,11 @@ def decode(path, max_pixels, *, start_s, end_s, frame_rate_hz):
 def frame_rate(stream):
     """Returns the frames a second of a PyAV stream; 25 where the container does not say."""
     return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _check_order(unordered):
+    if unordered:
+        raise VideoError(f"is damaged: frames whose time does not rise are left out ({unordered}).")
 
 
 def _check_size(width, height, max_pixels):
