@@ -81,9 +81,8 @@ def prepare(
         detector, min_face_px, score_threshold, face_size, margin_ratio, frame_rate_hz, jpeg_quality, detect, tracks
     )
     manifest = _prepare(source, dataset, out, faces, workers, overwrite)
-    lost = [clip for clip in manifest["clips"] if clip["problem"]]
-    if lost:
-        raise typer.Exit(1 if len(lost) < len(manifest["clips"]) else 2)
+    if lost := len(_lost(manifest)):
+        raise typer.Exit(1 if lost < manifest["counts"]["videos"] else 2)
 
 
 def _prepare(source, dataset, out, faces, workers=None, overwrite=False):
@@ -92,18 +91,22 @@ def _prepare(source, dataset, out, faces, workers=None, overwrite=False):
     manifest = prepare(
         source, dataset=dataset, out=out, faces=faces, workers=workers, overwrite=overwrite, track=_track
     )
-    for clip in manifest["clips"]:
-        if clip["problem"]:
-            _say(f"{clip['key']}: {clip['problem']}")
+    for clip in _lost(manifest):
+        _say(f"{clip['recording']}: {clip['problem']}")
     for line in manifest["differences"]:
         _say(f"{dataset}: {line}")
     counts = manifest["counts"]
     print(
-        f"{out}: {counts['clips']} clips, {counts['clips_with_a_face']} of them with a face; "
-        f"{counts['faces']} faces in {counts['frames']} frames; {len(manifest['shards'])} shards; "
-        f"classes: {', '.join(manifest['classes']) or 'none'}"
+        f"{out}: {counts['videos']} clips, {counts['videos_with_a_face']} of them with a face; "
+        f"{counts['faces']} faces in {counts['frames']} frames; {counts['clips']} examples in "
+        f"{len(manifest['shards'])} shards; classes: {', '.join(manifest['classes']) or 'none'}"
     )
     return manifest
+
+
+def _lost(manifest):
+    """Returns an entry for each video that could not be used, or not without loss."""
+    return [clip for clip in manifest["clips"] if clip["problem"] and clip["part"] == 0]
 
 
 @app.command()

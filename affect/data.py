@@ -108,10 +108,10 @@ def split_selection(clips, ratio, seed):
     """Splits training clips into those trained on and those that select the epoch.
 
     The parts have about the same share of each class, no class is set aside as a whole, and no subject stands in both
-    (where subjects are unknown, every clip is its own).
+    (where subjects are unknown, every recording is its own, and no parts of one stand in both).
 
     Args:
-        clips: List of dicts with key, label and subject.
+        clips: List of dicts with key, recording, label and subject.
         ratio: Share for selection in [0, 0.5]; 0 sets nothing aside.
         seed: int.
 
@@ -125,7 +125,7 @@ def split_selection(clips, ratio, seed):
         return keys, []
     folds = StratifiedGroupKFold(n_splits=round(1 / ratio), shuffle=True, random_state=seed)
     labels = [clip["label"] for clip in clips]
-    subjects = [clip["subject"] or clip["key"] for clip in clips]
+    subjects = [clip["subject"] or clip["recording"] for clip in clips]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that a class is rare; the check below is sharper

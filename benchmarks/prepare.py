@@ -6,12 +6,12 @@
 Ways of the first, in turns, the median of the rounds: `decode` only reads the frames. `mtcnn` and `mtcnn_batches` are
 the package as it comes (faces from 20 pixels, because it finds none with larger limits), one by one and 16 at a time,
 on frames that are decoded before. `every`, `follow` and `follow_20px` are ours from the file to the JPEGs of the faces:
-decode, detect, link, align, encode. `follow` is compared with `every` frame by frame.
+decode, detect, link, align, encode. `prepare` is `follow` with all that a worker of `affect prepare` does for a clip:
+hashing, faces on disk, records. `follow` is compared with `every` frame by frame.
 
-The second repeats the clip 1, 10 and 100 times and measures the largest memory of a fresh process that cuts it.
+The second repeats the clip 1, 10 and 100 times and measures the largest memory of a fresh process that prepares it.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -20,14 +20,19 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Annotated
 
 import av
 import numpy as np
+import typer
 
 from affect.config import Faces, write_json
+from pipelines.datasets.source import Source
 from pipelines.detectors import DETECTORS
 from pipelines.faces import cut_faces
 from pipelines.follow import find_faces
+from pipelines.parts import write_part
+from pipelines.prepare import prepare
 from pipelines.tracks import Tracks, iou
 from pipelines.video import read_frames
 
@@ -62,8 +67,14 @@ def compare(clip, *, start_s, end_s, rounds):
     def ours(name):
         return list(cut_faces(clip, settings[name], detectors[name], Tracks(), **part))
 
+    def whole():
+        source = Source("clip", Path(clip), start_s=start_s, end_s=end_s)
+        with tempfile.TemporaryDirectory() as parts:
+            write_part(source, Path(parts), settings["follow"], (), detectors["follow"])
+
     ways = {"decode": decode, "mtcnn": one_by_one, "mtcnn_batches": batches}
     ways |= {name: lambda name=name: ours(name) for name in settings}
+    ways["prepare"] = whole
     seconds, results = {name: [] for name in ways}, {}
     for detector in detectors.values():
         detector.detect(images[:BATCH_FRAMES])  # the first call builds the graphs
@@ -83,7 +94,7 @@ def compare(clip, *, start_s, end_s, rounds):
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
         "frames_a_second": speed,
-        "times_mtcnn": {name: speed[name] / speed["mtcnn"] for name in settings},
+        "times_mtcnn": {name: speed[name] / speed["mtcnn"] for name in (*settings, "prepare")},
         "frames_with_a_face": {
             "mtcnn": sum(map(bool, results["mtcnn"])),
             "every": sum(map(bool, every)),
@@ -117,22 +128,30 @@ def agreement(every, follow):
 
 
 def memory(clip, repeats=(1, 10, 100)):
-    """Returns the largest memory of a process that cuts the clip so many times repeated."""
+    """Returns the largest memory of a process that prepares the clip so many times repeated, and its frames a second.
+
+    The decoder, a process of its own, has bounded memory (`pipelines.video.MEMORY_BYTES`) and is not counted.
+    """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for count in repeats:
-            path = repeat(clip, count, Path(folder) / f"{count}{Path(clip).suffix}")
+            videos = Path(folder) / str(count)
+            videos.mkdir()
+            repeat(clip, count, videos / Path(clip).name)
             # A fresh process each: the peak of a process never falls.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                frames, faces, peak_mib = pool.apply(_cut_all, (path,))
-            rows.append({"repeats": count, "frames": frames, "faces": faces, "peak_mib": peak_mib})
+                counts, seconds, peak_mib = pool.apply(_prepare, (videos, Path(folder) / f"{count}-shards"))
+            frames, faces = counts["frames"], counts["faces"]
+            rows.append({"repeats": count, "frames": frames, "faces": faces, "examples": counts["clips"]})
+            rows[-1] |= {"peak_mib": peak_mib, "frames_a_second": frames / seconds}
     return {"clip": Path(clip).name, "rows": rows, "growth": rows[-1]["peak_mib"] / rows[0]["peak_mib"]}
 
 
-def _cut_all(path):
-    settings, tracks = Faces(), Tracks()
-    faces = sum(1 for _ in cut_faces(path, settings, DETECTORS["mtcnn"](settings), tracks))
-    return tracks.frames, faces, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _prepare(videos, out):
+    start = time.perf_counter()
+    manifest = prepare(videos, dataset="folder", out=out, faces=Faces(), workers=1)
+    seconds = time.perf_counter() - start
+    return manifest["counts"], seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def repeat(clip, count, path):
@@ -153,29 +172,33 @@ def repeat(clip, count, path):
     return path
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--start-s", type=float)
-    parser.add_argument("--end-s", type=float)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    if arguments.memory:
-        result = memory(arguments.clip)
-        line = ", ".join(f"×{row['repeats']}: {row['peak_mib']:.0f} MiB" for row in result["rows"])
+def main(
+    clip: Path,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    rounds: int = 3,
+    memory_: Annotated[bool, typer.Option("--memory")] = False,
+    out: Path | None = None,
+):
+    """Measure how fast faces are cut, or with --memory in how much memory."""
+    if memory_:
+        result = memory(clip)
+        rows = (
+            f"×{row['repeats']}: {row['peak_mib']:.0f} MiB, {row['frames_a_second']:.0f}/s" for row in result["rows"]
+        )
+        line = f"{'; '.join(rows)}; growth {result['growth']:.3f}"
     else:
-        result = compare(arguments.clip, start_s=arguments.start_s, end_s=arguments.end_s, rounds=arguments.rounds)
+        result = compare(clip, start_s=start_s, end_s=end_s, rounds=rounds)
         line = ", ".join(f"{name} {speed:.1f}/s" for name, speed in result["frames_a_second"].items())
-        line += f"; follow is {result['times_mtcnn']['follow']:.1f} × mtcnn"
-        line += f", finds {result['faces_found_again']} of {result['faces']} faces"
+        line += f"; prepare is {result['times_mtcnn']['prepare']:.1f} × mtcnn"
+        line += f", follow finds {result['faces_found_again']} of {result['faces']} faces"
         if result["faces_found_again"]:
             line += f", IoU {result['iou_mean']:.3f}, landmarks {result['landmark_distance_mean']:.1%} of the width"
+        line += f"; load {result['load_average']:.1f}"
     print(f"{result['clip']}: {line}")
-    if arguments.out:
-        write_json(arguments.out, json.loads(json.dumps(result, default=float)))
+    if out:
+        write_json(out, json.loads(json.dumps(result, default=float)))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,5 +1,7 @@
 """A video → its faces, aligned to frontal and encoded: decode, detect, link, align."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -7,7 +9,7 @@ from affect.errors import InputError
 from affect.records import Clip, Face
 from pipelines import video
 from pipelines.follow import find_faces
-from pipelines.tracks import Tracks, chosen_tracks
+from pipelines.tracks import Track, Tracks, chosen_tracks
 
 # Right eye, left eye, nose tip and corners of the mouth of dlib's mean face shape (eyes: mean of their six points), in
 # a unit box. Paper A stores dlib's aligned faces.
@@ -16,7 +18,24 @@ MEAN_SHAPE = np.array(
 )
 
 
-def cut_faces(path, settings, detector, tracks, *, start_s=None, end_s=None):
+@dataclass(frozen=True)
+class Cut:
+    """What came of cutting a video, but for its faces.
+
+    Args:
+        tracks: Tuple of the chosen `Track`s, in the order of `chosen_tracks`; empty where there is no face.
+        frames: Frames that were looked at.
+        frame_rate_hz: Of the video, or of the frames that were looked at; 0 where unknown.
+        problem: What is wrong with the video in one line, empty where nothing is.
+    """
+
+    tracks: tuple[Track, ...]
+    frames: int
+    frame_rate_hz: float
+    problem: str
+
+
+def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=None):
     """Cuts all faces of a video as it is read; a window of frames is held, however long the video is.
 
     Args:
@@ -24,6 +43,7 @@ def cut_faces(path, settings, detector, tracks, *, start_s=None, end_s=None):
         settings: `affect.config.Faces`; `tracks` is left to the caller, who chooses at the end with `chosen_tracks`.
         detector: Built from a row of `DETECTORS`.
         tracks: An empty `Tracks`, which learns of every frame before its faces are given.
+        key: The clip's, for a detector that looks faces up.
         start_s, end_s: Part of the video in seconds.
 
     Yields:
@@ -33,44 +53,65 @@ def cut_faces(path, settings, detector, tracks, *, start_s=None, end_s=None):
         InputError: When the video cannot be opened or, after the last face before it, is damaged.
     """
     frames = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=settings.frame_rate_hz)
-    for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect):
+    for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key):
         ids = tracks.add(timestamp_s, frame.shape, detections)
         for track_id, detection in zip(ids, detections, strict=True):
             yield track_id, _cut(timestamp_s, frame, settings, detection)
 
 
-def cut_clip(path, settings, detector, *, start_s=None, end_s=None, **identity):
-    """Cuts one face of a video: the main one, or the largest where `settings.tracks` says so.
+def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=None):
+    """Cuts all faces of a video and chooses those that `settings.tracks` asks for.
 
     Args:
-        path: Video file.
-        settings: `affect.config.Faces`.
-        detector: Built from a row of `DETECTORS`.
-        start_s, end_s: Part of the video in seconds.
-        **identity: `key`, `label`, ... of the `Clip`.
+        path, settings, detector, key, start_s, end_s: As in `cut_faces`.
+        keep: `keep(track_id, face)` is called with each face, chosen or not: that is known at the end.
 
     Returns:
-        `(clip, problem)`: `affect.records.Clip` with the faces that could be cut, and what is wrong with the video in
-        one line, empty where nothing is. A video that is damaged in the middle keeps the faces before.
+        `Cut`. A video that is damaged in the middle keeps the faces before.
     """
-    tracks, faces, problem = Tracks(), {}, ""
+    tracks, problem = Tracks(), ""
     try:
-        for track_id, face in cut_faces(path, settings, detector, tracks, start_s=start_s, end_s=end_s):
-            faces.setdefault(track_id, []).append(face)
+        for track_id, face in cut_faces(path, settings, detector, tracks, key=key, start_s=start_s, end_s=end_s):
+            keep(track_id, face)
     except InputError as error:
         problem = str(error)
-    chosen = chosen_tracks(tracks.summaries(), settings.tracks)
+    summaries = tracks.summaries()
+    chosen = tuple(summaries[track_id] for track_id in chosen_tracks(summaries, settings.tracks))
     if not chosen and not problem:
         problem = f"{path} shows no face in {tracks.frames} frames."
         if not tracks.frames:
             problem = f"{path} has no frames between start_s={start_s} and end_s={end_s}."
+    return Cut(chosen, tracks.frames, settings.frame_rate_hz or video.probe_frame_rate(path), problem)
+
+
+def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, **identity):
+    """Cuts one face of a video into memory: the main one, or the largest where `settings.tracks` says so.
+
+    Args:
+        path, settings, detector, start_s, end_s: As in `cut_faces`.
+        key, **identity: `key`, `label`, ... of the `Clip`.
+
+    Returns:
+        `(clip, problem)`: `affect.records.Clip` with the faces that could be cut, and the problem of `cut_video`.
+    """
+    faces = {}
+    cut = cut_video(
+        path,
+        settings,
+        detector,
+        lambda track_id, face: faces.setdefault(track_id, []).append(face),
+        key=key,
+        start_s=start_s,
+        end_s=end_s,
+    )
     clip = Clip(
-        frame_rate_hz=settings.frame_rate_hz or video.probe_frame_rate(path),
-        frames_decoded=tracks.frames,
-        faces=tuple(faces[chosen[0]]) if chosen else (),
+        key=key,
+        frame_rate_hz=cut.frame_rate_hz,
+        frames_decoded=cut.frames,
+        faces=tuple(faces[cut.tracks[0].id]) if cut.tracks else (),
         **identity,
     )
-    return clip, problem
+    return clip, cut.problem
 
 
 def align(frame, landmarks, face_size, margin_ratio):

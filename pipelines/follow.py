@@ -25,13 +25,14 @@ CUT_RATIO = 0.5
 SAME_FACE_IOU = 0.7
 
 
-def find_faces(frames, detector, detect):
+def find_faces(frames, detector, detect, clip_key=""):
     """Finds the faces of each frame.
 
     Args:
         frames: Iterable of `(timestamp_s, frame)`; its `InputError` is raised after the frames before it.
         detector: Built from a row of `DETECTORS`. Without a method `follow` it detects in every frame.
         detect: `affect.config.Faces.detect`: `"follow"` or `"every"`.
+        clip_key: The clip's, for a detector that has `detect_at`.
 
     Yields:
         `(timestamp_s, frame, detections)`, `detections` a list of `Detection`.
@@ -40,7 +41,9 @@ def find_faces(frames, detector, detect):
     key, known = None, {}  # the key frame before the window, and its detections
     for window in _windows(frames, KEY_S if follows else math.inf):
         images = [frame for _, frame in window]
-        if not follows:
+        if hasattr(detector, "detect_at"):
+            found = detector.detect_at(clip_key, [timestamp_s for timestamp_s, _ in window])
+        elif not follows:
             found = detector.detect(images)
         elif key is not None and key.shape == images[0].shape:
             found = _follow([key, *images], {0: known}, detector)[1:]

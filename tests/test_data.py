@@ -541,7 +541,8 @@ def entries(counts, clips_a_subject=1):
     for label, count in counts.items():
         for index in range(count):
             subject = f"{index // clips_a_subject}" if clips_a_subject > 1 else ""
-            found.append({"key": f"{label}/{index}", "label": label, "subject": subject})
+            key = f"{label}/{index}"
+            found.append({"key": key, "recording": key, "label": label, "subject": subject})
     return found
 
 
@@ -564,6 +565,16 @@ def test_no_subject_is_both_trained_on_and_selected_by():
         assert sorted(train + selection) == sorted(subject_of)
         assert not {subject_of[key] for key in train} & {subject_of[key] for key in selection}
         assert len(selection) == 16
+
+
+def test_no_recording_is_both_trained_on_and_selected_by():
+    whole = entries({"happy": 20, "sad": 20})
+    parts = [clip | {"key": f"{clip['key']}#{part:03d}"} for clip in whole for part in range(3)]
+    for seed in range(10):
+        train, selection = split_selection(parts, 0.2, seed)
+        assert sorted(train + selection) == sorted(clip["key"] for clip in parts)
+        assert not {key[:-4] for key in train} & {key[:-4] for key in selection}
+        assert len(selection) == 24
 
 
 def test_the_selection_is_a_function_of_the_seed():
@@ -592,7 +603,7 @@ def test_a_ratio_out_of_range_is_refused(ratio):
         (entries({"happy": 20, "sad": 20}), 1e-9),
         (entries({"happy": 20, "sad": 20}, clips_a_subject=20), 0.5),  # One subject.
         (
-            [{"key": str(n), "label": f"of {n % 2}", "subject": f"{n % 2}"} for n in range(8)],
+            [{"key": str(n), "recording": "", "label": f"of {n % 2}", "subject": f"{n % 2}"} for n in range(8)],
             0.5,
         ),  # A class, a subject.
         ([], 0.2),
@@ -604,7 +615,7 @@ def test_clips_that_cannot_be_split_are_refused(clips, ratio):
 
 @pytest.mark.filterwarnings("ignore:The least populated class")
 def test_a_class_never_goes_to_the_selection_as_a_whole():
-    clips = [*entries({"happy": 20}), {"key": "rare", "label": "sad", "subject": ""}]
+    clips = [*entries({"happy": 20}), {"key": "rare", "recording": "rare", "label": "sad", "subject": ""}]
     for seed in range(20):
         train, selection = split_selection(clips, 0.5, seed)
         assert "rare" in train

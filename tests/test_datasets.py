@@ -211,6 +211,17 @@ def test_a_subject_stands_in_one_split():
         check_clips("here", clips)
 
 
+@pytest.mark.parametrize("part", ["a@1", "a#000", "a@12#000", "a@1#1000"])
+def test_keys_that_may_be_those_of_parts_are_refused(part):
+    clips = [Source(key, Path("a")) for key in ("b", "a@0-1", "a@x", "a#x", "c@1", "c#000", part)]
+    assert check_clips("here", clips) == clips
+    text = f"^here: the key {part} may also be a part of a. Rename one of them."
+    with pytest.raises(InputError, match=text):
+        check_clips("here", [Source("a", Path("a")), *clips])
+    with pytest.raises(InputError, match="the key d@1#000 may also be a part of d@1"):
+        check_clips("here", [Source("d@1#000", Path("a")), Source("d@1", Path("a"))])
+
+
 @pytest.mark.parametrize("field", ["key", "label", "subject"])
 @pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[2J", "a\u2028b", b"caf\xe9".decode(errors="surrogateescape")])
 def test_names_that_are_no_text_are_refused(field, name):

@@ -39,9 +39,23 @@ class Bright:
         return [[Detection(box, landmarks, 0.75)] if frame.mean() > 20 else [] for frame in frames]
 
 
+class Two:
+    """Takes any frame for two faces: a small one in the middle and, while the frame is dark, a large one."""
+
+    def __init__(self, faces):
+        pass
+
+    def detect(self, frames):
+        points = np.array([[8, 8], [24, 8], [16, 16], [10, 22], [22, 22]], np.float32)
+        small = Detection(np.array([16, 16, 48, 48], np.float32), points + 16, 0.9)
+        large = Detection(np.array([60, 0, 120, 60], np.float32), 2 * points + (60, 0), 0.8)
+        return [[large, small] if frame.mean() < 80 else [small] for frame in frames]
+
+
 @pytest.fixture
 def bright(monkeypatch):
     monkeypatch.setitem(DETECTORS, "bright", Bright)
+    monkeypatch.setitem(DETECTORS, "two", Two)
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +124,20 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
         },
     }
     assert manifest["classes"] == ["happy", "sad"]
-    assert manifest["counts"] == {"clips": 6, "clips_with_a_face": 4, "frames": 3 + 4 + 5 + 6 + 7, "faces": 18}
+    assert manifest["counts"] == {
+        "videos": 6,
+        "videos_with_a_face": 4,
+        "frames": 3 + 4 + 5 + 6 + 7,
+        "clips": 6,
+        "clips_with_a_face": 4,
+        "faces": 18,
+    }
     found = by_key(manifest)
     path = clips / "train/sad/a.mp4"
     assert found["train/sad/a"] == {
         "key": "train/sad/a",
+        "recording": "train/sad/a",
+        "part": 0,
         "label": "sad",
         "subject": "",
         "split": "train",
@@ -182,6 +205,88 @@ def test_records_hold_the_clip(clips, tmp_path):
         assert records[key]["clip/label/string"] == b"happy"
 
 
+@pytest.fixture
+def two_faces(tmp_path):
+    """Folder of one video of 11 frames; of its second face, the larger one, 5 are there."""
+    path = tmp_path / "source/happy/a.mp4"
+    path.parent.mkdir(parents=True)
+    write_video(path, [np.full((64, 128, 3), 60 if index < 5 else 120, np.uint8) for index in range(11)])
+    return tmp_path / "source"
+
+
+def summary(out, manifest):
+    """Returns what identifies each example and its faces, from the manifest and from the records."""
+    (shard,) = manifest["shards"]
+    stored = [
+        (
+            record["clip/media_id"].decode(),
+            record["affect/recording"].decode(),
+            record["affect/part"],
+            (record["image/timestamp"] // 100_000).tolist(),
+            {float(box[0]) for box in record["face/box"]},
+        )
+        for record in read(out, shard)
+    ]
+    listed = [(clip["key"], clip["recording"], clip["part"], clip["frames_with_a_face"]) for clip in manifest["clips"]]
+    assert listed == [(*names, len(times)) for *names, times, _ in stored]
+    assert {clip["frames_decoded"] for clip in manifest["clips"]} == {11}
+    assert manifest["counts"]["videos"] == manifest["counts"]["videos_with_a_face"] == 1
+    assert (manifest["counts"]["clips"], manifest["counts"]["frames"]) == (len(stored), 11)
+    assert manifest["counts"]["faces"] == sum(len(times) for *_, times, _ in stored)
+    return stored
+
+
+@pytest.mark.usefixtures("bright")
+def test_a_long_track_is_several_examples(two_faces, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.parts.PART_FACES", 4)
+    manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
+    assert summary(tmp_path / "out", manifest) == [
+        ("happy/a#000", "happy/a", 0, [0, 1, 2, 3], {16}),
+        ("happy/a#001", "happy/a", 1, [4, 5, 6, 7], {16}),
+        ("happy/a#002", "happy/a", 2, [8, 9, 10], {16}),
+    ]
+    assert run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two")) == manifest
+
+
+@pytest.mark.usefixtures("bright")
+@pytest.mark.parametrize(("part_faces", "name"), [(11, "happy/a"), (10, "happy/a#000")])
+def test_an_example_is_filled_before_there_is_another(two_faces, tmp_path, monkeypatch, part_faces, name):
+    monkeypatch.setattr("pipelines.parts.PART_FACES", part_faces)
+    manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
+    assert manifest["clips"][0]["key"] == name
+    assert [clip["frames_with_a_face"] for clip in manifest["clips"]] == ([11] if part_faces == 11 else [10, 1])
+
+
+@pytest.mark.usefixtures("bright")
+def test_all_faces_are_kept_where_they_are_asked_for(two_faces, tmp_path, monkeypatch):
+    faces = replace(FAKE, detector="two", tracks="all")
+    assert summary(tmp_path / "whole", run(two_faces, tmp_path / "whole", faces=faces)) == [
+        ("happy/a", "happy/a", 0, list(range(11)), {16}),
+        ("happy/a@1", "happy/a", 1, list(range(5)), {60}),
+    ]
+    monkeypatch.setattr("pipelines.parts.PART_FACES", 6)
+    assert summary(tmp_path / "parts", run(two_faces, tmp_path / "parts", faces=faces)) == [
+        ("happy/a#000", "happy/a", 0, [0, 1, 2, 3, 4, 5], {16}),
+        ("happy/a#001", "happy/a", 1, [6, 7, 8, 9, 10], {16}),
+        ("happy/a@1", "happy/a", 2, [0, 1, 2, 3, 4], {60}),
+    ]
+
+
+@pytest.mark.usefixtures("bright")
+def test_a_long_video_that_is_damaged_is_one_problem(two_faces, tmp_path, monkeypatch):
+    from pipelines.video import read_frames
+
+    def damaged(path, **part):
+        yield from read_frames(path, **part)
+        raise InputError(f"{path} is damaged after 11 frames.")
+
+    monkeypatch.setattr("pipelines.parts.PART_FACES", 4)
+    monkeypatch.setattr("pipelines.video.read_frames", damaged)
+    manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
+    assert len(summary(tmp_path / "out", manifest)) == 3
+    assert {clip["problem"] for clip in manifest["clips"]} == {f"{two_faces}/happy/a.mp4 is damaged after 11 frames."}
+
+
 @pytest.mark.usefixtures("bright")
 def test_second_run_does_nothing(clips, tmp_path):
     manifest = run(clips, tmp_path)
@@ -200,9 +305,10 @@ def test_interrupted_run_goes_on_to_the_same_bytes(clips, tmp_path, done):
     assert [path.name for path in out.iterdir()] == [PARTS]
     kept = {path: path.stat().st_mtime_ns for path in (out / PARTS).glob("*.tfrecord")}
     assert len(kept) >= done
-    # What a run leaves that is killed in the middle of a clip.
-    (out / PARTS / ("0" * 32 + ".tmp")).write_bytes(b"half a record")
-    (out / PARTS / ("0" * 32 + ".json.tmp")).write_bytes(b'{"key": ')
+    # What a run leaves that is killed in the middle of a clip, and while the shards are joined.
+    (out / PARTS / "making-x").mkdir()
+    (out / PARTS / "making-x" / "0.faces").write_bytes(b"half a face")
+    (out / PARTS / "test-00000-of-00001.tfrecord").write_bytes(b"half a shard")
     seen = []
 
     def track(outcomes, total, description):
@@ -222,7 +328,7 @@ def test_record_without_its_outcome_is_cut_again(clips, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(clips, tmp_path / "out", track=stop_after(3))
     outcome = next(path for path in (tmp_path / "out" / PARTS).glob("*.json") if path.name != "settings.json")
-    outcome.with_suffix(".tfrecord").write_bytes(b"half a record")
+    outcome.with_name(f"{outcome.stem}-0.tfrecord").write_bytes(b"half a record")
     outcome.unlink()
     run(clips, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -349,6 +455,8 @@ def test_missing_video_stays_in_the_denominator(clips, tmp_path):
     found = by_key(manifest)
     assert found["gone"] == {
         "key": "gone",
+        "recording": "gone",
+        "part": 0,
         "label": "happy",
         "subject": "bert",
         "split": "all",
@@ -373,9 +481,9 @@ def test_video_that_cannot_be_read_is_named(clips, tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return sha256_of(path)
 
-    monkeypatch.setattr(module, "sha256_of", refuse)
+    monkeypatch.setattr("pipelines.parts.sha256_of", refuse)
     manifest = run(clips, tmp_path)
-    assert manifest["counts"] == {"clips": 6, "clips_with_a_face": 0, "frames": 0, "faces": 0}
+    assert (manifest["counts"]["videos"], manifest["counts"]["frames"]) == (6, 0)
     assert by_key(manifest)["train/sad/a"]["problem"] == f"{clips}/train/sad/a.mp4 cannot be read (Permission denied)."
     assert run(clips, tmp_path) == manifest
 
@@ -570,7 +678,7 @@ def test_a_defect_names_its_video(face_videos, tmp_path, monkeypatch):
     def defect(*arguments, **identity):
         raise ZeroDivisionError("defect")
 
-    monkeypatch.setattr("pipelines.prepare.cut_clip", defect)
+    monkeypatch.setattr("pipelines.parts.cut_video", defect)
     with pytest.raises(ZeroDivisionError) as raised:
         prepare(face_videos, dataset="folder", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
     assert raised.value.__notes__[0].startswith(f"while {face_videos}")

@@ -1,6 +1,7 @@
 """What a data set lists: its clips, and what must hold for those of every data set."""
 
 import itertools
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
@@ -52,8 +53,9 @@ def check_clips(source, clips):
         clips: List of `Source`.
 
     Raises:
-        InputError: When a key, label or subject is too long or cannot be printed, when two clips have one key, or when
-            a subject stands in two splits, so that what is learnt of a face is tested on the same face.
+        InputError: When a key, label or subject is too long or cannot be printed, when two clips have one key or one's
+            may be that of an example of the other, or when a subject stands in two splits, so that what is learnt of a
+            face is tested on the same face.
     """
     for clip in clips:
         for name in (clip.key, clip.label, clip.subject):
@@ -65,6 +67,12 @@ def check_clips(source, clips):
                 raise InputError(f"{source}: a name has control characters or is not UTF-8: {name!r}. Rename it.")
     if twice := sorted(key for key, count in Counter(clip.key for clip in clips).items() if count > 1):
         raise InputError(f"{source}: two videos have the same key: {', '.join(twice[:3])}. Rename one of them.")
+    keys = {clip.key for clip in clips}
+    for key in sorted(keys):
+        # `prepare` names the examples of a clip that is several KEY#000 and KEY@1.
+        for name in (re.sub(r"#\d+$", "", key), re.sub(r"(@\d+)?(#\d+)?$", "", key)):
+            if name != key and name in keys:
+                raise InputError(f"{source}: the key {key} may also be a part of {name}. Rename one of them.")
     split_of = {}
     for clip in clips:
         if clip.subject and (other := split_of.setdefault(clip.subject, clip.split)) != clip.split:

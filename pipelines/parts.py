@@ -1,0 +1,160 @@
+"""One clip of a data set → its part: the records of its faces, and the outcome that says that they are whole.
+
+Parts lie in one folder until `prepare` joins them to shards. Whoever writes them, one process or a cluster, a part is
+the same to the byte.
+"""
+
+import hashlib
+import math
+import os
+from dataclasses import astuple
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import tensorflow as tf
+
+from affect import records
+from affect.config import read_json, write_json
+from pipelines.aligned import read_clip, sha256_of_images, timed_images
+from pipelines.faces import cut_video
+from pipelines.spool import Spool
+from pipelines.video import sha256_of
+
+# Faces of one example at most, so that it fits in memory: 20 s at 25 frames a second.
+PART_FACES = 512
+# How the folders begin in which a part is made.
+MAKING = "making-"
+
+
+def write_part(source, parts, faces, classes, detector):
+    """Cuts one clip and writes its records and, last, its outcome.
+
+    A part is made in a folder of its own and renamed into place, so that two that write the same one do no harm.
+
+    Args:
+        source: `pipelines.datasets.source.Source`.
+        parts: Folder of the parts.
+        faces: `affect.config.Faces`.
+        classes: Class names in the manifest's order.
+        detector: Built from a row of `DETECTORS`.
+    """
+    video = {**_listed(source), "bytes": 0, "source_sha256": ""}
+    tracks, clip = [], {}  # (number of faces, iterator of faces) of each chosen track
+    with TemporaryDirectory(prefix=MAKING, dir=parts) as folder:
+        folder = Path(folder)
+        try:
+            video["bytes"] = _size(source)
+            video["source_sha256"] = _sha256(source)
+        except FileNotFoundError:
+            problem = f"There is no {'folder' if source.aligned else 'file'} {source.path}."
+        except OSError as error:
+            problem = f"{source.path} cannot be read ({error.strerror})."
+        else:
+            try:
+                if source.aligned:
+                    whole, problem = read_clip(source.path, faces, key=source.key)
+                    clip = {"frame_rate_hz": whole.frame_rate_hz, "frames_decoded": whole.frames_decoded}
+                    tracks = [(len(whole.faces), iter(whole.faces))]
+                else:
+                    spool = Spool(folder)
+                    part = {"start_s": source.start_s, "end_s": source.end_s}
+                    cut = cut_video(source.path, faces, detector, spool.add, key=source.key, **part)
+                    clip, problem = {"frame_rate_hz": cut.frame_rate_hz, "frames_decoded": cut.frames}, cut.problem
+                    tracks = [(track.frames, spool.faces(track.id)) for track in cut.tracks]
+            except Exception as error:
+                error.add_note(f"while {source.path} was cut")
+                raise
+        clip |= {
+            "label": source.label,
+            "label_index": classes.index(source.label) if source.label else -1,
+            "subject": source.subject,
+            "source_sha256": video["source_sha256"],
+            "recording": source.key,
+            "votes": tuple(source.votes.get(name, 0.0) for name in classes) if source.votes else None,
+            "dimensions": source.dimensions,
+        }
+        entries = []
+        for key, chosen in _examples(source.key, tracks):
+            example = records.Clip(key=key, part=len(entries), faces=chosen, **clip)
+            entry = {"key": key, "recording": source.key, "part": example.part, **video}
+            entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen), "problem": problem}
+            with tf.io.TFRecordWriter(str(folder / "record")) as writer:
+                writer.write(records.encode_example(example))
+            (folder / "record").replace(record_of(parts, entry))
+            entries.append(entry)
+        write_json(folder / "outcome", {"clips": entries})
+        (folder / "outcome").replace(_outcome(parts, source))
+
+
+def is_done(parts, source):
+    """Returns whether a clip has a part, and is not another by now."""
+    return _outcome(parts, source).exists() and not differs(source, read_part(parts, source)[0])
+
+
+def read_part(parts, source):
+    """Returns the manifest's entries of the examples of a clip that is done."""
+    return read_json(_outcome(parts, source))["clips"]
+
+
+def record_of(parts, entry):
+    """Returns the path of the record of an example, given its entry in the manifest."""
+    return parts / f"{digest(entry['recording'])}-{entry['part']}.tfrecord"
+
+
+def differs(source, entry):
+    """Returns whether a clip or its video is another than when it was cut. A video that is gone since does not differ.
+
+    A video is the same where it has the same SHA-256; when it was written says nothing.
+    """
+    listed = _listed(source)
+    if listed != {name: entry.get(name) for name in listed}:
+        return True
+    size = _size(source)
+    if size in (0, entry["bytes"]):
+        try:
+            return size > 0 and _sha256(source) != entry["source_sha256"]
+        except OSError:
+            return False
+    return True
+
+
+def digest(key):
+    """Returns the name of a key's files, and what their order hangs on."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _examples(key, tracks):
+    """Yields `(key, tuple of faces)` of each example, one example's faces at a time."""
+    for number, (count, faces) in enumerate(tracks or [(0, iter(()))]):
+        name = f"{key}@{number}" if number else key
+        examples = max(1, math.ceil(count / PART_FACES))
+        for index in range(examples):
+            yield f"{name}#{index:03d}" if examples > 1 else name, tuple(islice(faces, PART_FACES))
+
+
+def _outcome(parts, source):
+    return parts / f"{digest(source.key)}.json"
+
+
+def _listed(source):
+    """Returns what the data set says of a clip, as its entries in the manifest hold it."""
+    series = source.dimensions
+    return {
+        "label": source.label,
+        "subject": source.subject,
+        "split": source.split,
+        "votes": source.votes,
+        "dimensions_sha256": hashlib.sha256(repr(astuple(series)).encode()).hexdigest() if series else "",
+    }
+
+
+def _size(source):
+    if source.aligned:
+        return sum(path.stat().st_size for _, path in timed_images(source.path)) if source.path.is_dir() else 0
+    # Not Path.is_file, which raises where a name is too long.
+    return source.path.stat().st_size if os.path.isfile(source.path) else 0
+
+
+def _sha256(source):
+    return (sha256_of_images if source.aligned else sha256_of)(source.path)
