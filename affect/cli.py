@@ -64,7 +64,7 @@ def prepare(
     source: Annotated[Path, typer.Argument(help="Folder of videos, or the file of the data set csv.")],
     out: Annotated[Path, typer.Option(help="Folder for the shards.")],
     dataset: Annotated[str, typer.Option(help="Layout of SOURCE: folder, afew or csv.")] = "folder",
-    detector: Annotated[str, typer.Option(help="Face detector.")] = Faces.detector,
+    detector: Annotated[str, typer.Option(help="Face detector: mtcnn, dlib or boxes.")] = Faces.detector,
     min_face_px: Annotated[int, typer.Option(min=20, help="Smallest face looked for, in pixels.")] = Faces.min_face_px,
     score_threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score.")] = Faces.score_threshold,
     face_size: Annotated[int, typer.Option(min=32, max=2048, help="Side of a stored face.")] = Faces.face_size,
@@ -73,24 +73,41 @@ def prepare(
     jpeg_quality: Annotated[int, typer.Option(min=1, max=100)] = Faces.jpeg_quality,
     detect: Annotated[str, typer.Option(help="follow faces between key frames, or every frame.")] = Faces.detect,
     tracks: Annotated[str, typer.Option("--faces", help="Faces kept: main, largest or all.")] = Faces.tracks,
+    boxes: Annotated[Path | None, typer.Option(help="CSV file of faces, for --detector boxes.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Discard what is in OUT.")] = False,
+    runner: Annotated[str, typer.Option(help="local, or beam: a cluster, by Apache Beam.")] = "local",
+    beam_options: Annotated[list[str] | None, typer.Argument(help="With --runner beam, after --.")] = None,
 ):
-    """Cut the main face of every video and write TFRecord shards."""
+    """Cut the faces of every video and write TFRecord shards."""
+    if runner not in ("local", "beam"):
+        raise InputError(f"Unknown runner. Expected local or beam. Received: {runner!r}")
+    if beam_options and runner == "local":
+        raise InputError(f"Options after SOURCE are Beam's and need --runner beam. Received: {' '.join(beam_options)}")
     faces = Faces(
-        detector, min_face_px, score_threshold, face_size, margin_ratio, frame_rate_hz, jpeg_quality, detect, tracks
+        detector=detector,
+        min_face_px=min_face_px,
+        score_threshold=score_threshold,
+        face_size=face_size,
+        margin_ratio=margin_ratio,
+        frame_rate_hz=frame_rate_hz,
+        jpeg_quality=jpeg_quality,
+        detect=detect,
+        tracks=tracks,
+        boxes=str(boxes) if boxes else None,
     )
-    manifest = _prepare(source, dataset, out, faces, workers, overwrite)
+    options = {"workers": workers, "overwrite": overwrite}
+    if runner == "beam":
+        options["beam_options"] = list(beam_options or ())
+    manifest = _prepare(source, dataset, out, faces, **options)
     if lost := len(_lost(manifest)):
         raise typer.Exit(1 if lost < manifest["counts"]["videos"] else 2)
 
 
-def _prepare(source, dataset, out, faces, workers=None, overwrite=False):
+def _prepare(source, dataset, out, faces, **options):
     from pipelines.prepare import prepare
 
-    manifest = prepare(
-        source, dataset=dataset, out=out, faces=faces, workers=workers, overwrite=overwrite, track=_track
-    )
+    manifest = prepare(source, dataset=dataset, out=out, faces=faces, track=_track, **options)
     for clip in _lost(manifest):
         _say(f"{clip['recording']}: {clip['problem']}")
     for line in manifest["differences"]:

@@ -84,17 +84,22 @@ def write_part(source, parts, faces, classes, detector):
             (folder / "record").replace(record_of(parts, entry))
             entries.append(entry)
         write_json(folder / "outcome", {"clips": entries})
-        (folder / "outcome").replace(_outcome(parts, source))
+        (folder / "outcome").replace(outcome_of(parts, source))
 
 
 def is_done(parts, source):
     """Returns whether a clip has a part, and is not another by now."""
-    return _outcome(parts, source).exists() and not differs(source, read_part(parts, source)[0])
+    return outcome_of(parts, source).exists() and not differs(source, read_part(parts, source)[0])
 
 
 def read_part(parts, source):
     """Returns the manifest's entries of the examples of a clip that is done."""
-    return read_json(_outcome(parts, source))["clips"]
+    return read_json(outcome_of(parts, source))["clips"]
+
+
+def outcome_of(parts, source):
+    """Returns the path of a clip's outcome; where it stands, the part is whole."""
+    return parts / f"{digest(source.key)}.json"
 
 
 def record_of(parts, entry):
@@ -131,10 +136,6 @@ def _examples(key, tracks):
         examples = max(1, math.ceil(count / PART_FACES))
         for index in range(examples):
             yield f"{name}#{index:03d}" if examples > 1 else name, tuple(islice(faces, PART_FACES))
-
-
-def _outcome(parts, source):
-    return parts / f"{digest(source.key)}.json"
 
 
 def _listed(source):

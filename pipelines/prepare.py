@@ -1,11 +1,13 @@
 """prepare(): a data set × a detector → sharded TFRecords of aligned faces, and their manifest."""
 
 import fcntl
+import functools
 import json
 import multiprocessing
 import os
 import shutil
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +24,7 @@ from affect.labels import order_classes
 from pipelines.datasets import DATASETS, PUBLISHED
 from pipelines.datasets.source import check_clips
 from pipelines.detectors import DETECTORS
-from pipelines.parts import MAKING, differs, digest, is_done, read_part, record_of, write_part
+from pipelines.parts import MAKING, differs, digest, is_done, outcome_of, read_part, record_of, write_part
 from pipelines.video import sha256_of
 
 MANIFEST = "manifest.json"
@@ -32,7 +34,7 @@ PARTS = "unfinished_parts"
 SHARD_BYTES = 128 * 2**20
 
 
-def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track=None):
+def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track=None, beam_options=None):
     """Cuts the faces of every clip of a data set and writes the shards.
 
     Each clip becomes a part as soon as it is done; the shards are joined from the parts at the end. A run that was
@@ -52,6 +54,9 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         workers: Processes; `None` is one for each core. With 1 everything runs in this process.
         overwrite: Whether to discard what was prepared in `out` before.
         track: `track(iterable, total, description)` → iterable, to show progress.
+        beam_options: Options of Apache Beam, a list of str: the clips are cut by the runner that these name, and
+            `workers` is not used. The shards are joined here. All paths must be absolute, and all of Beam's workers
+            must reach the videos, `faces.boxes` and `out` by them.
 
     Returns:
         The manifest, a dict: `settings`, `classes`, `counts`, `differences` from the numbers of clips that the data
@@ -69,10 +74,15 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         raise InputError(f"Unknown data set. Expected one of {sorted(DATASETS)}. Received: {dataset!r}")
     if faces.detector not in DETECTORS:
         raise InputError(f"Unknown detector. Expected one of {sorted(DETECTORS)}. Received: {faces.detector!r}")
+    if beam_options is not None:
+        _check_absolute(source, out, faces.boxes)
     sources = check_clips(source, DATASETS[dataset](source))
     sources.sort(key=lambda clip: digest(clip.key))
     out, classes = Path(out), order_classes(name for clip in sources for name in (clip.label, *(clip.votes or ())))
     settings = {"records_version": records.VERSION, "dataset": dataset, "faces": to_json(faces)}
+    if faces.boxes:
+        DETECTORS[faces.detector](faces)  # refuses a file with a fault
+        settings["boxes_sha256"] = sha256_of(faces.boxes)
     parts = out / PARTS
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out, parts):
@@ -89,7 +99,13 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
             return manifest
         _open_parts(out, parts, settings | {"classes": list(classes)})
         waiting = [clip for clip in sources if not is_done(parts, clip)]
-        outcomes = _run(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
+        for clip in waiting:
+            # Else the outcome of a video that changed would stand beside new records if this run is killed.
+            outcome_of(parts, clip).unlink(missing_ok=True)
+        if beam_options is None:
+            outcomes = _run(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
+        else:
+            outcomes = _beam().write_parts(waiting, parts, faces, classes, beam_options)
         for _ in track(outcomes, len(waiting), "videos") if track else outcomes:
             pass
         entries = [entry for clip in sources for entry in read_part(parts, clip)]
@@ -109,13 +125,35 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         return manifest
 
 
+def _check_absolute(*paths):
+    for path in paths:
+        if path is not None and not Path(path).is_absolute():
+            raise InputError(f"Beam's workers run in folders of their own: give absolute paths. Received: {path}")
+
+
+def _beam():
+    try:
+        from pipelines import beam
+    except ImportError as error:
+        raise InputError("--runner beam needs Apache Beam. Install it: pip install 'affect[beam]'") from error
+    return beam
+
+
 @contextmanager
 def _alone(out, parts):
     """Holds a folder against other runs, and waits until the workers of a run that was killed have ended."""
-    try:
-        held = _hold(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"Another affect prepare writes to {out}. Wait for it, or choose another --out.") from error
+    tries = 10
+    while True:
+        try:
+            held = _hold(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as error:
+            tries -= 1  # a child that a killed run was about to start lets go at once
+            if not tries:
+                raise InputError(
+                    f"Another affect prepare writes to {out}. Wait for it, or choose another --out."
+                ) from error
+            time.sleep(0.1)
     try:
         if parts.is_dir():
             os.close(_hold(parts, fcntl.LOCK_EX))
@@ -170,7 +208,7 @@ def _run(sources, parts, faces, classes, workers):
         return
     # spawn: TensorFlow does not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (parts, faces)) as pool:
+    with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (parts,)) as pool:
         try:
             futures = {pool.submit(_work, clip, parts, faces, classes): clip for clip in sources}
             for future in as_completed(futures):
@@ -186,11 +224,7 @@ def _run(sources, parts, faces, classes, workers):
             raise
 
 
-_detector = None
-
-
-def _start_worker(parts, faces):
-    global _detector
+def _start_worker(parts):
     _hold(parts, fcntl.LOCK_SH)
     parent = multiprocessing.parent_process().sentinel
     if wait([parent], timeout=0):
@@ -198,7 +232,6 @@ def _start_worker(parts, faces):
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    _detector = DETECTORS[faces.detector](faces)
 
 
 def _end_with(parent):
@@ -208,7 +241,12 @@ def _end_with(parent):
 
 
 def _work(clip, parts, faces, classes):
-    write_part(clip, parts, faces, classes, _detector)
+    write_part(clip, parts, faces, classes, _detector(faces))
+
+
+@functools.cache
+def _detector(faces):
+    return DETECTORS[faces.detector](faces)
 
 
 def _counts(entries):

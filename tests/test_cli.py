@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from typer.testing import CliRunner
 
 from affect.cli import app
 from affect.config import read_json, write_json
+from affect.records import parse_example
 
 ROOT = Path(__file__).parents[1]
 FER2013 = ROOT / "configs" / "fer2013.py"
@@ -68,6 +70,31 @@ def test_prepare_says_how_faces_are_found_and_which_are_kept(face_videos, tmp_pa
     assert affect("prepare", tmp_path / "videos", "--out", tmp_path / "s", *options)[0] == 0
     settings = read_json(tmp_path / "s" / "manifest.json")["settings"]["faces"]
     assert (settings["detect"], settings["tracks"]) == ("every", "largest")
+
+
+def test_prepare_takes_faces_that_others_have_detected(face_videos, tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("still", "moving"):
+        shutil.copy(face_videos / f"{name}.mp4", tmp_path / "videos")
+    listed, out = tmp_path / "boxes.csv", tmp_path / "s"
+    header = "key,timestamp_s,x0,y0,x1,y1\n"
+    listed.write_text(header + "".join(f"still,{time / 10},{40 + time},30,{100 + time},110\n" for time in (1, 2, 5)))
+    arguments = "prepare", tmp_path / "videos", "--out", out, "--detector", "boxes", "--face-size", 64
+    assert refused(*arguments).startswith("affect: The detector boxes and a CSV file of boxes belong together.")
+    assert refused(*arguments, "--boxes", tmp_path / "gone.csv").endswith("cannot be read (No such file or directory).")
+    arguments = *arguments, "--boxes", listed, "--workers", 1
+    code, _, lines = affect(*arguments)
+    assert (code, lines) == (1, [f"affect: moving: {tmp_path}/videos/moving.mp4 shows no face in 8 frames."])
+    manifest = read_json(out / "manifest.json")
+    assert {clip["key"]: clip["frames_with_a_face"] for clip in manifest["clips"]} == {"still": 3, "moving": 0}
+    (shard,) = manifest["shards"]
+    records = [parse_example(record) for record in tf.data.TFRecordDataset(str(out / shard["name"]))]
+    (record,) = (record for record in records if record["clip/media_id"] == b"still")
+    assert record["image/timestamp"].numpy().tolist() == [100_000, 200_000, 500_000]
+    assert record["face/box"].numpy().tolist() == [[40 + time, 30, 100 + time, 110] for time in (1, 2, 5)]
+    assert affect(*arguments)[0] == 1
+    listed.write_text(f"{header}still,0.1,40,30,100,110\n")
+    assert "was prepared with boxes_sha256=" in refused(*arguments)
 
 
 def test_prepare_of_nothing_usable_is_the_users_mistake(face_videos, tmp_path):

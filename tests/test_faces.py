@@ -32,7 +32,8 @@ INSTALLED_DETECTORS = [
             reason="the detector dlib is absent: pip install 'affect[dlib]'",
         ),
     )
-    for name in DETECTORS
+    for name, row in DETECTORS.items()
+    if hasattr(row, "detect")
 ]
 
 

@@ -4,6 +4,9 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
@@ -351,6 +354,63 @@ def test_full_disk_leaves_no_half_shard_and_can_be_resumed(clips, tmp_path, monk
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.fixture(scope="module")
+def listed_faces(tmp_path_factory):
+    """`(folder of 20 videos, CSV file of boxes)`: some videos with two faces or none, of one example or several."""
+    folder = tmp_path_factory.mktemp("listed")
+    boxes = ["key,timestamp_s,x0,y0,x1,y1"]
+    for number in range(20):
+        key = f"{('train', 'test')[number % 3 == 0]}/{('sad', 'happy')[number % 2]}/{number}"
+        path = folder / f"videos/{key}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, [np.full((64, 64, 3), 5 * number + 10 * frame, np.uint8) for frame in range(2 + number % 9)])
+        for frame in range((2 + number % 9) * (number % 7 > 0)):
+            boxes += [f"{key},{frame / 10},{x0},8,{x0 + 20},30" for x0 in (4, 36)[: 1 + number % 2]]
+    (folder / "boxes.csv").write_text("\n".join(boxes) + "\n")
+    return folder / "videos", folder / "boxes.csv"
+
+
+def check_killed_runs(listed_faces, out, kills, seed):
+    command = [sys.executable, "-m", "tests.killed_prepare", *map(str, (*listed_faces, out, kills, seed))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 + 4 * kills)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["killed"] == kills
+    whole = contents(out / "whole")
+    assert len(whole) > 4
+    assert {clip["part"] for clip in json.loads(whole["manifest.json"])["clips"]} > {0, 1, 2}
+    for number in range(found["finished"]):
+        assert contents(out / str(number)) == whole
+    return found
+
+
+def test_killed_runs_go_on_to_the_same_bytes(listed_faces, tmp_path):
+    check_killed_runs(listed_faces, tmp_path, kills=10, seed=1)
+
+
+@pytest.mark.large
+def test_two_hundred_killed_runs_go_on_to_the_same_bytes(listed_faces, tmp_path):
+    found = check_killed_runs(listed_faces, tmp_path, kills=200, seed=2)
+    assert found["in_join"] > 5
+
+
+@pytest.mark.large
+def test_workers_end_with_a_run_that_is_killed(listed_faces, tmp_path):
+    source, boxes = map(str, listed_faces)
+    command = ["prepare", source, "--detector", "boxes", "--boxes", boxes, "--workers", "2", "--face-size", "32"]
+    command = [sys.executable, "-c", "from affect.cli import main; main()", *command, "--out"]
+    subprocess.run([*command, tmp_path / "whole"], check=False, timeout=120)
+    first = subprocess.Popen([*command, tmp_path / "out"])
+    while not [*(tmp_path / "out" / PARTS).glob("*-0.tfrecord")]:
+        assert first.poll() is None
+        time.sleep(0.005)
+    first.kill()
+    first.wait()
+    subprocess.run([*command, tmp_path / "out"], check=False, timeout=120)
+    assert len(contents(tmp_path / "whole")) == 3
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 @pytest.mark.usefixtures("bright")
 def test_video_that_changed_since_its_part_is_cut_again(clips, tmp_path):
     source = tmp_path / "source"
@@ -554,6 +614,10 @@ def test_other_videos_are_refused_by_name(clips, tmp_path):
     with open(source / "train/sad/a.mp4", "ab") as file:
         file.write(b"more")
     refused("1 came, went or changed (train/sad/a).")
+    content = bytearray((clips / "train/sad/a.mp4").read_bytes())
+    content[-1] ^= 1
+    (source / "train/sad/a.mp4").write_bytes(content)
+    refused("1 came, went or changed (train/sad/a).")
     shutil.copy(clips / "train/sad/a.mp4", source / "train/sad/a.mp4")
     (source / "train/sad/b.mp4").unlink()
     refused("1 came, went or changed (train/sad/b).")
@@ -613,6 +677,43 @@ def test_missing_shard_is_noticed(clips, tmp_path):
         InputError, match=r"test-00000-of-00001\.tfrecord is missing\. Make the shards again with --over"
     ):
         run(clips, tmp_path)
+
+
+@pytest.mark.usefixtures("bright")
+def test_two_runs_do_not_write_to_one_folder(clips, tmp_path):
+    def track(outcomes, total, description):
+        with pytest.raises(
+            InputError, match=r"^Another affect prepare writes to .*/out\. Wait for it, or choose anoth"
+        ):
+            run(clips, tmp_path / "out", overwrite=True)
+        return outcomes
+
+    manifest = run(clips, tmp_path / "out", track=track)
+    assert run(clips, tmp_path / "out") == manifest
+
+
+@pytest.mark.usefixtures("bright")
+def test_parts_without_settings_are_not_gone_on_from(clips, tmp_path):
+    # What a run leaves that is killed while it discards another's.
+    with pytest.raises(KeyboardInterrupt):
+        run(clips, tmp_path / "out", faces=replace(FAKE, face_size=48), track=stop_after(3))
+    (tmp_path / "out" / PARTS / "settings.json").unlink()
+    run(clips, tmp_path / "out")
+    run(clips, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("bright")
+def test_overwrite_discards_shards_that_were_moved_before_their_manifest(clips, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "SHARD_BYTES", 1)
+        run(clips, out)
+    (out / PARTS).mkdir()
+    (out / "manifest.json").rename(out / PARTS / "manifest.json")
+    run(clips, out, faces=replace(FAKE, face_size=48), overwrite=True)
+    run(clips, tmp_path / "fresh", faces=replace(FAKE, face_size=48))
+    assert contents(out) == contents(tmp_path / "fresh")
 
 
 @pytest.mark.usefixtures("bright")
