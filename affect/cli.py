@@ -63,7 +63,10 @@ def _options(debug: Annotated[bool, typer.Option(help="Show tracebacks and the l
 def prepare(
     source: Annotated[Path, typer.Argument(help="Folder of videos, or the file of the data set csv.")],
     out: Annotated[Path, typer.Option(help="Folder for the shards.")],
-    dataset: Annotated[str, typer.Option(help="Layout of SOURCE: folder, afew or csv.")] = "folder",
+    dataset: Annotated[
+        str,
+        typer.Option(help="Layout of SOURCE: folder, csv, afew, afew_faces, ravdess, crema_d, recola or sewa."),
+    ] = "folder",
     detector: Annotated[str, typer.Option(help="Face detector: mtcnn, dlib or boxes.")] = Faces.detector,
     min_face_px: Annotated[int, typer.Option(min=20, help="Smallest face looked for, in pixels.")] = Faces.min_face_px,
     score_threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score.")] = Faces.score_threshold,
