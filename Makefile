@@ -21,7 +21,7 @@ test: $(VENV)/test.stamp
 
 test-large: $(VENV)/test-large.stamp
 	$(BIN)/affect weights get mini_xception
-	$(BIN)/pytest -m large
+	$(BIN)/pytest -m large $(PARALLEL)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
