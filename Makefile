@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # The tests that also hold on the JAX backend: layers, regularizers, backbones, model.
 BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_regularizers.py \
-	tests/test_backbones.py tests/test_model.py
+	tests/test_backbones.py tests/test_model.py tests/test_losses.py tests/test_series_metrics.py
 
 # A process a core; the tests of a file share what they make.
 PARALLEL = --numprocesses auto --dist loadfile

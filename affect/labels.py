@@ -24,6 +24,9 @@ RAVDESS = {
 CREMA_D = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 CREMA_D_VOTES = {name[0]: label for name, label in CREMA_D.items()}
 
+# The order of what a regression network gives.
+DIMENSIONS = ("valence", "arousal")
+
 
 def order_classes(names):
     """Returns the distinct names in the project's order.

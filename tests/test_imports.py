@@ -12,14 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports from its own row and from those above it. Each module of the package stands in one row.
 ROWS = [
     {"errors", "labels", "records", "config"},
-    {"data", "layers", "weights", "backbones", "metrics", "augment", "regularizers"},
+    {"data", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"},
     {"model"},
     {"train", "evaluate", "explain", "predict", "table", "inspect", "verify"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
 # Models run on every backend of Keras.
-WITHOUT_TENSORFLOW = {"layers", "regularizers", "weights", "backbones", "model"}
+WITHOUT_TENSORFLOW = {"layers", "regularizers", "losses", "metrics", "weights", "backbones", "model"}
 
 
 def sources(package):
