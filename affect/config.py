@@ -158,6 +158,7 @@ class Model:
         lstm_units: Units of the LSTM, for `"lstm"` alone. Paper: quoted from another paper and not given; code: none;
             ours: 512 is assumed.
         dropout: Rate before the classifier, which is linear with a bias. Paper: –; code: 0; ours: 0.
+        task: `"classification"`, which tells this network from `Regression` in JSON.
     """
 
     backbone: str
@@ -172,10 +173,113 @@ class Model:
     temporal_pooling: str = "joint_softmax"
     lstm_units: int = 512
     dropout: float = 0.0
+    task: str = "classification"
 
     def __post_init__(self):
         counts = dict.fromkeys(("heads", "hidden_units", "lstm_units"), (1, math.inf))
         _check_ranges(self, **counts, diversity=(0, math.inf), dropout=(0, 1))
+        _check_choices(self, task=("classification",))
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The network of paper B (Lee et al., ICASSP 2018) and of the rows that it is compared with.
+
+    What could be read of the paper is its poster, which names the parts and gives no size. Two choices are its own: the
+    order of the parts, and X'' = A ⊙ X. All else is assumed, here and in `Windows`, and is no reproduction. The rows
+    CNN and CNN + RNN are of another paper there, taken to be Khorrami et al., arXiv 1602.07377. Sizes follow a public
+    implementation of that CNN (DenisRang/Combined-CNN-RNN-for-emotion-recognition): faces of 96 pixels, convolutions of
+    64, 128 and 256 filters of 5 × 5, a dense layer of 300. All rows have them, to differ only in what they are about.
+
+    Args:
+        temporal: What sees more than one frame. A row each: `None`, the 2D-CNN on each frame alone; `"rnn"` and
+            `"lstm"`, a recurrent network on the 2D-CNN's vectors; `"conv3d"`, the 3D-CNN.
+        attention: `None`, or the spatiotemporal attention A of a 2D-CNN and a ConvLSTM, by which the features of the
+            3D-CNN are multiplied (STA; for `"conv3d"` alone). `"softmax"` over the h · w locations of each frame, times
+            their number, so that attention to all alike leaves X as it is; `"sigmoid"`, each location of each frame on
+            its own. Assumed: softmax, which has to choose and so can be looked at.
+        predicts: `"frames"`, valence and arousal of each frame of the window, or `"end"`, of its last frame that shows
+            a face. Assumed: frames; each label of the window is learnt from.
+        face_size: Height and width in pixels of the network's input. Assumed: 96.
+        blocks: Convolutions, each with max-pooling to half the size, of the 2D-CNN and likewise of the 3D-CNN before
+            the attention; both give maps of `face_size` / 2^`blocks`. Assumed: 3, hence 12 × 12.
+        filters: Of the first block; each block has twice as many. Assumed: 64.
+        kernel_size: Of the 2D-CNN's convolutions, in pixels. Assumed: 5.
+        kernel_size_3d: Of the 3D-CNN's convolutions, in pixels and in frames. Assumed: 3, as is usual of 3D-CNNs.
+        attended_blocks: Convolutions of the 3D-CNN behind the attention, without pooling, of as many filters as its
+            last block. Assumed: 1.
+        attention_filters: Of the ConvLSTM. Assumed: 64, for its memory is small beside 256 channels of features.
+        attention_kernel_size: Of the ConvLSTM's convolutions, in locations. Assumed: 3.
+        recurrent_units: Units of `"rnn"` and `"lstm"`. Assumed: 100.
+        hidden_units: Units of the dense layer, with ReLU, before the linear one. Assumed: 300.
+        dropout: Rate before the linear layer. Assumed: 0.5, for 9 recordings are few.
+        task: `"regression"`, which tells this network from `Model` in JSON.
+    """
+
+    temporal: str | None
+    attention: str | None = None
+    predicts: str = "frames"
+    face_size: int = 96
+    blocks: int = 3
+    filters: int = 64
+    kernel_size: int = 5
+    kernel_size_3d: int = 3
+    attended_blocks: int = 1
+    attention_filters: int = 64
+    attention_kernel_size: int = 3
+    recurrent_units: int = 100
+    hidden_units: int = 300
+    dropout: float = 0.5
+    task: str = "regression"
+
+    def __post_init__(self):
+        counts = ("blocks", "filters", "kernel_size", "kernel_size_3d", "attention_filters", "attention_kernel_size")
+        counts = dict.fromkeys((*counts, "recurrent_units", "hidden_units"), (1, math.inf))
+        _check_ranges(self, **counts, attended_blocks=(0, math.inf), dropout=(0, 1))
+        _check_choices(
+            self,
+            temporal=("rnn", "lstm", "conv3d"),
+            attention=("softmax", "sigmoid"),
+            predicts=("frames", "end"),
+            task=("regression",),
+        )
+        if self.attention is not None and self.temporal != "conv3d":
+            raise InputError(
+                "Attention is multiplied to the features of the 3D-CNN: expected regression.temporal='conv3d'. "
+                f"Received: temporal={self.temporal!r}, attention={self.attention!r}"
+            )
+        if self.face_size % 2**self.blocks or self.face_size < 2**self.blocks:
+            raise InputError(
+                f"regression.face_size must be a multiple of 2^blocks = {2**self.blocks}. Received: {self.face_size}"
+            )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How recordings are cut in windows, for regression. Of paper B only the length is known, about 4 s.
+
+    Args:
+        length_s: Length of a window. Rows: 1 or 4.
+        stride_s: From the start of a window to the next one's. Assumed: half of 4 s.
+        frame_rate_hz: Frames a second of the regular grid that a window is; a grid point at which no face is stored is
+            masked. Assumed: 10, the rate at which SEWA is rated.
+        delay_s: How long raters lag: a frame is labelled by the rating this much later. Published choices on RECOLA lie
+            between 2.3 and 4 s, chosen on the training recordings. Assumed: 2.8.
+    """
+
+    length_s: float = 4.0
+    stride_s: float = 2.0
+    frame_rate_hz: float = 10.0
+    delay_s: float = 2.8
+
+    def __post_init__(self):
+        above_0 = dict.fromkeys(("length_s", "stride_s", "frame_rate_hz"), (1e-3, math.inf))
+        _check_ranges(self, **above_0, delay_s=(0, math.inf))
+
+    @property
+    def frames(self):
+        """Frames of a window."""
+        return max(1, round(self.length_s * self.frame_rate_hz))
 
 
 @dataclass(frozen=True)
@@ -200,6 +304,8 @@ class Train:
         restart_factor: Factor from one period to the next. Paper: –; code: 2; ours: 2, so 10 + 20 = 30 epochs.
         accumulation_steps: Batches whose gradients are averaged before a step, where memory is short. All three: 1.
         label_smoothing: Share of the label that is spread over all classes. All three: 0.
+        concordance: Share w of 1 - CCC in the loss (1 - w) · MSE + w · (1 - CCC), for regression alone; paper B's rows
+            "c-loss" have 1, and the loss of its others is not given.
         class_weights: Whether clips weigh inversely to how frequent their class is. All three: no.
         selection_metric: `"accuracy"` or `"loss"` of the selection clips, by which the best epoch is kept. Paper: –;
             code: accuracy; ours: accuracy.
@@ -219,6 +325,7 @@ class Train:
     restart_factor: float = 2.0
     accumulation_steps: int = 1
     label_smoothing: float = 0.0
+    concordance: float = 0.0
     class_weights: bool = False
     selection_metric: str = "accuracy"
     seed: int = 0
@@ -227,7 +334,7 @@ class Train:
     def __post_init__(self):
         at_least_0 = dict.fromkeys(("backbone_learning_rate", "head_learning_rate", "weight_decay"), (0, math.inf))
         at_least_1 = dict.fromkeys(("epochs", "restart_epochs", "restart_factor", "accumulation_steps"), (1, math.inf))
-        shares = dict.fromkeys(("momentum", "label_smoothing"), (0, 1))
+        shares = dict.fromkeys(("momentum", "label_smoothing", "concordance"), (0, 1))
         _check_ranges(self, **at_least_0, **at_least_1, **shares, frozen_blocks=(0, math.inf), seed=(0, 2**32 - 1))
 
 
@@ -237,17 +344,20 @@ class Experiment:
 
     Args:
         name: Short name.
-        model, data, train: Its parts.
+        model: `Model`, which classifies clips, or `Regression`.
+        data, train: Its other parts.
         reported: Numbers a paper gives for this row, by metric: `{"accuracy": 0.49}`.
         recipe: Name of the recipe that the parts were made by. A name and no switch: the parts say it all.
+        windows: How recordings are cut, for `Regression` alone.
     """
 
     name: str
-    model: Model
+    model: Model | Regression
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     reported: dict[str, float] = field(default_factory=dict)
     recipe: str = "ours"
+    windows: Windows = field(default_factory=Windows)
 
 
 def load_config(path, overrides=(), recipe=None):
@@ -353,6 +463,8 @@ def _checked(expected, value, where):
         _, item_type = typing.get_args(expected)
         return {name: _checked(item_type, item, f"{where}.{name}") for name, item in value.items()}
     options = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
+    if all(dataclasses.is_dataclass(option) for option in options):
+        return from_json(_of_task(options, value, where), value, where)
     options = tuple(typing.get_origin(option) or option for option in options)
     if float in options and type(value) is int:
         value = float(value)
@@ -360,6 +472,16 @@ def _checked(expected, value, where):
         names = " or ".join("None" if option is type(None) else option.__name__ for option in options)
         raise InputError(f"{where}: expected {names}. Received: {value!r}")
     return value
+
+
+def _of_task(options, value, where):
+    """Returns the dataclass whose task the values name; without one, the first, for older files name none."""
+    task = value.get("task", options[0].task) if isinstance(value, dict) else options[0].task
+    for option in options:
+        if option.task == task:
+            return option
+    known = sorted(option.task for option in options)
+    raise InputError(f"{where}.task must be one of {known}. Received: {task!r}")
 
 
 def read_json(path):

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from affect.backbones import BACKBONES, build_backbone, build_head
-from affect.config import Experiment, Faces, from_json, load_config, read_json
+from affect.config import Experiment, Faces, Regression, from_json, load_config, read_json
 from affect.errors import InputError
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS, AverageScorePooling, MergeFrames, SplitFrames
 from affect.regularizers import AttentionDiversity
@@ -162,7 +162,7 @@ def load_trained(path):
     if path.is_file():
         experiment = load_config(path)
         model = experiment.model
-        if model.spatial_pooling is not None or model.weights is None:
+        if isinstance(model, Regression) or model.spatial_pooling is not None or model.weights is None:
             raise InputError(
                 f"The model of {path} must be trained first: affect train {path} --data SHARDS --workdir RUN"
             )

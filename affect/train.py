@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import affect
 from affect.backbones import weights_sha256
-from affect.config import Experiment, from_json, read_json, to_json, write_json
+from affect.config import Experiment, Regression, from_json, read_json, to_json, write_json
 from affect.data import Shards, eval_batches, names_damage, split_selection, train_batches
 from affect.errors import InputError
 from affect.model import build_model, face_size_of
@@ -46,9 +46,12 @@ def train(experiment, *, data, workdir, progress=True):
         aside for selection, and left out of both because they show no face or have no label.
 
     Raises:
-        InputError: When there is nothing to train on or learn, or `workdir` holds a run of another experiment or data.
+        InputError: When there is nothing to train on or learn, the network does not classify, or `workdir` holds a run
+            of another experiment or data.
     """
     settings, workdir = experiment.train, Path(workdir)
+    if isinstance(experiment.model, Regression):
+        raise InputError(f"{experiment.name} is a regression network, and affect train learns classes alone.")
     if experiment.model.spatial_pooling is None:
         raise InputError(f"{experiment.name} has its backbone's own classifier and needs no training: affect predict.")
     if settings.selection_metric not in ("accuracy", "loss"):

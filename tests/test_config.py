@@ -7,11 +7,26 @@ import re
 import pytest
 
 from affect import config as config_module
-from affect.config import Data, Experiment, Faces, Model, Train, from_json, load_config, override, read_json, to_json
+from affect.config import (
+    Data,
+    Experiment,
+    Faces,
+    Model,
+    Regression,
+    Train,
+    Windows,
+    from_json,
+    load_config,
+    override,
+    read_json,
+    to_json,
+)
 from affect.config import write_json as write
 from affect.errors import InputError
 
+TOP = ["data", "model", "name", "recipe", "reported", "train", "windows"]
 BASE = Experiment(name="base", model=Model(backbone="vgg16", weights="vggface"))
+STA = Experiment(name="sta", model=Regression(temporal="conv3d", attention="softmax"), windows=Windows(length_s=1.0))
 HEADER = "from dataclasses import replace\nfrom affect.config import Data, Experiment, Model, Train\n"
 MODEL = 'Model(backbone="vgg16", weights=None)'
 
@@ -196,9 +211,9 @@ def test_an_override_that_makes_no_sense_is_refused(text, cause):
 @pytest.mark.parametrize(
     ("text", "legal"),
     [
-        ("head=2", ["data", "model", "name", "recipe", "reported", "train"]),
-        ("=2", ["data", "model", "name", "recipe", "reported", "train"]),
-        ("modell.heads=2", ["data", "model", "name", "recipe", "reported", "train"]),
+        ("head=2", TOP),
+        ("=2", TOP),
+        ("modell.heads=2", TOP),
         ("model.=2", sorted(field.name for field in dataclasses.fields(Model))),
         ("model.head=2", sorted(field.name for field in dataclasses.fields(Model))),
         ("data.frame=2", sorted(field.name for field in dataclasses.fields(Data))),
@@ -231,6 +246,9 @@ def test_an_unknown_field_lists_the_legal_ones(text, legal):
         ("train.restart_epochs=0", "[1, inf]"),
         ("train.restart_factor=0.5", "[1, inf]"),
         ("train.seed=-1", "[0, 4294967295]"),
+        ("train.concordance=2", "[0, 1]"),
+        ("windows.delay_s=-1", "[0, inf]"),
+        ("windows.stride_s=0", "[0.001, inf]"),
     ],
 )
 def test_a_number_without_meaning_is_refused(text, limits):
@@ -278,7 +296,7 @@ def test_a_choice_that_is_unknown_is_refused(field, known):
     [
         (
             {"modell": {}},
-            "unknown fields ['modell']. Expected some of ['data', 'model', 'name', 'recipe', 'reported', 'train']",
+            f"unknown fields ['modell']. Expected some of {TOP}",
         ),
         ({"model": {"backbone": "vgg16", "weights": None, "head": 2}}, "experiment.model has unknown fields ['head']"),
         ({"model": {"backbone": "vgg16"}}, "experiment.model: Model.__init__() missing 1 required"),
@@ -365,6 +383,47 @@ def test_every_field_stands_in_the_docstring(cls):
     lines = re.findall(r"^ {8}(\w+(?:, \w+)*): \S", args, re.MULTILINE)
     documented = [name for line in lines for name in line.split(", ")]
     assert documented == [field.name for field in dataclasses.fields(cls)]
+
+
+def test_json_tells_the_two_networks_apart(tmp_path):
+    for written in (BASE, STA):
+        write(tmp_path / "config.json", {"experiment": to_json(written)})
+        assert load_config(tmp_path / "config.json") == written
+    old = to_json(BASE)
+    del old["model"]["task"], old["windows"]  # as runs were written before there were two
+    assert from_json(Experiment, old, "run") == BASE
+    wrong = to_json(BASE) | {"model": {"task": "regression", "heads": 2}}
+    assert "run.model has unknown fields ['heads']" in refusal(from_json, Experiment, wrong, "run")
+    wrong["model"]["task"] = "ranking"
+    text = "run.model.task must be one of ['classification', 'regression']. Received: 'ranking'"
+    assert refusal(from_json, Experiment, wrong, "run") == text
+
+
+def test_both_networks_are_overridden_field_by_field():
+    changed = override(override(STA, "model.filters=8"), "windows.length_s=4")
+    assert (changed.model.filters, changed.windows.length_s, changed.windows.frames) == (8, 4.0, 40)
+    assert override(STA, "model.attention=None").model.attention is None
+    assert "Unknown field 'heads'" in refusal(override, STA, "model.heads=2")
+    assert "model.task must be one of ['classification']" in refusal(override, BASE, "model.task=regression")
+    assert "regression.task must be one of ['regression']" in refusal(override, STA, "model.task=classification")
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("model.filters=0", "regression.filters must lie in [1, inf]. Received: 0"),
+        ("model.predicts=middle", "regression.predicts must be one of ['end', 'frames']. Received: 'middle'"),
+        ("model.temporal=gru", "regression.temporal must be one of ['conv3d', 'lstm', 'rnn']. Received: 'gru'"),
+        (
+            "model.temporal=lstm",
+            "regression.temporal='conv3d'. Received: temporal='lstm', attention='softmax'",
+        ),
+        ("model.face_size=90", "regression.face_size must be a multiple of 2^blocks = 8. Received: 90"),
+        ("model.face_size=0", "regression.face_size must be a multiple of 2^blocks = 8. Received: 0"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(text, cause):
+    assert cause in refusal(override, STA, text)
 
 
 def test_an_experiment_cannot_be_changed():

@@ -14,7 +14,9 @@ from affect.backbones import BACKBONES
 from affect.config import Data, Experiment, from_json, load_config, to_json
 from affect.labels import EMOTIONS
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
+from affect.losses import ConcordanceLoss
 from affect.model import build_model
+from affect.regression import build_regression
 from affect.train import build_optimizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
@@ -35,6 +37,24 @@ REPORTED = {
 }
 
 
+# RMSE, CC and CCC of valence, the poster of Lee et al., ICASSP 2018.
+REPORTED_B = {
+    "paper_b_recola": {
+        "cnn": (0.113, 0.426, 0.326),
+        "cnn_rnn_1s": (0.111, 0.501, 0.474),
+        "cnn_rnn_4s": (0.108, 0.544, 0.506),
+        "cnn_lstm_closs": (0.116, 0.561, 0.538),
+        "cnn3d": (0.104, 0.510, 0.493),
+        "sta": (0.102, 0.572, 0.546),
+    },
+    "paper_b_avec17": {
+        "cnn": (0.114, 0.564, 0.528),
+        "cnn_rnn_4s": (0.104, 0.616, 0.588),
+        "sta": (0.099, 0.638, 0.612),
+    },
+}
+
+
 def exposes_config(path):
     body = ast.parse(path.read_text(encoding="utf-8")).body
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
@@ -43,6 +63,7 @@ def exposes_config(path):
 
 ROWS = sorted(path for path in FOLDER.rglob("*.py") if exposes_config(path))
 OF_PAPER_A = [path for path in ROWS if path.relative_to(FOLDER).as_posix().startswith("paper_a")]
+OF_PAPER_B = [path for path in ROWS if path.relative_to(FOLDER).as_posix().startswith("paper_b")]
 RECIPES = ("ours", "paper", "authors_code")
 
 
@@ -52,13 +73,15 @@ def name_of(path):
 
 each_row = pytest.mark.parametrize("path", ROWS, ids=name_of)
 each_recipe = pytest.mark.parametrize("recipe", RECIPES)
+each_classifier = pytest.mark.parametrize("path", [path for path in ROWS if path not in OF_PAPER_B], ids=name_of)
+each_regression = pytest.mark.parametrize("path", OF_PAPER_B, ids=name_of)
 each_row_of_paper_a = pytest.mark.parametrize("path", OF_PAPER_A, ids=name_of)
 
 
 def distinct():
     """Yields each network and optimiser of all rows and recipes once, by the first that has them."""
     found = {}
-    for path in ROWS:
+    for path in sorted(set(ROWS) - set(OF_PAPER_B)):
         for recipe in RECIPES if path in OF_PAPER_A else (None,):
             config = load_config(path, recipe=recipe)
             found.setdefault((config.model, config.train), (f"{name_of(path)} {recipe or ''}".strip(), config))
@@ -108,13 +131,58 @@ def test_it_loads_and_says_what_it_is(path):
     assert config.name == path.stem
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert docstring and docstring.splitlines()[0].endswith((".", ";"))
+    assert config.train.selection_metric in ("accuracy", "loss")
+    assert all(0 < value < 1 for value in config.reported.values())
+
+
+@each_classifier
+def test_a_classifier_is_made_of_what_there_is(path):
+    config = load_config(path)
     assert config.model.backbone in BACKBONES
     assert config.model.weights in (None, BACKBONES[config.model.backbone].published.name)
     assert config.model.spatial_pooling in {None, *SPATIAL_POOLINGS}
     assert config.model.temporal_pooling in TEMPORAL_POOLINGS
-    assert config.train.selection_metric in ("accuracy", "loss")
     assert set(config.reported) <= {"accuracy", "uar", "macro_f1"}
-    assert all(0 < value < 1 for value in config.reported.values())
+
+
+@pytest.mark.parametrize("table", sorted(REPORTED_B))
+def test_a_table_of_paper_b_has_its_rows_and_the_numbers_reported(table):
+    rows = {path.stem: load_config(path) for path in OF_PAPER_B if path.parent.name == table}
+    reported = {
+        name: dict(zip(("rmse", "cc", "ccc"), numbers, strict=True)) for name, numbers in REPORTED_B[table].items()
+    }
+    assert {name: row.reported for name, row in rows.items()} == reported
+    for name, row in rows.items():
+        temporal = {"cnn": None, "cnn_rnn": "rnn", "cnn_lst": "lstm", "cnn3d": "conv3d", "sta": "conv3d"}
+        assert row.model.temporal == temporal[name[:7]]
+        assert (row.model.attention is not None) == (name == "sta")
+        assert row.windows.length_s == (1.0 if name.endswith("1s") else 4.0)
+        assert row.train.concordance == (1.0 if name.endswith("closs") else 0.0)
+
+
+def test_paper_b_is_the_base_of_its_rows_and_its_best_one():
+    base = load_config(FOLDER / "paper_b.py")
+    assert replace(load_config(FOLDER / "paper_b_recola" / "sta.py"), name=base.name) == base
+    for path in OF_PAPER_B:
+        row = load_config(path)
+        model = replace(row.model, temporal="conv3d", attention="softmax")
+        windows = replace(row.windows, length_s=4.0, stride_s=2.0)
+        assert (model, row.data, windows) == (base.model, base.data, base.windows)
+        assert replace(row.train, concordance=0.0) == base.train
+
+
+@each_regression
+def test_a_row_of_paper_b_builds_and_takes_a_step(path):
+    experiment = load_config(path)
+    config = replace(experiment.model, face_size=16, filters=2, attention_filters=2, recurrent_units=3, hidden_units=4)
+    keras.utils.set_random_seed(0)
+    model = build_regression(config)
+    clips = random_clips(16)
+    model.compile(keras.optimizers.SGD(0.01), ConcordanceLoss(experiment.train.concordance), jit_compile=False)
+    before = [np.array(weight) for weight in model.trainable_weights]
+    labels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 2))
+    assert np.isfinite(model.train_on_batch(clips, labels, sample_weight=clips["frame_mask"].astype("float32")))
+    assert any((old != np.array(new)).any() for old, new in zip(before, model.trainable_weights, strict=True))
 
 
 def test_all_rows_of_the_paper_have_recipes_and_only_they():

@@ -1,22 +1,24 @@
-"""The gradient of every pooling, with respect to its inputs and to each of its weights, equals finite differences."""
+"""The gradient of every pooling and attention, for its inputs and each of its weights, equals finite differences."""
 
 import numpy as np
 import pytest
 from keras import ops
 
-from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
+from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS, SpatiotemporalAttention
 from affect.regularizers import AttentionDiversity
 from tests.contracts import gradient
 
 RANDOM = np.random.default_rng(0)
 FEATURES = RANDOM.normal(size=(2, 3, 4, 5)).astype("float32")
 FRAMES = RANDOM.normal(size=(2, 3, 5)).astype("float32")
+MAPS = RANDOM.normal(size=(2, 3, 2, 2, 3)).astype("float32")
 FRAME_MASK = np.array([[True, True, True], [True, False, False]])
 HEADS = {"heads": 2, "hidden_units": 3, "diversity_regularizer": AttentionDiversity(0.5)}
 ARGUMENTS = {"attention": HEADS, "shift": HEADS, "lstm": {"units": 3}}
 CASES = [(pooling, ARGUMENTS.get(name, {}), FEATURES) for name, pooling in SPATIAL_POOLINGS.items()]
 CASES += [(pooling, ARGUMENTS.get(name, {}), FRAMES) for name, pooling in TEMPORAL_POOLINGS.items()]
 CASES += [(SPATIAL_POOLINGS["attention"], HEADS | {"hidden_units": None}, FEATURES)]
+CASES += [(SpatiotemporalAttention, {"filters": 2, "activation": name}, MAPS) for name in ("softmax", "sigmoid")]
 STEP = 0.02
 
 

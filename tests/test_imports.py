@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"},
-    {"model"},
+    {"model", "regression"},
     {"train", "evaluate", "explain", "predict", "table", "inspect", "verify"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
 # Models run on every backend of Keras.
-WITHOUT_TENSORFLOW = {"layers", "regularizers", "losses", "metrics", "weights", "backbones", "model"}
+WITHOUT_TENSORFLOW = {"layers", "regularizers", "losses", "metrics", "weights", "backbones", "model", "regression"}
 
 
 def sources(package):

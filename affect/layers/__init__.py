@@ -4,11 +4,13 @@ from affect.layers.attention_pooling import AttentionPooling
 from affect.layers.average_location_pooling import AverageLocationPooling
 from affect.layers.average_score_pooling import AverageScorePooling
 from affect.layers.joint_softmax_pooling import JointSoftmaxPooling
+from affect.layers.last_frame_pooling import LastFramePooling
 from affect.layers.lstm_pooling import LSTMPooling
 from affect.layers.max_score_pooling import MaxScorePooling
 from affect.layers.merge_frames import MergeFrames
 from affect.layers.pixel_scaling import PixelScaling
 from affect.layers.shifting_attention_pooling import ShiftingAttentionPooling
+from affect.layers.spatiotemporal_attention import SpatiotemporalAttention
 from affect.layers.split_frames import SplitFrames
 from affect.layers.statistics_pooling import StatisticsPooling
 
@@ -37,10 +39,12 @@ __all__ = [
     "AverageScorePooling",
     "JointSoftmaxPooling",
     "LSTMPooling",
+    "LastFramePooling",
     "MaxScorePooling",
     "MergeFrames",
     "PixelScaling",
     "ShiftingAttentionPooling",
+    "SpatiotemporalAttention",
     "SplitFrames",
     "StatisticsPooling",
 ]

@@ -1,0 +1,49 @@
+"""Last-frame pooling: a window becomes what is said of its last valid frame."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="affect")
+class LastFramePooling(keras.layers.Layer):
+    """Picks the last valid frame of each window; has no weights. A window without a valid frame has zeros.
+
+    Masking is a product: masked frames may hold anything finite, but no NaN.
+
+    Args:
+        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`. All is computed in
+            float32, and inputs are not cast down, whatever the dtype policy.
+
+    Call arguments:
+        frame_features: Float tensor, a vector for each frame, in time order.
+        frame_mask: Optional bool tensor, `True` for frames that exist.
+
+    Input shape:
+        `frame_features` `(B, F, K)`, `frame_mask` `(B, F)`.
+
+    Output shape:
+        `(B, K)`, float32.
+
+    Example:
+
+    >>> LastFramePooling()(np.array([[[1.0], [2.0], [3.0]]]), np.array([[True, True, False]]))
+    [[2]]
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    def call(self, frame_features, frame_mask=None):
+        features = ops.cast(frame_features, "float32")
+        valid = ops.ones_like(features[..., 0]) if frame_mask is None else ops.cast(frame_mask, "float32")  # (B, F)
+        count = ops.cumsum(valid, axis=1)  # (B, F): valid frames so far
+        is_last = valid * ops.cast(ops.equal(count, count[:, -1:]), "float32")
+        return ops.sum(features * ops.expand_dims(is_last, -1), axis=1)
+
+    def compute_output_shape(self, frame_features_shape, frame_mask_shape=None):
+        batch, _, channels = frame_features_shape
+        return (batch, channels)
+
+    def compute_output_spec(self, frame_features, frame_mask=None):
+        return keras.KerasTensor(self.compute_output_shape(frame_features.shape), dtype="float32")

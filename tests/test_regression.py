@@ -1,0 +1,198 @@
+"""Paper B's network and its rows, tiny and on random weights; these tests hold on both backends."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from scipy.special import expit, softmax
+
+from affect.config import Regression
+from affect.losses import ConcordanceLoss
+from affect.regression import build_regression, detailed_regression
+from tests.transcriptions import convolve, dense, lstm, max_pool, relu, rnn
+
+TINY = Regression(
+    temporal=None,
+    face_size=16,
+    blocks=2,
+    filters=3,
+    attention_filters=2,
+    recurrent_units=4,
+    hidden_units=6,
+)
+ROWS = {
+    "cnn": TINY,
+    "cnn_rnn": replace(TINY, temporal="rnn"),
+    "cnn_lstm": replace(TINY, temporal="lstm"),
+    "cnn3d": replace(TINY, temporal="conv3d", attended_blocks=2),
+    "sta": replace(TINY, temporal="conv3d", attention="softmax"),
+    "sta_sigmoid": replace(TINY, temporal="conv3d", attention="sigmoid", attended_blocks=0),
+}
+RANDOM = np.random.default_rng(0)
+FACES = RANDOM.integers(0, 256, (2, 5, 16, 16, 3), dtype=np.uint8)
+FRAME_MASK = np.array([[True] * 5, [True, False, True, True, False]])
+INPUTS = {"faces": FACES, "frame_mask": FRAME_MASK}
+LAST = (4, 3)
+
+
+@pytest.fixture(scope="module")
+def models():
+    found = {}
+    for name, config in ROWS.items():
+        keras.utils.set_random_seed(1)
+        found[name] = build_regression(config)
+        for weight in found[name].weights:  # Biases begin at 0, which would hide what becomes of them.
+            if weight.name == "bias":
+                weight.assign(weight + RANDOM.uniform(0, 0.2, weight.shape))
+    return found
+
+
+def run(model, inputs):
+    return {name: ops.convert_to_numpy(x) for name, x in detailed_regression(model)(inputs, training=False).items()}
+
+
+def weights(model, name):
+    return [np.asarray(weight, np.float64) for weight in model.get_layer(name).get_weights()]
+
+
+def transcription(model, config, faces, valid):
+    """One window in NumPy: valence and arousal (F, 2), and attention (F, h, w) or None."""
+    pixels, attention = faces / 255, None
+    valid = valid[:, None, None, None]
+
+    def encoded():
+        x = pixels
+        for block in range(1, config.blocks + 1):
+            x = max_pool(relu(convolve(x, *weights(model, f"encoder_conv{block}"))))
+        return x * valid
+
+    if config.temporal == "conv3d":
+        x = pixels * valid
+        for block in range(1, config.blocks + 1):
+            x = max_pool(relu(convolve(x, *weights(model, f"cnn3d_conv{block}"))) * valid)
+        if config.attention:
+            kernel, recurrent, bias, *scores = weights(model, "attention")
+            scores = dense(lstm(encoded(), kernel, recurrent, bias, product=convolve), *scores)[..., 0]
+            attention = expit(scores)
+            if config.attention == "softmax":
+                attention = 16 * softmax(scores.reshape(5, 16), axis=1).reshape(5, 4, 4)
+            attention = attention * valid[..., 0]
+            x = attention[..., None] * x
+        for block in range(1, config.attended_blocks + 1):
+            x = relu(convolve(x, *weights(model, f"attended_conv{block}"))) * valid
+    else:
+        x = encoded()
+    x = x.mean(axis=(1, 2))
+    if config.temporal == "rnn":
+        x = rnn(x, *weights(model, "rnn"))
+    if config.temporal == "lstm":
+        x = lstm(x, *weights(model, "lstm"))
+    x = dense(relu(dense(x, *weights(model, "hidden"))), *weights(model, "dimensions"))
+    return x * valid[:, :, 0, 0], attention
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_equals_a_numpy_transcription(models, name):
+    config = ROWS[name]
+    outputs = run(models[name], INPUTS)
+    assert set(outputs) == ({"dimensions", "attention"} if config.attention else {"dimensions"})
+    assert outputs["dimensions"][0].std(axis=0).min() > 1e-4  # not a dead network
+    for window in range(2):
+        dimensions, attention = transcription(models[name], config, FACES[window], FRAME_MASK[window])
+        np.testing.assert_allclose(outputs["dimensions"][window], dimensions, atol=1e-5)
+        if config.attention:
+            np.testing.assert_allclose(outputs["attention"][window], attention, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_masks_batches_and_padding(models, name):
+    model = models[name]
+    expected = run(model, INPUTS)
+    other = np.where(FRAME_MASK[..., None, None, None], FACES, 255 - FACES)
+    twice = {
+        "faces": np.concatenate([other, other[::-1]]),
+        "frame_mask": np.concatenate([FRAME_MASK, FRAME_MASK[::-1]]),
+    }
+    padded = {"faces": np.pad(twice["faces"], ((0, 0), (0, 3), *[(0, 0)] * 3), constant_values=7)}
+    padded["frame_mask"] = np.pad(twice["frame_mask"], ((0, 0), (0, 3)))
+    for key, value in run(model, padded).items():
+        np.testing.assert_allclose(value[:2, :5], expected[key], atol=1e-5)
+        np.testing.assert_allclose(value[:1:-1, :5], expected[key], atol=1e-5)
+        np.testing.assert_array_equal(value[:, 5:], 0)
+        np.testing.assert_array_equal(value[:2, :5][~FRAME_MASK], 0)
+    for value in run(model, INPUTS | {"frame_mask": np.zeros((2, 5), bool)}).values():
+        np.testing.assert_array_equal(value, 0)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_only_the_2d_cnn_takes_each_frame_alone(models, name):
+    changed = FACES.copy()
+    changed[:, 0] = 255 - changed[:, 0]
+    before, after = (run(models[name], INPUTS | {"faces": faces})["dimensions"] for faces in (FACES, changed))
+    assert np.abs(after - before)[:, 0].max() > 1e-4
+    assert (np.abs(after - before)[0, 1].max() > 1e-6) == (name != "cnn")
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn_lstm", "sta"])
+def test_the_end_is_the_last_frame_with_a_face(models, name):
+    model = build_regression(replace(ROWS[name], predicts="end"))
+    model.set_weights(models[name].get_weights())
+    frames, end = run(models[name], INPUTS)["dimensions"], run(model, INPUTS)["dimensions"]
+    np.testing.assert_allclose(end, [frames[window, last] for window, last in enumerate(LAST)], atol=1e-6)
+    nothing = run(model, INPUTS | {"frame_mask": np.zeros((2, 5), bool)})
+    np.testing.assert_array_equal(nothing["dimensions"], np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_weight_learns_and_the_file_is_enough(name, tmp_path):
+    keras.utils.set_random_seed(1)
+    model = build_regression(replace(ROWS[name], dropout=0.0))
+    labels = RANDOM.uniform(-1, 1, (2, 5, 2)).astype("float32")
+    before = [ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights]
+    model.compile(keras.optimizers.SGD(0.5), ConcordanceLoss(0.5), jit_compile=False)
+    for _ in range(2):  # The hidden layer's bias may leave a ReLU dead at first.
+        assert np.isfinite(model.train_on_batch(INPUTS, labels, sample_weight=FRAME_MASK.astype("float32")))
+    for old, weight in zip(before, model.trainable_weights, strict=True):
+        new = ops.convert_to_numpy(weight)
+        assert np.isfinite(new).all()
+        assert (old != new).any(), weight.path
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    before, after = run(model, INPUTS), run(loaded, INPUTS)
+    assert set(before) == set(after)
+    for key, value in before.items():
+        np.testing.assert_allclose(after[key], value, atol=1e-6)
+
+
+def test_mixed_precision_gives_about_the_same(models):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = build_regression(ROWS["sta"])
+    finally:
+        keras.config.set_dtype_policy(policy)
+    model.set_weights(models["sta"].get_weights())
+    outputs, expected = run(model, INPUTS), run(models["sta"], INPUTS)
+    for key, value in expected.items():
+        assert outputs[key].dtype == "float32"
+        np.testing.assert_allclose(outputs[key], value, atol=1e-2)
+
+
+def test_a_tiny_network_follows_where_the_light_is():
+    """Valence is a bright patch's height and arousal its brightness, seen in the frame itself."""
+    keras.utils.set_random_seed(3)
+    random = np.random.default_rng(3)
+    faces, labels = random.integers(0, 40, (6, 2, 16, 16, 3), dtype=np.uint8), np.zeros((6, 2, 2))
+    for window, frame in np.ndindex(6, 2):
+        top, light = random.integers(0, 13), random.integers(80, 200)
+        faces[window, frame, top : top + 4, 6:10] += light.astype(np.uint8)
+        labels[window, frame] = 1 - top / 6, light / 100 - 1.4
+    config = replace(ROWS["sta"], filters=6, attention_filters=4, hidden_units=16, dropout=0.0)
+    model = build_regression(config)
+    model.compile(keras.optimizers.Adam(0.02), ConcordanceLoss(0.5), jit_compile=keras.backend.backend() == "jax")
+    inputs = {"faces": faces, "frame_mask": np.ones((6, 2), bool)}
+    losses = [float(model.train_on_batch(inputs, labels)) for _ in range(40)]
+    assert losses[-1] < 0.1 < losses[0]

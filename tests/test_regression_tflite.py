@@ -1,0 +1,31 @@
+"""Paper B's network as TFLite: with batch and frames static, builtin operators alone give the same numbers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from affect.regression import build_regression, detailed_regression
+from tests.test_regression import INPUTS, ROWS
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_builtin_operators_alone_give_the_same_numbers(name, tmp_path):
+    keras.utils.set_random_seed(1)
+    network = detailed_regression(build_regression(ROWS[name]))
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    archive.add_endpoint(
+        "serving_default",
+        lambda faces, frame_mask: network({"faces": faces, "frame_mask": frame_mask}),
+        [tf.TensorSpec(value.shape, value.dtype, name=key) for key, value in INPUTS.items()],
+    )
+    archive.write_out(str(tmp_path), verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # anything else is an error
+    runner = Interpreter(model_content=converter.convert()).get_signature_runner("serving_default")
+    outputs, expected = runner(**INPUTS), network(INPUTS)
+    assert set(outputs) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_allclose(outputs[key], value, atol=1e-5, rtol=0)
