@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports from its own row and from those above it. Each module of the package stands in one row.
 ROWS = [
     {"errors", "labels", "records", "config"},
-    {"data", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"},
+    {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"},
     {"model", "regression"},
     {"train", "evaluate", "explain", "predict", "table", "inspect", "verify"},
     {"cli"},

@@ -1,0 +1,159 @@
+"""Windows of recordings. Red says which recording a face is of, green which face it is; ratings are lines in time."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from affect.config import Data, Regression, Windows
+from affect.errors import InputError
+from affect.losses import ConcordanceLoss
+from affect.records import Dimensions
+from affect.regression import build_regression
+from affect.windows import cut_window, eval_windows, read_recordings, train_windows
+from tests.test_data import make_clip, write_shards
+
+SIZE = 8
+DATA = Data(batch_clips=2, crop_ratio=1.0, flip=False, rotation_deg=0.0)
+SETTINGS = Windows(length_s=1.0, stride_s=0.5, frame_rate_hz=4.0, delay_s=0.6)
+
+
+def line(end_s, step_s=0.04):
+    """Valence t/10 and arousal 0.5 - t/5, rated from 0 to `end_s`."""
+    times_s = np.arange(round(end_s / step_s) + 1) * step_s
+    return Dimensions(tuple(times_s), tuple(times_s / 10), tuple(0.5 - times_s / 5))
+
+
+def part(number, times_s, place, key, recording, dimensions):
+    """Faces at `times_s`; the green of each is that of its time in quarters of a second."""
+    clip = make_clip(number, 32, key=key, label="", subject=f"subject {number}")
+    faces = tuple(replace(clip.faces[round(4 * time_s)], timestamp_s=time_s) for time_s in times_s)
+    return replace(clip, faces=faces, recording=recording, part=place, dimensions=dimensions)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """`long`: faces each 0.25 s from 0 to 3.75 s but for 1.0 to 1.5 s, rated to 4 s, two parts in two shards and in the
+    wrong order. `short`: two faces a little off the grid, rated to 1.4 s. `unrated`: a face and no ratings."""
+    long, short = line(4.0), line(1.4)
+    first = part(1, [0, 0.25, 0.5, 0.75, 1.75], 0, "long/0", "long", long)
+    second = part(1, np.arange(2, 4, 0.25), 1, "long/1", "long", long)
+    groups = [
+        [second],
+        [part(2, [0.27, 0.48], 0, "short", None, short), first, part(3, [0.0], 0, "unrated", None, None)],
+    ]
+    return write_shards(tmp_path_factory.mktemp("windows"), classes=(), train=groups, test=[[make_clip(0, 1)]])
+
+
+@pytest.fixture(scope="module")
+def recordings(shards):
+    found, _ = read_recordings(shards, "train")
+    return found
+
+
+def greens(faces):
+    return np.rint(np.asarray(faces, float)[..., SIZE // 2, SIZE // 2, 1] / 8).astype(int)
+
+
+def reds(faces):
+    return np.rint(np.asarray(faces, float)[..., SIZE // 2, SIZE // 2, 0] / 8).astype(int)
+
+
+def test_recordings_are_joined_from_their_parts(shards):
+    (long, short), unrated = read_recordings(shards, "train")
+    assert (long.name, long.subject, short.name, unrated) == ("long", "subject 1", "short", ["unrated"])
+    np.testing.assert_allclose(long.times_s, [0, 0.25, 0.5, 0.75, 1.75, *np.arange(2, 4, 0.25)])
+    assert long.places.tolist() == [[0, k] for k in range(5)] + [[1, k] for k in range(8)]
+    assert (len(long.parts), long.end_s, short.end_s) == (2, 4.0, pytest.approx(1.4))
+    np.testing.assert_allclose(long.ratings[-1], [0.4, -0.3], atol=1e-7)
+
+
+def test_a_window_by_hand(recordings):
+    window = cut_window(recordings[0], SETTINGS, 0.5)
+    np.testing.assert_array_equal(window.times_s, [0.5, 0.75, 1.0, 1.25])
+    np.testing.assert_array_equal(window.frame_mask, [True, True, False, False])
+    np.testing.assert_array_equal(window.faces, [2, 3, -1, -1])
+    np.testing.assert_array_equal(window.is_rated, [True] * 4)
+    rated_s = np.array([1.1, 1.35, 1.6, 1.85])  # 0.6 s later; 1.1 and 1.35 lie between two ratings
+    np.testing.assert_allclose(window.labels, np.stack([rated_s / 10, 0.5 - rated_s / 5], -1), atol=1e-6)
+    np.testing.assert_array_equal(window.weights, [1, 1, 0, 0])
+
+
+def test_a_face_off_the_grid_is_labelled_by_its_own_time(recordings):
+    window = cut_window(recordings[1], SETTINGS, 0.0)
+    np.testing.assert_array_equal(window.faces, [-1, 0, 1, -1])
+    np.testing.assert_allclose(window.labels[1:3, 0], [0.087, 0.108], atol=1e-6)
+    np.testing.assert_array_equal(window.is_rated, [True, True, True, True])
+
+
+def test_beyond_the_series_there_is_no_label(recordings):
+    window = cut_window(recordings[0], SETTINGS, 3.0)
+    np.testing.assert_array_equal(window.faces, [9, 10, 11, 12])
+    np.testing.assert_array_equal(window.is_rated, [True, True, False, False])  # 3.6 and 3.85 s, but not 4.1
+    np.testing.assert_array_equal(window.labels[2:], 0)
+    np.testing.assert_array_equal(window.weights, [1, 1, 0, 0])
+    assert not cut_window(recordings[0], SETTINGS, 9.0).frame_mask.any()
+
+
+def test_evaluation_sees_each_point_of_the_grid_once(recordings):
+    batches = list(eval_windows(recordings, SETTINGS, DATA, face_size=SIZE).as_numpy_iterator())
+    whole = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    assert whole["recording"].tolist() == [b"long"] * 5 + [b"short"] * 2
+    np.testing.assert_array_equal(whole["times_s"][:5].ravel(), np.arange(20) / 4)
+    long, mask = whole["faces"][:5].reshape(20, SIZE, SIZE, 3), whole["frame_mask"][:5].ravel()
+    seen = [0, 1, 2, 3, 7, *range(8, 16)]
+    np.testing.assert_array_equal(np.flatnonzero(mask), seen)
+    np.testing.assert_array_equal(greens(long[mask]), seen)
+    assert (reds(long[mask]) == 1).all() and (long[~mask] == 0).all()
+    assert reds(whole["faces"][5][1]) == 2
+    assert whole["weights"][:5].sum() == 11  # without the two faces of 3.5 and 3.75 s, which are rated later
+
+
+def pass_over(recordings, seed, first_epoch=0, epochs=1, data=DATA):
+    dataset, steps, left_out = train_windows(
+        recordings, SETTINGS, data, face_size=SIZE, seed=seed, first_epoch=first_epoch
+    )
+    return list(dataset.take(steps * epochs).as_numpy_iterator()), left_out
+
+
+def test_training_is_a_function_of_the_seed_and_the_epoch(recordings):
+    data = replace(DATA, flip=True, rotation_deg=10.0, crop_ratio=0.8)
+    once, left_out = pass_over(recordings, seed=3, epochs=3, data=data)
+    assert left_out == 3  # long from 3.5 and 4 s, whose faces are rated too late, and short from 1 s, without a face
+    again, _ = pass_over(recordings, seed=3, first_epoch=1, epochs=2, data=data)
+    for left, right in zip(once[len(once) // 3 :], again, strict=True):
+        for x, y in zip(keras.tree.flatten(left), keras.tree.flatten(right), strict=True):
+            np.testing.assert_array_equal(x, y)
+    firsts = [[float(labels[:, 0, 0].sum()) for _, labels, _ in pass_over(recordings, seed=s)[0]] for s in range(5)]
+    assert len({tuple(first) for first in firsts}) > 1
+
+
+def test_an_epoch_of_training_has_each_useful_window_once(recordings):
+    batches, _ = pass_over(recordings, seed=0, data=replace(DATA, batch_clips=3))
+    weights = np.concatenate([weights for _, _, weights in batches])
+    inputs = {key: np.concatenate([inputs[key] for inputs, _, _ in batches]) for key in ("faces", "frame_mask")}
+    assert inputs["faces"].shape == (9, 4, SIZE, SIZE, 3) and weights.any(axis=1).all()
+    starts = sorted((reds(f[m][0]).item(), greens(f[m][0]).item()) for f, m in zip(*inputs.values(), strict=True))
+    assert starts == [(1, 0), (1, 2), (1, 7), (1, 7), (1, 8), (1, 10), (1, 12), (2, 1), (2, 2)]
+
+
+def test_the_network_learns_from_windows(recordings):
+    config = Regression("conv3d", "softmax", face_size=SIZE, blocks=1, filters=2, attention_filters=2, hidden_units=4)
+    model = build_regression(config)
+    model.compile("sgd", ConcordanceLoss(0.5), jit_compile=False)
+    dataset, steps, _ = train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0)
+    history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_what_cannot_be_learnt_from_is_refused(shards, recordings, tmp_path):
+    with pytest.raises(InputError, match="no recording of split 'test' is rated in valence and arousal"):
+        read_recordings(shards, "test")
+    late = replace(SETTINGS, delay_s=10.0)
+    with pytest.raises(InputError, match="None of 12 windows has a frame with both a face and a rating 10.0 s later"):
+        train_windows(recordings, late, DATA, face_size=SIZE, seed=0)
+    lacking = write_shards(tmp_path, train=[[part(1, [0.0], 1, "long/1", "long", line(1.0))]])
+    text = r"recording long must have the parts 0 to 0, each once. Received: \[1\]"
+    with pytest.raises(InputError, match=text):
+        read_recordings(lacking, "train")
