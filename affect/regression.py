@@ -42,10 +42,7 @@ def build_regression(config):
             x = SplitFrames(name=f"cnn3d_split{block}")(x, frame_mask)
         if config.attention:
             attention = SpatiotemporalAttention(
-                config.attention_filters,
-                config.attention_kernel_size,
-                config.attention,
-                name="attention",
+                config.attention_filters, config.attention_kernel_size, config.attention, name="attention"
             )(_encoded(pixels, frame_mask, config), frame_mask=frame_mask)  # (B, F, h, w)
             x = x * ops.cast(ops.expand_dims(attention, -1), x.dtype)  # X'' = A ⊙ X
         for block in range(1, config.attended_blocks + 1):
@@ -89,10 +86,8 @@ def _encoded(pixels, frame_mask, config):
     """The 2D-CNN on each frame: (B, F, H, W, 3) → (B, F, h, w, D), 0 where masked."""
     x = MergeFrames(name="encoder_merge")(pixels)
     for block in range(1, config.blocks + 1):
-        filters = config.filters * 2 ** (block - 1)
-        x = layers.Conv2D(filters, config.kernel_size, padding="same", activation="relu", name=f"encoder_conv{block}")(
-            x
-        )
+        filters, name = config.filters * 2 ** (block - 1), f"encoder_conv{block}"
+        x = layers.Conv2D(filters, config.kernel_size, padding="same", activation="relu", name=name)(x)
         x = layers.MaxPooling2D(2, name=f"encoder_pool{block}")(x)
     return _masked(SplitFrames(name="encoder_split")(x, frame_mask), frame_mask)
 
