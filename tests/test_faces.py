@@ -299,7 +299,8 @@ def test_detector_finds_the_face_and_nothing_in_blank_frames(name, min_face_px):
             np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.05)
             assert one.score == pytest.approx(other.score, abs=1e-3)
     boxes = np.array([found[index][0].box for index in (0, 2, 5)])
-    np.testing.assert_allclose(boxes[1:] - boxes[0], [[20, 10, 20, 10], [-16, 0, -16, 0]], atol=10)  # dlib's, on a grid
+    grid_px = 10 if name == "dlib" else 6  # dlib's boxes lie on a coarse grid
+    np.testing.assert_allclose(boxes[1:] - boxes[0], [[20, 10, 20, 10], [-16, 0, -16, 0]], atol=grid_px)
     points = np.array([found[index][0].landmarks.mean(axis=0) for index in (0, 2, 5)])
     np.testing.assert_allclose(points[1:] - points[0], [[20, 10], [-16, 0]], atol=3)
     (first,) = found[0]

@@ -48,5 +48,5 @@ def test_joint_softmax_finds_what_is_short_and_loses_nothing_where_it_is_long(pr
 @pytest.mark.large
 def test_shift_and_lstm_train_without_collapse(proof):
     """Four classes: 0.25 is chance, and what the authors' log has of a SHIFT run in one of seven classes is 0.16."""
-    assert accuracies(proof, "paper_a_table1_short")["tp_shift_n2"] > 0.5
-    assert accuracies(proof, "paper_a_table2_short")["lstm"] > 0.5
+    assert accuracies(proof, "paper_a_table1_short")["tp_shift_n2"] > 0.6
+    assert accuracies(proof, "paper_a_table2_short")["lstm"] > 0.6
