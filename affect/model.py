@@ -10,7 +10,14 @@ from keras import ops
 from affect.backbones import BACKBONES, build_backbone, build_head
 from affect.config import Experiment, Faces, Regression, from_json, load_config, read_json
 from affect.errors import InputError
-from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS, AverageScorePooling, MergeFrames, SplitFrames
+from affect.layers import (
+    SPATIAL_POOLINGS,
+    TEMPORAL_POOLINGS,
+    AverageScorePooling,
+    LSTMPooling,
+    MergeFrames,
+    SplitFrames,
+)
 from affect.regularizers import AttentionDiversity
 
 
@@ -111,6 +118,44 @@ def detailed(model):
         if layer.name == "spatial_pooling" and layer.has_attention:
             outputs["attention"] = layer.output[1]
     return keras.Model(model.input, outputs)
+
+
+def frame_networks(model):
+    """Returns the model's parts for one frame at a time, which share its weights.
+
+    Args:
+        model: From `build_model`, or read from its file.
+
+    Returns:
+        Dict: name → `keras.Model` from and to dicts, B being free:
+        `frame`: `faces` uint8 (B, H, W, 3) → `frame_logits` (B, E) where scores are pooled over time, else
+        `frame_features` (B, K); and `attention` (B, N, L) where the model has spatial attention.
+        `classify`, where features are pooled: `pooled_features` (B, K') → `logits` (B, E).
+        `step`, with an LSTM of U units: `frame_features`, `hidden` and `cell`, both (B, U) and zeros at first →
+        `hidden`, `cell` and `logits` (B, E), after this frame.
+    """
+    pooling, classifier = model.get_layer("temporal_pooling"), model.get_layer("frame_logits")
+    pools_scores = pooling.pools == "scores"
+    outputs = {"frame_logits" if pools_scores else "frame_features": pooling.input[0]}
+    for layer in model.layers:
+        if layer.name == "spatial_pooling" and layer.has_attention:
+            outputs["attention"] = layer.output[1]
+    faces = keras.Input(model.get_layer("faces").output.shape[2:], dtype="uint8", name="faces")
+    is_frame = ops.ones_like(faces[:, :1, 0, 0], dtype="bool")  # (B, 1)
+    clips = keras.Model(model.input, outputs)({"faces": faces[:, None], "frame_mask": is_frame})  # of one frame
+    networks = {"frame": keras.Model({"faces": faces}, {name: value[:, 0] for name, value in clips.items()})}
+    if not pools_scores:
+        pooled = keras.Input(pooling.output[0].shape[1:], name="pooled_features")
+        networks["classify"] = keras.Model({"pooled_features": pooled}, {"logits": classifier(pooled)})
+    if isinstance(pooling, LSTMPooling):
+        features = keras.Input(pooling.input[0].shape[2:], name="frame_features")
+        hidden, cell = (keras.Input((pooling.units,), name=name) for name in ("hidden", "cell"))
+        output, (_, cell_after) = pooling.lstm.cell(features, [hidden, cell])
+        networks["step"] = keras.Model(
+            {"frame_features": features, "hidden": hidden, "cell": cell},
+            {"hidden": output, "cell": cell_after, "logits": classifier(output)},
+        )
+    return networks
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"},
-    {"model", "regression"},
-    {"train", "evaluate", "explain", "predict", "table", "inspect", "verify"},
+    {"model", "regression", "stream"},
+    {"train", "evaluate", "explain", "predict", "table", "inspect", "verify", "watch"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
 # Models run on every backend of Keras.
-WITHOUT_TENSORFLOW = {"layers", "regularizers", "losses", "metrics", "weights", "backbones", "model", "regression"}
+WITHOUT_TENSORFLOW = {"layers", "regularizers", "losses", "metrics", "weights", "backbones", "model", "regression", "stream"}
 
 
 def sources(package):
