@@ -4,11 +4,14 @@ import csv
 import json
 import os
 import sys
+import time
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -341,6 +344,85 @@ def _print_csv(classes, results):
         for frame in result["frames"]:
             probabilities = frame["probabilities"].values()
             writer.writerow([result["key"], frame["timestamp_s"], frame["importance"], *probabilities])
+
+
+@app.command()
+def watch(
+    model: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (configs/fer2013.py).")],
+    source: Annotated[str, typer.Argument(help="Video file, number of a camera (0), or address (rtsp://...).")],
+    out: Annotated[Path | None, typer.Option(help="MP4 file: box, probabilities and importance drawn.")] = None,
+    half_life: Annotated[float | None, typer.Option(help="Seconds after which a frame weighs half.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a frame.")] = False,
+):
+    """Read a face as it is seen, frame by frame; Ctrl-C ends."""
+    from affect.model import load_trained
+    from affect.watch import watch
+    from pipelines.detectors import DETECTORS
+    from pipelines.live import follow_face, read_source
+
+    if out and os.path.realpath(out) == os.path.realpath(source):
+        raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")
+    trained = load_trained(model)
+    frames = read_source(source, trained.faces.frame_rate_hz)
+    faces = follow_face(frames, trained.faces, DETECTORS[trained.faces.detector](trained.faces), key=source)
+    count, seen, last, problem, began_s = 0, 0, None, None, time.monotonic()
+    live = nullcontext() if as_json else Live(console=Console(), refresh_per_second=8)
+    try:
+        with live, closing(watch(trained, faces, half_life_s=half_life, out=out)) as all_watched:
+            for last in all_watched:
+                count, seen = count + 1, seen + (last.box is not None)
+                if as_json:
+                    print(json.dumps(_watched_line(last)), flush=True)
+                else:
+                    live.update(_watched_view(last, count / (time.monotonic() - began_s)))
+    except KeyboardInterrupt:
+        pass  # how an endless source ends
+    except InputError as error:
+        if last is None:
+            raise
+        problem = str(error)
+    if not seen:
+        problem = problem or f"{source} shows no face in {count} frames."
+    elif not as_json:
+        label = last.reading.label
+        print(f"{source}: {label}, p = {last.reading.probabilities[label]:.3f}; face in {seen}/{count} frames")
+    if out and count and not as_json:
+        print(f"{out}: {count} frames")
+    if left_out := getattr(frames, "left_out", 0):
+        _say(f"{source}: {left_out} frames were left out, for they came too fast or damaged.")
+    if problem:
+        _say(problem)
+        raise typer.Exit(1 if seen else 2)
+
+
+def _watched_line(watched):
+    """Returns what is known after a frame as a dict for JSON."""
+    reading = watched.reading
+    return {
+        "timestamp_s": reading.timestamp_s,
+        "track": watched.track,
+        "box": watched.box,
+        "frames": reading.frames,
+        "frames_with_a_face": reading.frames_with_a_face,
+        "label": reading.label,
+        "probabilities": reading.probabilities,
+        "frame_probabilities": reading.frame_probabilities,
+        "importance": reading.importance,
+    }
+
+
+def _watched_view(watched, frames_per_second):
+    """Returns the live view: a bar for each class, the importance of the last frames, and the rate."""
+    reading, width = watched.reading, 40
+    view = Table.grid(padding=(0, 1))
+    for name, probability in (reading.probabilities or {}).items():
+        style = "red" if name == reading.label else "bright_black"
+        view.add_row(name, Text("█" * round(width * probability), style), f"{probability:.2f}")
+    highest = max(watched.importances, default=0) or 1
+    view.add_row("import.", "".join("▁▂▃▄▅▆▇█"[round(7 * share / highest)] for share in watched.importances), "")
+    seen = "face" if watched.box is not None else "no face"
+    view.add_row("", f"{reading.timestamp_s:.2f} s, {seen}, {frames_per_second:.1f} frames/s", "")
+    return view
 
 
 @app.command()

@@ -156,6 +156,13 @@ class StreamingClassifier:
 
     Raises:
         InputError: On a half-life that is not positive, or with a pooling that does not forget.
+
+    Example:
+
+    >>> trained = load_trained("runs/a")
+    >>> stream = StreamingClassifier(frame_functions(trained.model), trained.experiment.model, trained.classes)
+    >>> stream.add(0.04, face).probabilities
+    {'angry': 0.1, 'happy': 0.7, 'sad': 0.2}
     """
 
     def __init__(self, networks, config, classes, *, half_life_s=None):
@@ -217,15 +224,6 @@ class StreamingClassifier:
 
     def _named(self, logits):
         return dict(zip(self.classes, map(float, softmax(logits)), strict=True))
-
-
-def open_stream(trained, *, half_life_s=None):
-    """Returns a `StreamingClassifier` of an `affect.model.Trained`.
-
-    Its networks are built and traced anew: where one clip follows another, keep `frame_functions(trained.model)`.
-    """
-    networks = frame_functions(trained.model)
-    return StreamingClassifier(networks, trained.experiment.model, trained.classes, half_life_s=half_life_s)
 
 
 def frame_functions(model):

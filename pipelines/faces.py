@@ -56,7 +56,7 @@ def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=N
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key):
         ids = tracks.add(timestamp_s, frame.shape, detections)
         for track_id, detection in zip(ids, detections, strict=True):
-            yield track_id, _cut(timestamp_s, frame, settings, detection)
+            yield track_id, cut_face(timestamp_s, frame, settings, detection)
 
 
 def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=None):
@@ -174,7 +174,8 @@ def _shrunk_around(frame, matrix, face_size, shrink):
     return small, np.array(from_frame)
 
 
-def _cut(timestamp_s, frame, settings, detection):
+def cut_face(timestamp_s, frame, settings, detection):
+    """Returns the `affect.records.Face` of a `Detection` in a frame, uint8 (H, W, 3), by `affect.config.Faces`."""
     face, matrix = align(frame, detection.landmarks, settings.face_size, settings.margin_ratio)
     face = cv2.cvtColor(face, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])

@@ -25,7 +25,7 @@ CUT_RATIO = 0.5
 SAME_FACE_IOU = 0.7
 
 
-def find_faces(frames, detector, detect, clip_key=""):
+def find_faces(frames, detector, detect, clip_key="", most_s=math.inf):
     """Finds the faces of each frame.
 
     Args:
@@ -33,13 +33,14 @@ def find_faces(frames, detector, detect, clip_key=""):
         detector: Built from a row of `DETECTORS`. Without a method `follow` it detects in every frame.
         detect: `affect.config.Faces.detect`: `"follow"` or `"every"`.
         clip_key: The clip's, for a detector that has `detect_at`.
+        most_s: Frames are held back for so long at most, and until the next one comes; `WINDOW_FRAMES` of them at most.
 
     Yields:
         `(timestamp_s, frame, detections)`, `detections` a list of `Detection`.
     """
     follows = detect == "follow" and hasattr(detector, "follow")
     key, known = None, {}  # the key frame before the window, and its detections
-    for window in _windows(frames, KEY_S if follows else math.inf):
+    for window in _windows(frames, min(most_s, KEY_S if follows else math.inf)):
         images = [frame for _, frame in window]
         if hasattr(detector, "detect_at"):
             found = detector.detect_at(clip_key, [timestamp_s for timestamp_s, _ in window])

@@ -46,12 +46,18 @@ class Track:
 
 
 class Tracks:
-    """Links the detections of a video, frame by frame. It holds a few numbers a track, and no pixels."""
+    """Links the detections of a video, frame by frame. It holds a few numbers a track, and no pixels.
 
-    def __init__(self):
+    Args:
+        forgets: Whether tracks that cannot go on are forgotten, so that a stream may be endless.
+    """
+
+    def __init__(self, *, forgets=False):
         self.frames = 0
+        self._forgets = forgets
+        self._begun = 0
         self._live = {}  # id → (timestamp_s, Detection) of those that may go on
-        self._sums = []  # for each id: frames, area, distance
+        self._sums = {}  # id → frames, area, distance
 
     def add(self, timestamp_s, shape, detections):
         """Links the detections of the next frame.
@@ -66,11 +72,14 @@ class Tracks:
         """
         self.frames += 1
         self._live = {i: seen for i, seen in self._live.items() if timestamp_s - seen[0] <= TRACK_GAP_S}
+        if self._forgets:
+            self._sums = {i: self._sums[i] for i in self._live}
         live = list(self._live)
         ids = {j: live[i] for i, j in match([seen for _, seen in self._live.values()], detections)}
         for j in sorted(set(range(len(detections))) - ids.keys(), key=lambda j: tuple(detections[j].box)):
-            ids[j] = len(self._sums)
-            self._sums.append(np.zeros(3))
+            ids[j] = self._begun
+            self._begun += 1
+            self._sums[ids[j]] = np.zeros(3)
         for j, detection in enumerate(detections):
             x0, y0, x1, y1 = map(float, detection.box)
             height, width = shape[:2]
@@ -80,8 +89,8 @@ class Tracks:
         return [ids[j] for j in range(len(detections))]
 
     def summaries(self):
-        """Returns a `Track` for each id, in their order."""
-        return [Track(i, int(n), float(area / n), float(far / n)) for i, (n, area, far) in enumerate(self._sums)]
+        """Returns a `Track` for each id that is not forgotten, in their order."""
+        return [Track(i, int(n), float(area / n), float(far / n)) for i, (n, area, far) in self._sums.items()]
 
 
 def match(before, after):

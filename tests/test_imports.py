@@ -19,7 +19,17 @@ ROWS = [
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
 # Models run on every backend of Keras.
-WITHOUT_TENSORFLOW = {"layers", "regularizers", "losses", "metrics", "weights", "backbones", "model", "regression", "stream"}
+WITHOUT_TENSORFLOW = {
+    "layers",
+    "regularizers",
+    "losses",
+    "metrics",
+    "weights",
+    "backbones",
+    "model",
+    "regression",
+    "stream",
+}
 
 
 def sources(package):

@@ -179,9 +179,9 @@ def recordings():
     """Yields, for each recording, the times of its frames in seconds and whether they have a face."""
     times_s = [1.5 + 0.5 * index if time_s is None else time_s for index, time_s in enumerate(BY_HAND, -8)]
     yield times_s, [time_s is not None for time_s in BY_HAND]
-    for seed in range(5):
-        random = np.random.default_rng(seed)
-        times_s = np.cumsum(random.uniform(0.01, [0.1, 0.3, 0.3, 0.9, 2.5][seed], 24)).round(6)
+    for longest_s in (0.1, 0.3, 2.0):
+        random = np.random.default_rng(1)
+        times_s = np.cumsum(random.uniform(0.01, longest_s, 24)).round(6)
         yield times_s.tolist(), (random.uniform(size=24) < 0.8).tolist()
 
 
@@ -205,21 +205,22 @@ def test_windows_of_a_stream_are_those_of_its_recording(rated):
     keras.utils.set_random_seed(1)
     small = {"face_size": SIZE, "blocks": 1, "filters": 3, "attention_filters": 2, "hidden_units": 6}
     model = build_regression(Regression(temporal="conv3d", attention="softmax", **small))
-    view = central_view(1.0)
+    view, offline = central_view(1.0), {}
+    for batch in eval_windows(found, SETTINGS, Data(batch_clips=1, crop_ratio=1.0), face_size=SIZE).as_numpy_iterator():
+        offline.setdefault(batch["recording"][0].decode(), []).append(batch)
     for recording, stream in zip(found, streams, strict=True):
         regressor = StreamingRegressor(lambda **inputs: model.predict_on_batch(inputs), SETTINGS, face_size=SIZE)
         readings = []
         for time_s, face in stream:
             readings += regressor.add(time_s, face and view_face(face.jpeg, view, SIZE).numpy())
         readings += regressor.flush()
-        batches = list(eval_windows([recording], SETTINGS, Data(batch_clips=1, crop_ratio=1.0), face_size=SIZE))
-        assert len(readings) == len(batches) > 1
-        for reading, batch in zip(readings, batches, strict=True):
+        assert len(readings) > 1
+        for reading, batch in zip(readings, offline[recording.name], strict=True):
             np.testing.assert_array_equal(reading.times_s, batch["times_s"][0])
             np.testing.assert_array_equal(reading.frame_mask, batch["frame_mask"][0])
-            inputs = {name: batch[name].numpy() for name in ("faces", "frame_mask")}
+            inputs = {name: batch[name] for name in ("faces", "frame_mask")}
             np.testing.assert_array_equal(reading.dimensions, model.predict_on_batch(inputs)[0])
-        assert readings[0].dimensions[readings[0].frame_mask].std() > 1e-6  # not a dead network
+        assert np.std([reading.dimensions for reading in readings]) > 1e-6  # not a dead network
 
 
 def test_a_window_waits_for_half_a_step_after_its_last_point():

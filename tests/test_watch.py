@@ -1,0 +1,304 @@
+"""Watching: what is read frame by frame is what `predict` says of all frames; which face is followed; the video."""
+
+import functools
+import http.server
+import json
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from affect.cli import app
+from affect.config import Experiment, Faces, Model, Regression
+from affect.errors import InputError
+from affect.model import Trained, build_model, load_trained
+from affect.predict import predict
+from affect.stream import Reading
+from affect.watch import AnnotatedVideo, Watched, draw_watched, watch
+from pipelines.detectors.mtcnn import Mtcnn
+from pipelines.faces import cut_clip
+from pipelines.follow import find_faces
+from pipelines.live import HELD_FRAMES, Live, follow_face, read_source
+from pipelines.tracks import TRACK_GAP_S, Tracks
+from pipelines.video import read_frames
+from tests.conftest import write_video
+from tests.test_follow import Known, detection
+
+FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
+RED = (192, 57, 43)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return load_trained(FER2013)
+
+
+@pytest.fixture(scope="module")
+def detector(trained):
+    return Mtcnn(trained.faces)
+
+
+@pytest.fixture(scope="module")
+def clip(trained, detector, face_videos):
+    return cut_clip(face_videos / "moving.mp4", trained.faces, detector, key="moving")[0]
+
+
+@pytest.fixture
+def ready(monkeypatch, trained, detector):
+    """The verb finds the model and the detector loaded."""
+    monkeypatch.setattr("affect.model.load_trained", lambda path: trained)
+    monkeypatch.setattr("pipelines.detectors.DETECTORS", {"mtcnn": lambda faces: detector})
+
+
+def affect(*arguments):
+    """Runs a verb; returns (exit code, stdout, lines of stderr)."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, [line for line in result.stderr.splitlines() if line.startswith("affect: ")]
+
+
+def frames_of(path):
+    with av.open(str(path)) as container:
+        return [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+def blank(count, size=64):
+    """Frames at 10 a second whose first pixel is their index."""
+    for index in range(count):
+        frame = np.zeros((size, size, 3), np.uint8)
+        frame[0, 0] = index
+        yield index / 10, frame
+
+
+def test_the_last_line_is_what_predict_says(trained, detector, shared_data):
+    video = shared_data / "clips" / "single_face.mp4"
+    whole = predict(trained, cut_clip(video, trained.faces, detector, key="")[0])
+    code, out, lines = affect("watch", FER2013, video, "--json")
+    assert (code, lines) == (0, [])
+    watched = [json.loads(line) for line in out.splitlines()]
+    assert len(watched) == watched[-1]["frames"] == whole["frames_decoded"] == len(whole["frames"])
+    assert watched[-1]["label"] == whole["label"]
+    assert watched[-1]["probabilities"] == pytest.approx(whole["probabilities"], abs=1e-6)
+    for line, frame in zip(watched, whole["frames"], strict=True):
+        assert line["timestamp_s"] == frame["timestamp_s"]
+        assert line["frame_probabilities"] == pytest.approx(frame["probabilities"], abs=1e-5)
+    assert watched[-1]["importance"] == pytest.approx(whole["frames"][-1]["importance"], abs=1e-6)
+
+
+def test_each_face_that_is_followed_is_a_clip_of_its_own(trained, clip):
+    frame, (*first, second, third) = np.zeros((16, 16, 3), np.uint8), clip.faces
+    faces = [(face.timestamp_s, frame, 0, face) for face in first]
+    faces.insert(2, (0.15, frame, 0, None))
+    faces = [(-0.1, frame, None, None), *faces, *((face.timestamp_s, frame, 4, face) for face in (second, third))]
+    watched = list(watch(trained, faces))
+    assert [one.track for one in watched] == [None, *[0] * 7, 4, 4]
+    assert (watched[0].reading.probabilities, watched[0].importances) == (None, ())
+    assert watched[3].box is None
+    assert watched[3].reading.probabilities == watched[2].reading.probabilities
+    for last, part in ((watched[7], first), (watched[9], (second, third))):
+        alone = predict(trained, type(clip)("part", frames_decoded=len(part), faces=tuple(part)))
+        assert last.reading.probabilities == pytest.approx(alone["probabilities"], abs=1e-6)
+        assert last.importances == pytest.approx([frame["importance"] for frame in alone["frames"]], abs=1e-6)
+    assert watched[9].reading.frames == 2
+
+
+def followed(truth, tracks="main", detect="every"):
+    """Returns (track, x0 of the box) of each frame; `truth` is a list of lists of `Detection`, ten a second."""
+    settings = Faces(face_size=32, detect=detect, tracks=tracks)
+    found = follow_face(blank(len(truth)), settings, Known(truth))
+    return [(track, face and face.box[0]) for _, _, track, face in found]
+
+
+def test_the_face_that_is_followed_is_kept_until_it_is_gone():
+    central, larger = detection(22.0), detection(0.0, y=0.0, size=26.0)
+    gone = round(TRACK_GAP_S * 10)
+    truth = [[], [larger], *[[central, larger]] * 3, *[[central]] * gone, [central, larger], [larger]]
+    expected = [(None, None), *[(0, 0.0)] * 4, *[(0, None)] * gone, (1, 22.0), (1, None)]
+    assert followed(truth) == expected
+    assert followed([[central, larger]]) == [(0 if central.box[0] < larger.box[0] else 1, 22.0)]
+    assert followed([[central, larger]], tracks="largest") == [(0, 0.0)]
+    # Back within the gap, it is the same face; nobody else is taken meanwhile.
+    truth = [[central], *[[larger]] * (gone - 1), [central, larger]]
+    assert followed(truth, detect="follow") == [(0, 22.0), *[(0, None)] * (gone - 1), (0, 22.0)]
+
+
+def test_tracks_of_a_stream_are_forgotten():
+    tracks = Tracks(forgets=True)
+    for index in range(1000):
+        (track,) = tracks.add(3.0 * index, (64, 64, 3), [detection(20.0)])
+        assert track == index
+        assert [known.id for known in tracks.summaries()] == [index]
+    assert tracks.add(3000.0 - 2.0, (64, 64, 3), [detection(20.0)]) == [999]
+    assert [(known.id, known.frames) for known in tracks.summaries()] == [(999, 2)]
+
+
+@pytest.mark.parametrize(("detect", "rate_hz"), [("every", 4), ("every", 40), ("follow", 4)])
+def test_a_frame_is_held_back_for_half_a_second_and_a_frame(detect, rate_hz):
+    read = []
+
+    def frames():
+        for index in range(80):
+            read.append(index / rate_hz)
+            yield index / rate_hz, np.zeros((64, 64, 3), np.uint8)
+
+    for timestamp_s, _, _ in find_faces(frames(), Known([[]]), detect, most_s=0.5):
+        assert read[-1] - timestamp_s <= 0.5 + 1 / rate_hz
+    assert len(read) == 80
+
+
+@pytest.fixture
+def address(face_videos, tmp_path):
+    """An address on this machine that gives the files of its folder, `still.mkv` among them."""
+    write_video(tmp_path / "still.mkv", [frame for _, frame in read_frames(face_videos / "still.mp4")])
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_address_is_read_as_a_file_is(address, tmp_path):
+    live, file = read_source(f"{address}/still.mkv"), read_source(tmp_path / "still.mkv")
+    assert isinstance(live, Live)
+    for (time_s, frame), (expected_s, expected) in zip(live, file, strict=True):
+        assert time_s == pytest.approx(expected_s, abs=1e-3)
+        np.testing.assert_array_equal(frame, expected)
+    assert live.left_out == 0
+    assert [round(time_s, 3) for time_s, _ in read_source(f"{address}/still.mkv", 4)] == [0.0, 0.3, 0.5]
+
+
+def test_what_comes_too_fast_is_left_out_and_counted(address, tmp_path):
+    write_video(tmp_path / "long.mkv", [frame for _, frame in blank(60)])
+    live = Live(f"{address}/long.mkv")
+    frames = iter(live)
+    next(frames)
+    deadline_s = time.monotonic() + 60
+    while live.left_out < 60 - 1 - HELD_FRAMES and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    rest = [time_s for time_s, _ in frames]
+    np.testing.assert_allclose(rest, np.arange(60 - HELD_FRAMES, 60) / 10, atol=1e-3)
+    assert live.left_out == 60 - 1 - HELD_FRAMES
+
+
+@pytest.mark.parametrize("source", ["987", "/dev/video987", "http://127.0.0.1:9/none", "file:///etc/hostname"])
+def test_sources_that_give_nothing(source):
+    with pytest.raises(InputError, match="(/dev/video987|http:.*none|file:.*hostname) cannot be read \\(.*\\)"):
+        list(read_source(source))
+
+
+def test_what_is_drawn():
+    probabilities = {"happy": 0.25, "sad": 0.75}
+    reading = Reading(0.0, 2, 2, "sad", probabilities, probabilities, 0.25, None)
+    frame = np.full((480, 600, 3), 90, np.uint8)
+    image = draw_watched(frame, Watched(reading, 0, (300.0, 200.0, 400.0, 300.0), (0.75, 0.25)))
+    assert (frame == 90).all()
+    assert tuple(image[200, 350]) == tuple(image[250, 400]) == RED
+    reds = (image == RED).all(axis=-1)
+    assert reds[30:41, :290].any(axis=0).sum() == 0.75 * 120 + 1  # one bar, of the likeliest class
+    assert not reds[:25].any()
+    assert reds[-15:, 590:].any() and not reds[-16:, :590].any()  # the last frame, a third as high as the one before
+    assert (image[-60:, 585] != 90).any(axis=-1).all() and (image[-61, 585] == 90).all()
+    nothing = Reading(0.0, 1, 0, None, None, None, 0.0, None)
+    np.testing.assert_array_equal(draw_watched(frame, Watched(nothing, None, None, ())), frame)
+
+
+def test_a_video_of_odd_frames_that_change_their_size(tmp_path):
+    path = tmp_path / "new" / "video.mp4"
+    video = AnnotatedVideo(path)
+    for time_s, side in ((0.0, 65), (0.04, 65), (0.5, 40)):
+        video.add(time_s, np.full((65, side, 3), (200, 40, 40), np.uint8))
+        assert not path.exists()
+    video.close()
+    frames = frames_of(path)
+    assert [time_s for time_s, _ in frames] == [0.0, 0.04, 0.5]
+    for _, frame in frames:
+        assert frame.shape == (66, 66, 3)
+        assert np.abs(frame.astype(int) - (200, 40, 40)).max() < 10
+    assert [found.name for found in path.parent.iterdir()] == ["video.mp4"]
+
+
+def test_a_video_needs_a_frame_and_a_name(tmp_path):
+    AnnotatedVideo(tmp_path / "none.mp4").close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="The video must be an .mp4 file. Received: video.gif"):
+        AnnotatedVideo("video.gif")
+
+
+def test_an_interrupt_while_a_frame_is_written_waits_for_it(tmp_path, monkeypatch):
+    video, resize = AnnotatedVideo(tmp_path / "video.mp4"), cv2.resize
+    image = np.zeros((64, 64, 3), np.uint8)
+    video.add(0.0, image)
+    monkeypatch.setattr(cv2, "resize", lambda *args: signal.raise_signal(signal.SIGINT) or resize(*args))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        video.add(0.1, image)
+    assert signal.getsignal(signal.SIGINT) is before
+    video.close()
+    assert len(frames_of(tmp_path / "video.mp4")) == 2
+
+
+def test_ctrl_c_ends_with_a_summary_and_a_whole_video(ready, face_videos, tmp_path, monkeypatch):
+    video, out = face_videos / "moving.mp4", tmp_path / "out.mp4"
+
+    def interrupted(source, frame_rate_hz):
+        for index, frame in enumerate(read_frames(source)):
+            if index == 7:  # the frames before are held until a window of half a second is full
+                signal.raise_signal(signal.SIGINT)
+            yield frame
+
+    monkeypatch.setattr("pipelines.live.read_source", interrupted)
+    code, printed, lines = affect("watch", FER2013, video, "--out", out, "--half-life", 1)
+    assert (code, lines) == (0, [])
+    count = len(frames_of(out))
+    assert 0 < count < 8
+    assert f"face in {count}/{count} frames" in printed and f"{out}: {count} frames" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_mistakes_are_one_line(ready, face_videos, tmp_path):
+    video = face_videos / "moving.mp4"
+    assert affect("watch", FER2013, video, "--out", video) == (
+        2,
+        "",
+        [f"affect: --out must be another file than SOURCE. Received: {video} for both"],
+    )
+    code, _, (line,) = affect("watch", FER2013, video, "--half-life", 0)
+    assert (code, line) == (2, "affect: half_life_s must be a positive number of seconds. Received: 0.0")
+    code, _, (line,) = affect("watch", FER2013, tmp_path / "gone.mp4")
+    assert code == 2 and "is not a video that can be opened" in line
+    code, out, (line,) = affect("watch", FER2013, face_videos / "no_face.mp4", "--json")
+    assert (code, line) == (2, f"affect: {face_videos / 'no_face.mp4'} shows no face in 8 frames.")
+    assert [json.loads(row)["probabilities"] for row in out.splitlines()] == [None] * 8
+    short = tmp_path / "short.mkv"
+    write_video(tmp_path / "whole.mkv", [frame for _, frame in read_frames(video)] * 4)
+    shutil.copy(tmp_path / "whole.mkv", short)
+    short.write_bytes(short.read_bytes()[: short.stat().st_size * 2 // 3])
+    code, out, (line,) = affect("watch", FER2013, short, "--json")
+    assert code == 1 and "truncated" in line
+    assert json.loads(out.splitlines()[-1])["label"] is not None
+
+
+def test_a_regression_network_is_refused():
+    config = Regression(temporal=None, face_size=16, blocks=1, filters=2)
+    with pytest.raises(InputError, match="row is a regression network, .* Use affect.stream.StreamingRegressor."):
+        next(watch(Trained(None, Experiment("row", config), (), Faces()), []))
+
+
+def test_a_half_life_needs_a_pooling_that_forgets():
+    config = Model(backbone="mini_xception", weights=None, face_size=32, temporal_pooling="max")
+    model = Trained(build_model(config, ("a", "b")), Experiment("row", config), ("a", "b"), Faces())
+    with pytest.raises(InputError, match="Received: temporal_pooling='max'. Leave the half-life out."):
+        next(watch(model, [], half_life_s=1.0))
