@@ -290,12 +290,12 @@ class StreamingRegressor:
         """
         if not self._time_s < timestamp_s < math.inf:
             raise InputError(f"Times of frames must rise. Received: {timestamp_s!r} after {self._time_s!r}")
-        self._time_s = timestamp_s
+        self._time_s = round(timestamp_s * 1e6) / 1e6  # as records hold it
         complete = []
-        while timestamp_s > self._times_s[-1] + self._reach_s:
+        while self._time_s > self._times_s[-1] + self._reach_s:
             complete.append(self._close())
         if face is not None:
-            self._last = round(timestamp_s * 1e6) / 1e6, np.asarray(face)  # records hold whole microseconds
+            self._last = self._time_s, np.asarray(face)
             self._place(*self._last)
         return complete
 
@@ -303,7 +303,7 @@ class StreamingRegressor:
         """Ends the recording.
 
         Returns:
-            List of `WindowReading`: the last window, masked beyond the last frame, unless it has begun for no frame.
+            List of `WindowReading`: the last window, masked beyond the last frame; empty where no frame has reached it.
         """
         return [self._close()] if self._time_s >= self._start_s else []
 
