@@ -192,15 +192,19 @@ class Regression:
     64, 128 and 256 filters of 5 × 5, a dense layer of 300. All rows have them, to differ only in what they are about.
 
     Args:
-        temporal: What sees more than one frame. A row each: `None`, the 2D-CNN on each frame alone; `"rnn"` and
-            `"lstm"`, a recurrent network on the 2D-CNN's vectors; `"conv3d"`, the 3D-CNN.
+        temporal: What sees more than one frame. A row each: `None`, the 2D-CNN on each frame alone; `"rnn"`, `"lstm"`
+            and `"bilstm"`, in both directions of time, a recurrent network on the vectors of the 2D-CNN or on
+            LGBP-TOP; `"conv3d"`, the 3D-CNN.
         attention: `None`, or the spatiotemporal attention A of a 2D-CNN and a ConvLSTM, by which the features of the
             3D-CNN are multiplied (STA; for `"conv3d"` alone). `"softmax"` over the h · w locations of each frame, times
             their number, so that attention to all alike leaves X as it is; `"sigmoid"`, each location of each frame on
             its own. Assumed: softmax, which has to choose and so can be looked at.
         predicts: `"frames"`, valence and arousal of each frame of the window, or `"end"`, of its last frame that shows
             a face. Assumed: frames; each label of the window is learnt from.
-        face_size: Height and width in pixels of the network's input. Assumed: 96.
+        features: What the network is given of a frame: `"faces"`, or in their place and the 2D-CNN's `"lgbp_top"`,
+            vectors whose assumed sizes are in `affect.lgbp`.
+        face_size: Height and width in pixels of the network's input, or of what LGBP-TOP is taken of. Assumed: 96; 64
+            for LGBP-TOP.
         blocks: Convolutions, each with max-pooling to half the size, of the 2D-CNN and likewise of the 3D-CNN before
             the attention; both give maps of `face_size` / 2^`blocks`. Assumed: 3, hence 12 × 12.
         filters: Of the first block; each block has twice as many. Assumed: 64.
@@ -210,7 +214,7 @@ class Regression:
             last block. Assumed: 1.
         attention_filters: Of the ConvLSTM. Assumed: 64, for its memory is small beside 256 channels of features.
         attention_kernel_size: Of the ConvLSTM's convolutions, in locations. Assumed: 3.
-        recurrent_units: Units of `"rnn"` and `"lstm"`. Assumed: 100.
+        recurrent_units: Units of `"rnn"`, of `"lstm"` and of each direction of `"bilstm"`. Assumed: 100.
         hidden_units: Units of the dense layer, with ReLU, before the linear one. Assumed: 300.
         dropout: Rate before the linear layer. Assumed: 0.5, for 9 recordings are few.
         task: `"regression"`, which tells this network from `Model` in JSON.
@@ -219,6 +223,7 @@ class Regression:
     temporal: str | None
     attention: str | None = None
     predicts: str = "frames"
+    features: str = "faces"
     face_size: int = 96
     blocks: int = 3
     filters: int = 64
@@ -238,15 +243,23 @@ class Regression:
         _check_ranges(self, **counts, attended_blocks=(0, math.inf), dropout=(0, 1))
         _check_choices(
             self,
-            temporal=("rnn", "lstm", "conv3d"),
+            temporal=("rnn", "lstm", "bilstm", "conv3d"),
             attention=("softmax", "sigmoid"),
             predicts=("frames", "end"),
+            features=("faces", "lgbp_top"),
             task=("regression",),
         )
         if self.attention is not None and self.temporal != "conv3d":
             raise InputError(
                 "Attention is multiplied to the features of the 3D-CNN: expected regression.temporal='conv3d'. "
                 f"Received: temporal={self.temporal!r}, attention={self.attention!r}"
+            )
+        if self.features == "lgbp_top":
+            _check_ranges(self, face_size=(4, math.inf))
+        if self.features == "lgbp_top" and self.temporal == "conv3d":
+            raise InputError(
+                "The 3D-CNN sees faces: expected regression.temporal='rnn', 'lstm', 'bilstm' or None beside "
+                "features='lgbp_top'. Received: temporal='conv3d'"
             )
         if self.face_size % 2**self.blocks or self.face_size < 2**self.blocks:
             raise InputError(

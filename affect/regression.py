@@ -1,4 +1,4 @@
-"""The network of paper B, whole: windows of faces → valence and arousal of their frames."""
+"""The network of paper B, whole: windows of faces, or of features → valence and arousal of their frames."""
 
 import keras
 from keras import layers, ops
@@ -6,17 +6,20 @@ from keras import layers, ops
 from affect.backbones import UNIT_SCALING
 from affect.labels import DIMENSIONS
 from affect.layers import LastFramePooling, MergeFrames, PixelScaling, SpatiotemporalAttention, SplitFrames
+from affect.lgbp import FEATURES
 
 
 def build_regression(config):
     """Builds the functional model of a row of paper B's tables.
 
-    2D-CNN: faces → feature maps, frame by frame; with `"rnn"` and `"lstm"`, a recurrent network reads their averages.
+    2D-CNN: faces → feature maps, frame by frame; with `"rnn"`, `"lstm"` and `"bilstm"`, a recurrent network reads their
+    averages. With features in place of faces it reads those, centred and scaled as they are in the training windows.
     3D-CNN: convolutions over space and time give X; with attention, a second 2D-CNN and a ConvLSTM give A, and
     X'' = A ⊙ X; more convolutions; averages over the locations. Then, for each frame, a dense layer and a linear one.
 
     A masked frame is a step of time whose features are zeros, behind each convolution anew, like what lies beyond a
-    window's ends: masked frames at the end of a window change nothing in those before. Their own output is 0.
+    window's ends: masked frames at the end of a window change nothing in those before. `"bilstm"`, which would meet
+    these first, skips masked frames. Their own output is 0.
 
     Reshapes stand in place of TimeDistributed and MaxPooling3D: with batch and frames static, the SavedModel converts
     to TFLite with builtin operators alone.
@@ -26,35 +29,28 @@ def build_regression(config):
 
     Returns:
         `keras.Model` of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → float32 (B, F, 2), or with
-        `predicts="end"` (B, 2), in the order of `affect.labels.DIMENSIONS`; B and F are free.
+        `predicts="end"` (B, 2), in the order of `affect.labels.DIMENSIONS`; B and F are free. In place of `faces`,
+        `features="lgbp_top"` has `features`, float32 (B, F, `affect.lgbp.FEATURES`).
     """
-    faces = keras.Input((None, config.face_size, config.face_size, 3), dtype="uint8", name="faces")
     frame_mask = keras.Input((None,), dtype="bool", name="frame_mask")
-    pixels = PixelScaling(**UNIT_SCALING, name="pixel_scaling")(faces)  # (B, F, H, W, 3)
-
-    if config.temporal == "conv3d":
-        x = _masked(pixels, frame_mask)
-        for block in range(1, config.blocks + 1):
-            filters = config.filters * 2 ** (block - 1)
-            x = _conv3d(x, frame_mask, filters, config.kernel_size_3d, f"cnn3d_conv{block}")
-            x = MergeFrames(name=f"cnn3d_merge{block}")(x)
-            x = layers.MaxPooling2D(2, name=f"cnn3d_pool{block}")(x)
-            x = SplitFrames(name=f"cnn3d_split{block}")(x, frame_mask)
-        if config.attention:
-            attention = SpatiotemporalAttention(
-                config.attention_filters, config.attention_kernel_size, config.attention, name="attention"
-            )(_encoded(pixels, frame_mask, config), frame_mask=frame_mask)  # (B, F, h, w)
-            x = x * ops.cast(ops.expand_dims(attention, -1), x.dtype)  # X'' = A ⊙ X
-        for block in range(1, config.attended_blocks + 1):
-            x = _conv3d(x, frame_mask, x.shape[-1], config.kernel_size_3d, f"attended_conv{block}")
+    if config.features == "lgbp_top":
+        given = keras.Input((None, FEATURES), dtype="float32", name="features")
+        # What all faces share outweighs what tells them apart.
+        x = layers.BatchNormalization(center=False, scale=False, name="standardization")(given, mask=frame_mask)
+        x = _masked(x, frame_mask)
     else:
-        x = _encoded(pixels, frame_mask, config)
-    x = ops.mean(x, axis=(2, 3))  # (B, F, D)
+        given = keras.Input((None, config.face_size, config.face_size, 3), dtype="uint8", name="faces")
+        pixels = PixelScaling(**UNIT_SCALING, name="pixel_scaling")(given)  # (B, F, H, W, 3)
+        x = ops.mean(_maps(pixels, frame_mask, config), axis=(2, 3))  # (B, F, D)
 
     if config.temporal == "rnn":
         x = layers.SimpleRNN(config.recurrent_units, return_sequences=True, name="rnn")(x)
     elif config.temporal == "lstm":
         x = layers.LSTM(config.recurrent_units, return_sequences=True, name="lstm")(x)
+    elif config.temporal == "bilstm":
+        x = layers.Bidirectional(layers.LSTM(config.recurrent_units, return_sequences=True), name="bilstm")(
+            x, mask=frame_mask
+        )
     x = layers.Dense(config.hidden_units, activation="relu", name="hidden")(x)
     x = layers.Dropout(config.dropout, name="dropout")(x)
     x = layers.Dense(len(DIMENSIONS), dtype="float32", name="dimensions")(x)
@@ -62,7 +58,7 @@ def build_regression(config):
         outputs = LastFramePooling(name="end")(x, frame_mask=frame_mask)
     else:
         outputs = _masked(x, frame_mask)
-    return keras.Model({"faces": faces, "frame_mask": frame_mask}, outputs, name="affect_regression")
+    return keras.Model({given.name: given, "frame_mask": frame_mask}, outputs, name="affect_regression")
 
 
 def detailed_regression(model):
@@ -80,6 +76,27 @@ def detailed_regression(model):
         if isinstance(layer, SpatiotemporalAttention):
             outputs["attention"] = layer.output
     return keras.Model(model.input, outputs)
+
+
+def _maps(pixels, frame_mask, config):
+    """The feature maps of the 2D-CNN or the 3D-CNN: (B, F, H, W, 3) → (B, F, h, w, D), 0 where masked."""
+    if config.temporal != "conv3d":
+        return _encoded(pixels, frame_mask, config)
+    x = _masked(pixels, frame_mask)
+    for block in range(1, config.blocks + 1):
+        filters = config.filters * 2 ** (block - 1)
+        x = _conv3d(x, frame_mask, filters, config.kernel_size_3d, f"cnn3d_conv{block}")
+        x = MergeFrames(name=f"cnn3d_merge{block}")(x)
+        x = layers.MaxPooling2D(2, name=f"cnn3d_pool{block}")(x)
+        x = SplitFrames(name=f"cnn3d_split{block}")(x, frame_mask)
+    if config.attention:
+        attention = SpatiotemporalAttention(
+            config.attention_filters, config.attention_kernel_size, config.attention, name="attention"
+        )(_encoded(pixels, frame_mask, config), frame_mask=frame_mask)  # (B, F, h, w)
+        x = x * ops.cast(ops.expand_dims(attention, -1), x.dtype)  # X'' = A ⊙ X
+    for block in range(1, config.attended_blocks + 1):
+        x = _conv3d(x, frame_mask, x.shape[-1], config.kernel_size_3d, f"attended_conv{block}")
+    return x
 
 
 def _encoded(pixels, frame_mask, config):

@@ -1,4 +1,4 @@
-"""Recordings → tf.data batches of windows: faces on a regular grid of time, and valence and arousal of each frame."""
+"""Recordings → tf.data batches of windows: faces, or features, on a regular grid of time, and each frame's ratings."""
 
 import itertools
 import math
@@ -12,6 +12,11 @@ from affect import records
 from affect.augment import central_view, random_view, view_face
 from affect.errors import InputError
 from affect.labels import DIMENSIONS
+from affect.lgbp import FEATURES, lgbp_top
+
+# Features of windows that are kept and not computed anew in every epoch; 80 KiB for 4 s at 10 frames/s, so 3.6 hours of
+# recordings at a stride of 1 s, or 7 at 2 s.
+KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -160,11 +165,12 @@ def cut_window(recording, settings, start_s):
     return Window(recording, grid_s, faces, np.where(is_rated[:, None], labels, 0).astype(np.float32), is_rated)
 
 
-def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0):
+def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0, features="faces"):
     """Endless training batches, a function of the seed and the epoch alone, as `affect.data.train_batches` gives.
 
     Windows start each `stride_s`; those without a frame that has a face and a label are left out, and counted. The view
-    of the faces is one for the window, or with `data.view_per_frame` one for each frame.
+    of the faces is one for the window, or with `data.view_per_frame` one for each frame. Features are of the central
+    crop, the same in every epoch: they are computed once and kept, up to `KEPT_BYTES`.
 
     Args:
         recordings: List of `Recording`.
@@ -173,15 +179,22 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0)
         face_size: The model's, in pixels.
         seed: int.
         first_epoch: Epoch to start with.
+        features: The model's: `"faces"`, or `"lgbp_top"`.
 
     Returns:
         `(dataset, steps, left_out)`: `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, labels float32
-        (B, F, 2), weights float32 (B, F))`; batches an epoch; windows that were left out. Windows that do not fill a
-        batch wait for another epoch's order.
+        (B, F, 2), weights float32 (B, F))`; batches an epoch; windows that were left out. With `"lgbp_top"`, in place
+        of `faces`, `features` float32 (B, F, `affect.lgbp.FEATURES`). Windows that do not fill a batch wait for another
+        epoch's order.
 
     Raises:
-        InputError: When no window has a frame to learn from.
+        InputError: When no window has a frame to learn from, and on features of views that are drawn at random.
     """
+    if features != "faces" and (data.random_crop or data.flip or data.rotation_deg):
+        raise InputError(
+            f"model.features={features!r} are of the central crop alone: expected data.random_crop=False, "
+            f"data.flip=False and data.rotation_deg=0. Received: {data.random_crop}, {data.flip}, {data.rotation_deg}"
+        )
     windows = [window for recording in recordings for window in _windows(recording, settings, settings.stride_s)]
     useful = [window for window in windows if window.weights.any()]
     if not useful:
@@ -201,28 +214,30 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0)
     def view_of(draw, place):
         return random_view(data, tf.random.fold_in(draw, place) if data.view_per_frame else draw)
 
-    dataset = _decoded(ordered, settings, view_of, face_size).batch(batch, drop_remainder=True)
+    dataset = _decoded(ordered, settings, view_of, face_size, features).batch(batch, drop_remainder=True)
     return dataset.map(_as_triple).prefetch(2), steps, len(windows) - len(useful)
 
 
-def eval_windows(recordings, settings, data, *, face_size):
+def eval_windows(recordings, settings, data, *, face_size, features="faces"):
     """Batches for evaluation: each point of each recording's grid once, in order, central crop.
 
     Args:
-        recordings, settings, data, face_size: As in `train_windows`; `stride_s` is not used.
+        recordings, settings, data, face_size, features: As in `train_windows`; `stride_s` is not used.
 
     Returns:
-        Dataset of dicts: `faces`, `frame_mask`, `labels` and `weights` as in `train_windows`, `times_s` float64 (B, F)
-        and `recording` string (B,). The last window of a recording is masked beyond its end.
+        Dataset of dicts: `faces` or `features`, `frame_mask`, `labels` and `weights` as in `train_windows`, `times_s`
+        float64 (B, F) and `recording` string (B,). The last window of a recording is masked beyond its end.
     """
 
     def ordered():
-        for recording in recordings:
-            for window in _windows(recording, settings, settings.frames / settings.frame_rate_hz):
-                yield window, 0, 0
+        stride_s = settings.frames / settings.frame_rate_hz
+        windows = (window for recording in recordings for window in _windows(recording, settings, stride_s))
+        for index, window in enumerate(windows):
+            yield window, 0, index
 
     view = central_view(data.crop_ratio)
-    return _decoded(ordered, settings, lambda draw, place: view, face_size).batch(data.batch_clips).prefetch(2)
+    dataset = _decoded(ordered, settings, lambda draw, place: view, face_size, features)
+    return dataset.batch(data.batch_clips).prefetch(2)
 
 
 def _windows(recording, settings, stride_s):
@@ -230,9 +245,13 @@ def _windows(recording, settings, stride_s):
     return [cut_window(recording, settings, index * stride_s) for index in range(count)]
 
 
-def _decoded(ordered, settings, view_of, face_size):
-    """Dataset of the windows that `ordered()` yields, each with the two numbers of its draw; their faces decoded."""
+def _decoded(ordered, settings, view_of, face_size, features):
+    """Dataset of the windows that `ordered()` yields, each with the two numbers of its draw; their faces decoded.
+
+    The second number tells a window from all others, and features are kept by it.
+    """
     frames = settings.frames
+    kept, most_kept = {}, KEPT_BYTES // (4 * frames * FEATURES)
 
     @lru_cache(maxsize=16)  # the parts of a recording that is read in order are read once
     def jpegs(path, offset, size):
@@ -244,7 +263,7 @@ def _decoded(ordered, settings, view_of, face_size):
         for window, *draw in ordered():
             recording, encoded = window.recording, np.full(frames, b"", object)
             for place, face in enumerate(window.faces):
-                if face >= 0:
+                if face >= 0 and draw[1] not in kept:
                     part, position = recording.places[face]
                     encoded[place] = jpegs(*recording.parts[part])[position]
             yield {
@@ -256,6 +275,14 @@ def _decoded(ordered, settings, view_of, face_size):
                 "times_s": window.times_s,
                 "recording": recording.name,
             }
+
+    def describe(index, faces, frame_mask):
+        found = kept.get(int(index))
+        if found is None:
+            found = _features(faces, frame_mask)
+            if len(kept) < most_kept:
+                kept[int(index)] = found
+        return found
 
     def decode(window):
         def face(inputs):
@@ -271,7 +298,13 @@ def _decoded(ordered, settings, view_of, face_size):
             (window["jpeg"], tf.range(frames)),
             fn_output_signature=tf.TensorSpec((face_size, face_size, 3), tf.uint8),
         )
-        return {"faces": faces} | {key: value for key, value in window.items() if key not in ("jpeg", "draw")}
+        if features == "faces":
+            seen = {"faces": faces}
+        else:
+            inputs = window["draw"][1], tf.image.rgb_to_grayscale(faces)[..., 0], window["frame_mask"]
+            described = tf.ensure_shape(tf.numpy_function(describe, inputs, tf.float32), (frames, FEATURES))
+            seen = {"features": described}
+        return seen | {key: value for key, value in window.items() if key not in ("jpeg", "draw")}
 
     signature = {
         "jpeg": tf.TensorSpec((frames,), tf.string),
@@ -286,5 +319,15 @@ def _decoded(ordered, settings, view_of, face_size):
     return dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
+def _features(faces, frame_mask):
+    """LGBP-TOP (F, K) of grey faces (F, H, W): each run of frames that have one on its own; 0 in the others."""
+    features = np.zeros((len(faces), FEATURES), np.float32)
+    for run in np.split(np.arange(len(faces)), np.flatnonzero(np.diff(frame_mask)) + 1):
+        if frame_mask[run[0]]:
+            features[run] = lgbp_top(faces[run])
+    return features
+
+
 def _as_triple(window):
-    return {"faces": window["faces"], "frame_mask": window["frame_mask"]}, window["labels"], window["weights"]
+    inputs = {key: window[key] for key in ("faces", "features", "frame_mask") if key in window}
+    return inputs, window["labels"], window["weights"]

@@ -413,11 +413,16 @@ def test_both_networks_are_overridden_field_by_field():
     [
         ("model.filters=0", "regression.filters must lie in [1, inf]. Received: 0"),
         ("model.predicts=middle", "regression.predicts must be one of ['end', 'frames']. Received: 'middle'"),
-        ("model.temporal=gru", "regression.temporal must be one of ['conv3d', 'lstm', 'rnn']. Received: 'gru'"),
+        (
+            "model.temporal=gru",
+            "regression.temporal must be one of ['bilstm', 'conv3d', 'lstm', 'rnn']. Received: 'gru'",
+        ),
         (
             "model.temporal=lstm",
             "regression.temporal='conv3d'. Received: temporal='lstm', attention='softmax'",
         ),
+        ("model.features=lbp", "regression.features must be one of ['faces', 'lgbp_top']. Received: 'lbp'"),
+        ("model.features=lgbp_top", "The 3D-CNN sees faces: expected regression.temporal='rnn', 'lstm', 'bilstm' or"),
         ("model.face_size=90", "regression.face_size must be a multiple of 2^blocks = 8. Received: 90"),
         ("model.face_size=0", "regression.face_size must be a multiple of 2^blocks = 8. Received: 0"),
     ],

@@ -14,6 +14,7 @@ from affect.backbones import BACKBONES
 from affect.config import Data, Experiment, from_json, load_config, to_json
 from affect.labels import EMOTIONS
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
+from affect.lgbp import FEATURES
 from affect.losses import ConcordanceLoss
 from affect.model import build_model
 from affect.regression import build_regression
@@ -43,6 +44,9 @@ REPORTED_B = {
         "cnn": (0.113, 0.426, 0.326),
         "cnn_rnn_1s": (0.111, 0.501, 0.474),
         "cnn_rnn_4s": (0.108, 0.544, 0.506),
+        "lgbp_lstm": (0.114, 0.430, 0.354),
+        "lgbp_bilstm": (0.105, 0.501, 0.346),
+        "lgbp_lstm_closs": (0.121, 0.488, 0.463),
         "cnn_lstm_closs": (0.116, 0.561, 0.538),
         "cnn3d": (0.104, 0.510, 0.493),
         "sta": (0.102, 0.572, 0.546),
@@ -153,8 +157,9 @@ def test_a_table_of_paper_b_has_its_rows_and_the_numbers_reported(table):
     }
     assert {name: row.reported for name, row in rows.items()} == reported
     for name, row in rows.items():
-        temporal = {"cnn": None, "cnn_rnn": "rnn", "cnn_lst": "lstm", "cnn3d": "conv3d", "sta": "conv3d"}
-        assert row.model.temporal == temporal[name[:7]]
+        temporal = {"cnn": None, "cnn3d": "conv3d", "sta": "conv3d"}
+        assert row.model.temporal == (temporal[name] if name in temporal else name.split("_")[1])
+        assert row.model.features == ("lgbp_top" if name.startswith("lgbp") else "faces")
         assert (row.model.attention is not None) == (name == "sta")
         assert row.windows.length_s == (1.0 if name.endswith("1s") else 4.0)
         assert row.train.concordance == (1.0 if name.endswith("closs") else 0.0)
@@ -165,9 +170,13 @@ def test_paper_b_is_the_base_of_its_rows_and_its_best_one():
     assert replace(load_config(FOLDER / "paper_b_recola" / "sta.py"), name=base.name) == base
     for path in OF_PAPER_B:
         row = load_config(path)
-        model = replace(row.model, temporal="conv3d", attention="softmax")
-        windows = replace(row.windows, length_s=4.0, stride_s=2.0)
-        assert (model, row.data, windows) == (base.model, base.data, base.windows)
+        model = replace(row.model, temporal="conv3d", attention="softmax", features="faces")
+        windows, data = replace(row.windows, length_s=4.0, stride_s=2.0), row.data
+        if row.model.features != "faces":
+            assert (model.face_size, data.random_crop, data.flip, data.rotation_deg) == (64, False, False, 0.0)
+            model = replace(model, face_size=base.model.face_size)
+            data = replace(data, random_crop=True, flip=True, rotation_deg=base.data.rotation_deg)
+        assert (model, data, windows) == (base.model, base.data, base.windows)
         assert replace(row.train, concordance=0.0) == base.train
 
 
@@ -178,6 +187,9 @@ def test_a_row_of_paper_b_builds_and_takes_a_step(path):
     keras.utils.set_random_seed(0)
     model = build_regression(config)
     clips = random_clips(16)
+    if config.features == "lgbp_top":
+        features = np.random.default_rng(0).normal(size=(2, 3, FEATURES)).astype("float32")
+        clips = {"features": features, "frame_mask": clips["frame_mask"]}
     model.compile(keras.optimizers.SGD(0.01), ConcordanceLoss(experiment.train.concordance), jit_compile=False)
     before = [np.array(weight) for weight in model.trainable_weights]
     labels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 2))

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports from its own row and from those above it. Each module of the package stands in one row.
 ROWS = [
     {"errors", "labels", "records", "config"},
-    {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"},
+    {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"},
     {"model", "regression", "stream"},
     {"train", "evaluate", "explain", "predict", "table", "inspect", "verify", "watch"},
     {"cli"},
@@ -29,6 +29,7 @@ WITHOUT_TENSORFLOW = {
     "model",
     "regression",
     "stream",
+    "lgbp",
 }
 
 

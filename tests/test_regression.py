@@ -9,6 +9,7 @@ from keras import ops
 from scipy.special import expit, softmax
 
 from affect.config import Regression
+from affect.lgbp import FEATURES
 from affect.losses import ConcordanceLoss
 from affect.regression import build_regression, detailed_regression
 from tests.transcriptions import convolve, dense, lstm, max_pool, relu, rnn
@@ -26,6 +27,7 @@ ROWS = {
     "cnn": TINY,
     "cnn_rnn": replace(TINY, temporal="rnn"),
     "cnn_lstm": replace(TINY, temporal="lstm"),
+    "cnn_bilstm": replace(TINY, temporal="bilstm"),
     "cnn3d": replace(TINY, temporal="conv3d", attended_blocks=2),
     "sta": replace(TINY, temporal="conv3d", attention="softmax"),
     "sta_sigmoid": replace(TINY, temporal="conv3d", attention="sigmoid", attended_blocks=0),
@@ -85,12 +87,21 @@ def transcription(model, config, faces, valid):
     else:
         x = encoded()
     x = x.mean(axis=(1, 2))
+    return from_vectors(model, config, x, valid[:, 0, 0, 0]), attention
+
+
+def from_vectors(model, config, x, valid):
+    """What follows a window's vectors (F, D)."""
     if config.temporal == "rnn":
         x = rnn(x, *weights(model, "rnn"))
     if config.temporal == "lstm":
         x = lstm(x, *weights(model, "lstm"))
+    if config.temporal == "bilstm":  # frames that are masked are skipped
+        both, seen = weights(model, "bilstm"), x[valid]
+        x = np.zeros((len(x), 2 * config.recurrent_units))
+        x[valid] = np.concatenate([lstm(seen, *both[:3]), lstm(seen[::-1], *both[3:])[::-1]], axis=1)
     x = dense(relu(dense(x, *weights(model, "hidden"))), *weights(model, "dimensions"))
-    return x * valid[:, :, 0, 0], attention
+    return x * valid[:, None]
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -165,6 +176,42 @@ def test_every_weight_learns_and_the_file_is_enough(name, tmp_path):
     assert set(before) == set(after)
     for key, value in before.items():
         np.testing.assert_allclose(after[key], value, atol=1e-6)
+
+
+@pytest.mark.parametrize("temporal", [None, "lstm", "bilstm"])
+def test_features_in_place_of_faces(temporal, tmp_path):
+    keras.utils.set_random_seed(1)
+    config = replace(TINY, features="lgbp_top", temporal=temporal, dropout=0.0)
+    model = build_regression(config)
+    assert {name: (x.dtype, tuple(x.shape)) for name, x in model.input.items()} == {
+        "features": ("float32", (None, None, FEATURES)),
+        "frame_mask": ("bool", (None, None)),
+    }
+    features = RANDOM.normal(3, 2, (2, 5, FEATURES)).astype("float32")
+    inputs = {"features": features, "frame_mask": FRAME_MASK}
+    model.compile(keras.optimizers.SGD(0.05), ConcordanceLoss(0.5), jit_compile=False)
+    before = [ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights]
+    for _ in range(2):
+        model.train_on_batch(inputs, RANDOM.uniform(-1, 1, (2, 5, 2)), sample_weight=FRAME_MASK.astype("float32"))
+    for old, weight in zip(before, model.trainable_weights, strict=True):
+        assert (old != ops.convert_to_numpy(weight)).any(), weight.path
+
+    mean, variance = weights(model, "standardization")  # after two batches of momentum 0.99, which began at 0 and 1
+    seen, stays = features[FRAME_MASK], 0.99**2
+    np.testing.assert_allclose(mean, (1 - stays) * seen.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(variance, stays + (1 - stays) * seen.var(axis=0), rtol=1e-4)
+
+    found = run(model, inputs)["dimensions"]
+    for window, valid in enumerate(FRAME_MASK):
+        x = (features[window] - mean) / np.sqrt(variance + 1e-3) * valid[:, None]
+        np.testing.assert_allclose(found[window], from_vectors(model, config, x, valid), atol=1e-5)
+    padded = {"features": np.pad(features, ((0, 0), (0, 3), (0, 0)), constant_values=7)}
+    padded["frame_mask"] = np.pad(FRAME_MASK, ((0, 0), (0, 3)))
+    np.testing.assert_allclose(run(model, padded)["dimensions"][:, :5], found, atol=1e-5)
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    np.testing.assert_allclose(run(loaded, inputs)["dimensions"], found, atol=1e-6)
 
 
 def test_mixed_precision_gives_about_the_same(models):

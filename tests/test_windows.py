@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from affect import windows
 from affect.config import Data, Regression, Windows
 from affect.errors import InputError
+from affect.lgbp import FEATURES, lgbp_top
 from affect.losses import ConcordanceLoss
 from affect.records import Dimensions
 from affect.regression import build_regression
@@ -145,6 +147,55 @@ def test_the_network_learns_from_windows(recordings):
     dataset, steps, _ = train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0)
     history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"][0])
+
+
+def passed(dataset):
+    batches = list(dataset.as_numpy_iterator())
+    return {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+
+
+@pytest.mark.parametrize("kept_bytes", [2**30, 0])
+def test_features_are_of_the_faces_that_evaluation_sees(recordings, monkeypatch, kept_bytes):
+    taken = []
+    monkeypatch.setattr(windows, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(windows, "lgbp_top", lambda faces: taken.append(len(faces)) or lgbp_top(faces))
+    of_faces = passed(eval_windows(recordings, SETTINGS, DATA, face_size=SIZE))
+    dataset = eval_windows(recordings, SETTINGS, DATA, face_size=SIZE, features="lgbp_top")
+    of_features = passed(dataset)
+    assert of_faces.keys() - of_features.keys() == {"faces"}
+    assert of_features.keys() - of_faces.keys() == {"features"}
+    for key in of_faces.keys() & of_features.keys():
+        np.testing.assert_array_equal(of_features[key], of_faces[key])
+    runs = [(0, slice(0, 4)), (1, slice(3, 4)), (2, slice(0, 4)), (3, slice(0, 4)), (5, slice(1, 3))]
+    expected = np.zeros((7, 4, FEATURES), np.float32)
+    for window, run in runs:
+        grey = np.rint(of_faces["faces"][window, run] @ np.array([0.2989, 0.5870, 0.1140]))
+        expected[window, run] = lgbp_top(grey)
+    np.testing.assert_allclose(of_features["features"], expected, atol=1e-5)
+    assert sorted(taken) == [1, 2, 4, 4, 4]
+    np.testing.assert_array_equal(passed(dataset)["features"], of_features["features"])
+    assert len(taken) == (5 if kept_bytes else 10)
+
+
+def test_the_network_learns_from_features(recordings):
+    data = replace(DATA, random_crop=False)
+    batches = {}
+    for features in ("faces", "lgbp_top"):
+        dataset, steps, _ = train_windows(
+            recordings, SETTINGS, data, face_size=SIZE, seed=0, first_epoch=2, features=features
+        )
+        batches[features] = list(dataset.take(2 * steps).as_numpy_iterator())
+    for (of_faces, *faces), (of_features, *same) in zip(*batches.values(), strict=True):
+        assert list(of_features) == ["features", "frame_mask"]
+        assert (of_features["features"].any(axis=2) == of_faces["frame_mask"]).all()
+        for x, y in zip(faces, same, strict=True):
+            np.testing.assert_array_equal(x, y)
+    model = build_regression(Regression("bilstm", features="lgbp_top", recurrent_units=3, hidden_units=4))
+    model.compile("sgd", ConcordanceLoss(0.5), jit_compile=False)
+    history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+    with pytest.raises(InputError, match="'lgbp_top' are of the central crop alone: expected data.random_crop=False"):
+        train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0, features="lgbp_top")
 
 
 def test_what_cannot_be_learnt_from_is_refused(shards, recordings, tmp_path):
