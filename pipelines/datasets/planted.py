@@ -377,18 +377,10 @@ def animate(subject, label, rng, lengths, *, frames, frame_rate_hz, size, pose, 
     acts = [((EXPRESSIONS | TWO_REGIONS)[label]["moves"], strength), (BLINK, blink)]
     acts += [({handle: limits}, twitch * drift(rng, seconds)) for handle, limits in TWITCH_RANGES.items()]
     faces = subject.neutral + sum(weights[:, None, None] * displace(moves) for moves, weights in acts)
-    ways = [pose * drift(rng, seconds, limit) for limit in (8, 0.08, 0.06, 0.06, 0.1, 0.06)]
-    poses = [Pose(way[0], 1 + way[1], way[2:4], way[4:]) for way in np.stack(ways, 1)]
-    gain, slope_x, slope_y = (light * drift(rng, seconds, limit) for limit in (0.2, 0.2, 0.15))
-    blur_sigma = max(blur * rng.uniform(0.3, 1), 1e-3)
-    across = np.linspace(-1, 1, size)
+    poses, shown = film(subject, faces, seconds, rng, size=size, pose=pose, light=light, blur=blur, noise=noise)
     images, regions = [], {region: [] for region in (EXPRESSIONS | TWO_REGIONS)[label]["regions"]}
-    for frame, (face, view) in enumerate(zip(faces, poses, strict=True)):
-        lit = 1 + gain[frame] + slope_x[frame] * across + slope_y[frame] * across[:, None]
-        image = render(subject, face, view, size) * lit[..., None].astype("float32")
-        image = cv2.GaussianBlur(image, (0, 0), blur_sigma)
-        image += noise * rng.standard_normal(image.shape, "float32")
-        images.append(np.clip(np.rint(image), 0, 255).astype("uint8"))
+    for face, view, image in zip(faces, poses, shown, strict=True):
+        images.append(image)
         for region, boxes in regions.items():
             boxes.append(locate(region, [subject.neutral, face], view, size))
     return np.stack(images), {
@@ -402,6 +394,36 @@ def animate(subject, label, rng, lengths, *, frames, frame_rate_hz, size, pose, 
     }
 
 
+def film(subject, faces, seconds, rng, *, size, pose, light, blur, noise):
+    """A face through time, under a camera, a head and a light that drift.
+
+    Args:
+        subject: a `Subject`.
+        faces: landmarks `(F, K, 2)` in portrait pixels.
+        seconds: `(F,)`, time of each frame.
+        rng: generator; it is drawn from until the last frame is made.
+        size, pose, light, blur, noise: as in `generate`.
+
+    Returns:
+        `(poses, images)`: the `Pose` of each frame; iterator of frames, RGB uint8 `(size, size, 3)`.
+    """
+    ways = [pose * drift(rng, seconds, limit) for limit in (8, 0.08, 0.06, 0.06, 0.1, 0.06)]
+    poses = [Pose(way[0], 1 + way[1], way[2:4], way[4:]) for way in np.stack(ways, 1)]
+    gain, slope_x, slope_y = (light * drift(rng, seconds, limit) for limit in (0.2, 0.2, 0.15))
+    blur_sigma = max(blur * rng.uniform(0.3, 1), 1e-3)
+    across = np.linspace(-1, 1, size)
+
+    def images():
+        for frame, (face, view) in enumerate(zip(faces, poses, strict=True)):
+            lit = 1 + gain[frame] + slope_x[frame] * across + slope_y[frame] * across[:, None]
+            image = render(subject, face, view, size) * lit[..., None].astype("float32")
+            image = cv2.GaussianBlur(image, (0, 0), blur_sigma)
+            image += noise * rng.standard_normal(image.shape, "float32")
+            yield np.clip(np.rint(image), 0, 255).astype("uint8")
+
+    return poses, images()
+
+
 def locate(region, faces, pose, size):
     """Box [x0, y0, x1, y1] in frame pixels about a region's landmarks in all of `faces`."""
     points = to_frame(np.concatenate([face[REGIONS[region]] for face in faces]), pose, size)
@@ -410,15 +432,16 @@ def locate(region, faces, pose, size):
 
 
 def write_video(path, images, frame_rate_hz):
-    """Writes RGB uint8 `(F, H, W, 3)` as H.264, or MPEG-4 part 2 where PyAV lacks x264, in yuv420p."""
+    """Writes RGB uint8 `(H, W, 3)`, one or more, as H.264, or MPEG-4 part 2 where PyAV lacks x264, in yuv420p."""
     partial = path.with_name(path.name + ".partial")
     encoder = next(name for name in ENCODERS if name in av.codecs_available)
     rate = Fraction(frame_rate_hz).limit_denominator(1001)
     with av.open(str(partial), "w", format="mp4") as container:
         stream = container.add_stream(encoder, rate=rate, options=ENCODERS[encoder])
-        stream.height, stream.width = images.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        for image in images:
+        for index, image in enumerate(images):
+            if index == 0:
+                stream.height, stream.width = image.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     os.replace(partial, path)
