@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"},
-    {"model", "regression", "stream"},
+    {"model", "regression", "stream", "delay", "postprocessing"},
     {"train", "evaluate", "explain", "predict", "table", "inspect", "verify", "watch"},
     {"cli"},
 ]
