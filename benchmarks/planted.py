@@ -98,10 +98,10 @@ def attended(run, shards, oracle):
                 if heads > 1:
                     overlaps.append((attention @ attention.T)[~np.eye(heads, dtype=bool)].mean())
                 centres = (np.arange(side) + 0.5) / side
-                inside = {name: _inside(box[frame], centres).ravel() for name, box in boxes.items()}
-                chances.append(np.any([*inside.values()], axis=0).mean())
+                within = {name: inside(box[frame], centres).ravel() for name, box in boxes.items()}
+                chances.append(np.any([*within.values()], axis=0).mean())
                 for head, location in enumerate(attention.argmax(-1)):
-                    hit = [name for name, cells in inside.items() if cells[location]]
+                    hit = [name for name, cells in within.items() if cells[location]]
                     hits.append(bool(hit))
                     for name in hit:
                         counts = regions.setdefault(f"head {head + 1}", dict.fromkeys(boxes, 0))
@@ -115,10 +115,26 @@ def attended(run, shards, oracle):
     }
 
 
-def _inside(box, centres):
+def inside(box, centres):
     """Returns, for each location (h, w), whether its centre lies in a box x0 y0 x1 y1 of the view's unit square."""
     across, down = ((centres >= box[axis]) & (centres <= box[axis + 2]) for axis in (0, 1))
     return np.outer(down, across)
+
+
+def in_view(boxes, to_face, face_size, crop_ratio):
+    """Carries boxes x0 y0 x1 y1 in pixels of the frames (F, 4) to the unit square of evaluation's view.
+
+    Args:
+        boxes: (F, 4).
+        to_face: (F, 2, 3), `face/transform`.
+        face_size: Of the stored faces.
+        crop_ratio: Of the view.
+    """
+    x0, y0, x1, y1 = boxes.T
+    corners = np.stack([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]).transpose(2, 1, 0)  # (F, 2, 4)
+    corners = (to_face[:, :, :2] @ corners + to_face[:, :, 2:]) / face_size
+    corners = (corners - (1 - crop_ratio) / 2) / crop_ratio
+    return np.concatenate([corners.min(-1), corners.max(-1)], axis=1)
 
 
 def _regions(shards, oracle, crop_ratio):
@@ -132,11 +148,7 @@ def _regions(shards, oracle, crop_ratio):
         to_face = record["face/transform"].numpy().reshape(-1, 2, 3)
         boxes = {}
         for name, of_frames in clip["regions"].items():
-            x0, y0, x1, y1 = np.array(of_frames)[frames].T
-            corners = np.stack([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]).transpose(2, 1, 0)  # (F, 2, 4)
-            corners = (to_face[:, :, :2] @ corners + to_face[:, :, 2:]) / shards.faces["face_size"]
-            corners = (corners - (1 - crop_ratio) / 2) / crop_ratio
-            boxes[name] = np.concatenate([corners.min(-1), corners.max(-1)], axis=1)
+            boxes[name] = in_view(np.array(of_frames)[frames], to_face, shards.faces["face_size"], crop_ratio)
         found[key] = boxes, np.array(clip["strength"])[frames]
     return found
 
