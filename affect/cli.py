@@ -461,6 +461,33 @@ def _explain(trained, video, out, frames=8, by_importance=False):
     print(f"{out}: {video} is {result['label']}, p = {result['probabilities'][result['label']]:.3f}")
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (configs/fer2013.py).")],
+    out: Annotated[Path, typer.Argument(help="Folder of the model's versions: savedmodels/NAME.")],
+):
+    """Write a SavedModel with named signatures as the next version, with all that is needed to use and check it."""
+    from affect.export import export
+
+    version = export(run, out)
+    print(f"{version}: it gives what the network gives. Again: affect check {version}")
+
+
+@app.command()
+def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")]):
+    """Verify the checksums of an exported model and replay the golden pairs it carries."""
+    from affect.check import TOLERANCE, check
+
+    report = check(model)
+    for name, difference in report["differences"].items():
+        print(f"{name}: largest difference {difference:.1e}")
+    print(
+        f"{model}: " + ("passed" if report["passed"] else f"failed, for {report['largest']:.1e} is above {TOLERANCE}")
+    )
+    if not report["passed"]:
+        raise typer.Exit(1)
+
+
 @weights.command("get")
 def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]):
     """Fetch published weights into the user's cache."""

@@ -12,9 +12,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports from its own row and from those above it. Each module of the package stands in one row.
 ROWS = [
     {"errors", "labels", "records", "config"},
-    {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"},
+    {"artefact", "data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"}
+    | {"lgbp"},
     {"model", "regression", "stream", "delay", "postprocessing"},
-    {"train", "evaluate", "explain", "predict", "table", "inspect", "verify", "watch"},
+    {"signatures"},
+    {"train", "evaluate", "explain", "export", "check", "predict", "table", "inspect", "verify", "watch"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}

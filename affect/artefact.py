@@ -1,0 +1,148 @@
+"""An exported model, read back from its folder alone: no model code, and nothing of Keras."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from affect.config import Experiment, Faces, from_json, read_json
+from affect.errors import InputError
+
+FORMAT = 1
+ASSETS = "assets.extra"
+SUMS = f"{ASSETS}/SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """An exported model.
+
+    Args:
+        path: Folder of the version.
+        task: `"classification"` or `"regression"`.
+        classes: Class names in the order of the probabilities, or for regression the names of the dimensions.
+        faces: `affect.config.Faces`: how faces are to be cut.
+        experiment: `affect.config.Experiment`: what was trained, and how.
+        face_size: Height and width in pixels of the faces it takes.
+        description: Dict of all that `affect.json` holds: signatures, versions, metrics, licence, ...
+    """
+
+    path: Path
+    task: str
+    classes: tuple[str, ...]
+    faces: Faces
+    experiment: Experiment
+    face_size: int
+    description: dict
+
+    def signature(self, name):
+        """Returns a function of the SavedModel, which is loaded when the first is asked for.
+
+        Args:
+            name: One of `description["signatures"]`.
+
+        Returns:
+            Callable: dict of arrays, by the names of its inputs → dict of arrays. Strings are bytes.
+
+        Raises:
+            InputError: When there is no such signature; from the callable, when the inputs are not those it takes.
+        """
+        signatures = self.description["signatures"]
+        if name not in signatures:
+            raise InputError(f"{self.path} has no signature {name!r}. Expected one of {sorted(signatures)}.")
+        function, specs = self._loaded.signatures[name], signatures[name]["inputs"]
+
+        def call(inputs):
+            import tensorflow as tf
+
+            if set(inputs) != set(specs):
+                raise InputError(f"Signature {name} takes the inputs {sorted(specs)}. Received: {sorted(inputs)}")
+            tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
+            return {key: value.numpy() for key, value in function(**tensors).items()}
+
+        return call
+
+    def golden(self):
+        """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, dicts of arrays."""
+        pairs = {name: ({}, {}) for name in self.description["signatures"]}
+        with np.load(self.path / ASSETS / "golden.npz", allow_pickle=False) as arrays:
+            for key, value in arrays.items():
+                name, side, tensor = key.split("/")
+                pairs[name][("inputs", "outputs").index(side)][tensor] = value
+        return pairs
+
+    @cached_property
+    def _loaded(self):
+        import tensorflow as tf
+
+        return tf.saved_model.load(str(self.path))
+
+
+def read_artefact(path):
+    """Reads an exported model; its checksums are verified before anything else is read.
+
+    Args:
+        path: Folder `NAME/VERSION` that `affect export` wrote.
+
+    Returns:
+        `Artefact`.
+
+    Raises:
+        InputError: When it is no such folder, or a file is missing, altered or not one of those that were written.
+    """
+    path = Path(path)
+    if not (path / SUMS).is_file():
+        versions = sorted(str(sums.parents[1]) for sums in path.glob(f"*/{SUMS}"))
+        hint = f"Name a version: {', '.join(versions)}." if versions else f"Make one: affect export RUN {path}"
+        raise InputError(f"{path} is not an exported model: it has no {SUMS}. {hint}")
+    _verify(path)
+    description = read_json(path / ASSETS / "affect.json")
+    if description.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is of format {description.get('format')!r}; this version of affect reads {FORMAT}. Export it again."
+        )
+    where = f"{path / ASSETS / 'affect.json'}: "
+    return Artefact(
+        path=path,
+        task=description["task"],
+        classes=tuple(description["classes"]),
+        faces=from_json(Faces, description["faces"], f"{where}faces"),
+        experiment=from_json(Experiment, description["experiment"], f"{where}experiment"),
+        face_size=description["face_size"],
+        description=description,
+    )
+
+
+def write_sums(path):
+    """Writes the checksums of all files of an exported model, as `sha256sum -c` reads them."""
+    lines = [f"{_sha256(path / name)}  {name}\n" for name in _files(path)]
+    (path / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _verify(path):
+    try:
+        lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
+        sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
+    except ValueError as error:
+        raise InputError(f"{path / SUMS} is damaged. Copy {path} again, or export it again.") from error
+    found = _files(path)
+    faults = [f"{name} is missing" for name in sums if name not in found]
+    faults += [f"{name} was added" for name in found if name not in sums]
+    faults += [f"{name} was altered" for name in found if name in sums and _sha256(path / name) != sums[name]]
+    if faults or not sums:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        fault = faults[0] + more if faults else f"{SUMS} is empty"
+        raise InputError(f"{path} is not what was exported: {fault}. Copy it again, or export it again.")
+
+
+def _files(path):
+    """Returns the names of all files below a folder but the checksums', with slashes, sorted."""
+    names = (file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
+    return sorted(name for name in names if name != SUMS)
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
