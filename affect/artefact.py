@@ -101,7 +101,8 @@ def read_artefact(path):
     description = read_json(path / ASSETS / "affect.json")
     if description.get("format") != FORMAT:
         raise InputError(
-            f"{path} is of format {description.get('format')!r}; this version of affect reads {FORMAT}. Export it again."
+            f"{path} is of format {description.get('format')!r}; this version of affect reads {FORMAT}. "
+            "Export it again."
         )
     where = f"{path / ASSETS / 'affect.json'}: "
     return Artefact(

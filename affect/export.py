@@ -148,10 +148,13 @@ def _plain(array):
 
 
 def _flat(pairs):
-    sides = {
-        (name, side): pair[index] for name, pair in pairs.items() for index, side in enumerate(("inputs", "outputs"))
+    """Returns the pairs as `Artefact.golden` reads them."""
+    return {
+        f"{name}/{side}/{key}": value
+        for name, pair in pairs.items()
+        for side, arrays in zip(("inputs", "outputs"), pair, strict=True)
+        for key, value in arrays.items()
     }
-    return {f"{name}/{side}/{key}": value for (name, side), arrays in sides.items() for key, value in arrays.items()}
 
 
 def _write_warmup(path, name, pairs):
@@ -256,9 +259,10 @@ def model_card(name, description):
         "",
         "## Faces",
         "",
-        f"Faces are found by {faces['detector']}, aligned, cut with a margin of {faces['margin_ratio']:g} and stored as "
-        f"JPEG of {faces['face_size']} pixels a side; the signature `jpeg` takes these. The others take uint8 RGB faces of "
-        f"{description['face_size']} pixels: the central {experiment['data']['crop_ratio']:g} of the stored side, scaled.",
+        f"Faces are found by {faces['detector']}, aligned, cut with a margin of {faces['margin_ratio']:g} and stored "
+        f"as JPEG of {faces['face_size']} pixels a side, which the signature `jpeg` takes. The others take uint8 RGB "
+        f"faces of {description['face_size']} pixels: the central {experiment['data']['crop_ratio']:g} of the stored "
+        "side, scaled.",
         "",
         "## Signatures",
         "",
@@ -270,8 +274,8 @@ def model_card(name, description):
         "",
         "## Limits",
         "",
-        "It says what a face shows to raters of its training data, which is not what a person feels. Faces unlike those "
-        "of that data, in age, skin, light or pose, were not measured unless a table above says so.",
+        "It says what a face shows to raters of its training data, which is not what a person feels. Faces unlike "
+        "those of that data, in age, skin, light or pose, were not measured unless the metrics say so.",
     ]
     return "\n".join(lines) + "\n"
 

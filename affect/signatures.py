@@ -81,9 +81,9 @@ def build_signatures(trained):
     signatures = {
         "serving_default": Signature("Clips of faces.", serving_default, inputs),
         "jpeg": Signature(
-            f"Clips of encoded faces, cropped and scaled as in evaluation. At most {MAX_JPEGS} strings, else the request "
-            f"is an error; one that is no whole JPEG of up to {MAX_JPEG_BYTES} bytes and {MAX_JPEG_SIDE_PX} pixels a "
-            "side is no frame, and frame_mask says so.",
+            f"Clips of encoded faces, cropped and scaled as in evaluation. At most {MAX_JPEGS} strings, else the "
+            f"request is an error; one that is no whole JPEG of up to {MAX_JPEG_BYTES} bytes and {MAX_JPEG_SIDE_PX} "
+            "pixels a side is no frame, and frame_mask says so.",
             jpeg,
             _specs(jpegs=((None, None), tf.string)),
         ),
@@ -144,7 +144,7 @@ def _classified(network, classes):
 
     def clip(faces, frame_mask):
         outputs = _called(network, faces, frame_mask)
-        valid = tf.cast(frame_mask, tf.float32)[..., None]
+        valid = tf.expand_dims(tf.cast(frame_mask, tf.float32), -1)
         probabilities = tf.nn.softmax(outputs["logits"])
         likeliest = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         clip_outputs = {
@@ -183,7 +183,8 @@ def _frame_signatures(trained):
     of_frames = keras.Model(model.input, outputs)
 
     def frame(faces):
-        clips = of_frames({"faces": faces[:, None], "frame_mask": tf.ones_like(faces[:, :1, 0, 0], tf.bool)})
+        frame_mask = tf.fill([tf.shape(faces)[0], 1], True)
+        clips = of_frames({"faces": tf.expand_dims(faces, 1), "frame_mask": frame_mask})
         return {name: tf.cast(value[:, 0], tf.float32) for name, value in clips.items()}
 
     signatures = {"frame": Signature("Faces one by one.", frame, _specs(faces=((None, size, size, 3), tf.uint8)))}
