@@ -10,7 +10,7 @@ import numpy as np
 from affect.config import Experiment, Faces, from_json, read_json
 from affect.errors import InputError
 
-FORMAT = 1
+KIND, FORMAT = "savedmodel", 1
 ASSETS = "assets.extra"
 SUMS = f"{ASSETS}/SHA256SUMS"
 
@@ -99,12 +99,13 @@ def read_artefact(path):
         raise InputError(f"{path} is not an exported model: it has no {SUMS}. {hint}")
     _verify(path)
     description = read_json(path / ASSETS / "affect.json")
-    if description.get("format") != FORMAT:
+    if (found := (description.get("kind"), description.get("format"))) != (KIND, FORMAT):
         raise InputError(
-            f"{path} is of format {description.get('format')!r}; this version of affect reads {FORMAT}. "
-            "Export it again."
+            f"{path} is of kind and format {found}; this version of affect reads {(KIND, FORMAT)}. Export it again."
         )
     where = f"{path / ASSETS / 'affect.json'}: "
+    if missing := {"task", "classes", "faces", "experiment", "face_size", "signatures"} - set(description):
+        raise InputError(f"{where}it lacks {', '.join(sorted(missing))}. Export it again.")
     return Artefact(
         path=path,
         task=description["task"],
@@ -124,7 +125,7 @@ def write_sums(path):
 
 def _verify(path):
     try:
-        lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = (path / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
     except ValueError as error:
         raise InputError(f"{path / SUMS} is damaged. Copy {path} again, or export it again.") from error

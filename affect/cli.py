@@ -481,11 +481,10 @@ def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An
     report = check(model)
     for name, difference in report["differences"].items():
         print(f"{name}: largest difference {difference:.1e}")
-    print(
-        f"{model}: " + ("passed" if report["passed"] else f"failed, for {report['largest']:.1e} is above {TOLERANCE}")
-    )
     if not report["passed"]:
+        _say(f"{model} does not give what was exported: {report['largest']:.1e} is above {TOLERANCE:g}.")
         raise typer.Exit(1)
+    print(f"{model}: passed")
 
 
 @weights.command("get")

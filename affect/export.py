@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 import affect
-from affect.artefact import ASSETS, FORMAT, write_sums
+from affect.artefact import ASSETS, FORMAT, KIND, write_sums
 from affect.backbones import BACKBONES, weights_sha256
 from affect.check import check
 from affect.config import read_json, to_json, write_json
@@ -60,11 +60,11 @@ def export_trained(trained, out, sources):
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file. Expected a folder for the versions of the model, such as savedmodels/NAME.")
-    signatures = build_signatures(trained)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
         version = Path(folder) / "version"
-        outputs = _write_saved_model(trained, signatures, version)
+        outputs = _write_saved_model(trained, version)
+        signatures = build_signatures(trained)
         golden = golden_pairs(trained, signatures)
         assets = version / ASSETS
         assets.mkdir()
@@ -101,12 +101,12 @@ def _publish(version, out):
                 return target
 
 
-def _write_saved_model(trained, signatures, path):
+def _write_saved_model(trained, path):
     """Writes the SavedModel; returns signature → output → its `tf.TensorSpec`."""
     archive = keras.export.ExportArchive()
     archive.track(trained.model)
     outputs = {}
-    for name, signature in signatures.items():
+    for name, signature in build_signatures(trained, as_graph=True).items():
         function = archive.add_endpoint(name, signature.function, list(signature.inputs.values()))
         outputs[name] = function.get_concrete_function().structured_outputs
     archive.write_out(str(path), verbose=False)
@@ -204,6 +204,7 @@ def _described(trained, signatures, outputs, sources):
     """Returns `affect.json`: all that a reader without our code has to know."""
     is_regression = trained.experiment.model.task == "regression"
     return {
+        "kind": KIND,
         "format": FORMAT,
         "task": trained.experiment.model.task,
         "classes": list(DIMENSIONS if is_regression else trained.classes),

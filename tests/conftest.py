@@ -1,5 +1,6 @@
 """Fixtures: the real material beside the checkout, small videos made on the spot, and shards prepared from them."""
 
+import functools
 import importlib.util
 import os
 from fractions import Fraction
@@ -67,6 +68,21 @@ def shards(labelled_videos, tmp_path_factory):
     out = tmp_path_factory.mktemp("shards")
     prepare(labelled_videos, dataset="folder", out=out, faces=SMALL_FACES, workers=1)
     return out
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """Function: name in `tests.exported.MODELS` → `(Trained, Artefact)`, exported and loaded once."""
+    from affect.artefact import read_artefact
+    from affect.export import export_trained
+    from tests.exported import SOURCES, tiny
+
+    @functools.cache
+    def found(name):
+        trained = tiny(name)
+        return trained, read_artefact(export_trained(trained, tmp_path_factory.mktemp("savedmodels") / name, SOURCES))
+
+    return found
 
 
 @pytest.fixture

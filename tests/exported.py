@@ -1,0 +1,63 @@
+"""Tiny models, one of each kind that can be exported, for the tests of what is made of them."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from affect.backbones import BACKBONES
+from affect.config import Data, Experiment, Faces, Model, Regression
+from affect.labels import DIMENSIONS
+from affect.layers import PixelScaling
+from affect.model import Trained, build_model
+from affect.regression import build_regression
+
+CLASSES = ("angry", "happy", "sad")
+FACES = Faces(face_size=48)
+TINY = Model(backbone="tiny", weights=None, heads=2, hidden_units=5, lstm_units=6)
+REGRESSION = Regression(
+    temporal="lstm", face_size=32, blocks=2, filters=3, attention_filters=2, recurrent_units=4, hidden_units=6
+)
+MODELS = {
+    "joint_softmax": TINY,
+    "average": replace(TINY, temporal_pooling="average", spatial_pooling=None),
+    "max": replace(TINY, temporal_pooling="max", spatial_pooling="shift"),
+    "lstm": replace(TINY, temporal_pooling="lstm"),
+    "statistics": replace(TINY, temporal_pooling="statistics", spatial_pooling="average"),
+    "regression": replace(REGRESSION, predicts="end"),
+    "regression_sta": replace(REGRESSION, temporal="conv3d", attention="softmax"),
+}
+SOURCES = {"licence": "none", "metrics": {}, "checkpoint_sha256": None, "trained_with": None, "weights_sha256": None}
+
+
+def tiny(name):
+    """Returns a `Trained` of random weights, biases too, of a row of `MODELS`."""
+    config, classes = MODELS[name], CLASSES
+    keras.utils.set_random_seed(3)
+    with pytest.MonkeyPatch.context() as patch:
+        row = replace(BACKBONES["mini_xception"], build=_backbone, build_head=_head, size=32)
+        patch.setitem(BACKBONES, "tiny", row)
+        if isinstance(config, Regression):
+            model, classes = build_regression(config), DIMENSIONS
+        else:
+            classes = row.classes if config.spatial_pooling is None else CLASSES
+            model = build_model(config, classes)
+    random = np.random.default_rng(3)
+    for weight in model.weights:
+        if weight.name == "bias":
+            weight.assign(weight + random.uniform(-0.5, 0.5, weight.shape))
+    return Trained(model, Experiment(name, config, Data(crop_ratio=0.75)), classes, FACES)
+
+
+def _backbone(face_size, output_stride, scaling):
+    faces = keras.Input((face_size, face_size, 3), name="faces")
+    x = PixelScaling(**scaling, name="pixel_scaling")(faces)
+    x = keras.layers.Conv2D(8, 5, strides=output_stride // 2, activation="relu", name="block1_conv1")(x)
+    return keras.Model(faces, x, name="backbone")
+
+
+def _head():
+    features = keras.Input((None, None, 8), name="local_features")
+    x = keras.layers.GlobalAveragePooling2D(name="mean")(features)
+    return keras.Model(features, keras.layers.Dense(7, name="scores")(x), name="head")

