@@ -133,10 +133,9 @@ def _verify(path):
     faults = [f"{name} is missing" for name in sums if name not in found]
     faults += [f"{name} was added" for name in found if name not in sums]
     faults += [f"{name} was altered" for name in found if name in sums and _sha256(path / name) != sums[name]]
-    if faults or not sums:
+    if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        fault = faults[0] + more if faults else f"{SUMS} is empty"
-        raise InputError(f"{path} is not what was exported: {fault}. Copy it again, or export it again.")
+        raise InputError(f"{path} is not what was exported: {faults[0]}{more}. Copy it again, or export it again.")
 
 
 def _files(path):

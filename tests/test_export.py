@@ -178,12 +178,7 @@ def test_what_lies_beside_the_model(exported):
     assert (exported("regression")[1].path / "assets.extra" / "labels.txt").read_text() == "valence\narousal\n"
     assert (artefact.task, artefact.classes, artefact.face_size) == ("classification", ("angry", "happy", "sad"), 32)
     assert (artefact.faces, artefact.experiment) == (trained.faces, trained.experiment)
-    assert (
-        subprocess.run(
-            ["sha256sum", "-c", "--quiet", "assets.extra/SHA256SUMS"], cwd=artefact.path, check=False
-        ).returncode
-        == 0
-    )
+    subprocess.run(["sha256sum", "-c", "--quiet", "assets.extra/SHA256SUMS"], cwd=artefact.path, check=True)
     card = (assets / "model_card.md").read_text()
     assert "into angry, happy, sad" in card
     assert "Not evaluated." in card
