@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -285,12 +286,27 @@ def predict(
     videos: Annotated[list[Path], typer.Argument(help="Video files.")],
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row a frame.")] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="TensorFlow Serving of MODEL, an exported one: grpc://HOST:8500/NAME, http://HOST:8501/NAME."
+        ),
+    ] = None,
 ):
     """Probabilities of each video and of its frames."""
-    from affect.model import load_trained
+    if server:
+        from affect.artefact import read_artefact
+        from affect.client import check_served, connect, predict_served
 
-    trained = load_trained(model)
-    results, lost = _predict(trained, videos)
+        trained, client = read_artefact(model), connect(server)
+        check_served(client, trained)
+        results, lost = _predict(trained, videos, partial(predict_served, client))
+    else:
+        from affect.model import load_trained
+        from affect.predict import predict
+
+        trained = load_trained(model)
+        results, lost = _predict(trained, videos, predict)
     if as_json:
         print(json.dumps(results, indent=2))
     elif as_csv:
@@ -304,9 +320,7 @@ def predict(
         raise typer.Exit(1 if results else 2)
 
 
-def _predict(trained, videos):
-    from affect.predict import predict
-
+def _predict(trained, videos, predict):
     results, lost, detector = [], 0, None
     for video in videos:
         clip, problem, detector = _cut(trained, video, detector)
@@ -514,6 +528,7 @@ def demo(
     """Walk the whole road on videos animated from a public-domain portrait; no data needed."""
     from affect.backbones import get_weights
     from affect.model import load_trained
+    from affect.predict import predict
     from pipelines.datasets.planted import generate
 
     experiment = load_config(config)
@@ -535,7 +550,7 @@ def demo(
     shown = next(clip for clip in report["clips"] if clip["label"] == "surprise")
     video = videos / f"{shown['key']}.mp4"
     _explain(trained, video, figure)
-    results, _ = _predict(trained, [video])
+    results, _ = _predict(trained, [video], predict)
     write_json(out / "prediction.json", results[0])
 
     planted = [oracle["clips"][clip["key"]]["interval_s"] for clip in report["clips"]]

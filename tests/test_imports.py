@@ -16,7 +16,7 @@ ROWS = [
     | {"lgbp"},
     {"model", "regression", "stream", "delay", "postprocessing"},
     {"signatures"},
-    {"train", "evaluate", "explain", "export", "check", "predict", "table", "inspect", "verify", "watch"},
+    {"train", "evaluate", "explain", "export", "check", "predict", "client", "table", "inspect", "verify", "watch"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
