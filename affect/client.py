@@ -275,7 +275,7 @@ def predict_served(client, artefact, clip):
     """Predicts one clip by a server: `affect.predict.predict` of a model that is elsewhere.
 
     Args:
-        client: Of `connect`; or the artefact itself, which answers the same.
+        client: Of `connect`.
         artefact: `affect.artefact.Artefact` that classifies.
         clip: `affect.records.Clip`, cut by `artefact.faces`, with at least one face.
 
