@@ -142,7 +142,8 @@ def frame_networks(model):
             outputs["attention"] = layer.output[1]
     faces = keras.Input(model.get_layer("faces").output.shape[2:], dtype="uint8", name="faces")
     is_frame = ops.ones_like(faces[:, :1, 0, 0], dtype="bool")  # (B, 1)
-    clips = keras.Model(model.input, outputs)({"faces": faces[:, None], "frame_mask": is_frame})  # of one frame
+    one_frame = {"faces": ops.expand_dims(faces, 1), "frame_mask": is_frame}
+    clips = keras.Model(model.input, outputs)(one_frame)
     networks = {"frame": keras.Model({"faces": faces}, {name: value[:, 0] for name, value in clips.items()})}
     if not pools_scores:
         pooled = keras.Input(pooling.output[0].shape[1:], name="pooled_features")

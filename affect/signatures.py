@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
 import tensorflow as tf
 
 from affect.augment import central_view, view_face
 from affect.labels import DIMENSIONS
+from affect.model import frame_networks
 from affect.regression import detailed_regression
 
 # Bounds of a request of encoded faces; `affect prepare` stores faces of 2048 pixels at most.
@@ -180,42 +180,29 @@ def _called(network, faces, frame_mask):
 
 def _frame_signatures(trained):
     """Returns what a stream needs: a frame by itself and, where features are pooled, what follows the pooling."""
-    model, network, size = trained.model, trained.network, trained.face_size
-    pooling, classifier = model.get_layer("temporal_pooling"), model.get_layer("frame_logits")
-    if pooling.pools == "scores":
-        outputs = {"frame_logits": network.output["frame_logits"]}
-    else:
-        pooled = model.get_layer("spatial_pooling").output
-        outputs = {"frame_features": pooled[0] if isinstance(pooled, list | tuple) else pooled}
-    outputs |= {name: network.output[name] for name in ("attention",) if name in network.output}
-    of_frames = keras.Model(model.input, outputs)
+    networks = frame_networks(trained.model)
+
+    def run(name, **inputs):
+        return {key: tf.cast(value, tf.float32) for key, value in networks[name](inputs).items()}
 
     def frame(faces):
-        frame_mask = tf.fill([tf.shape(faces)[0], 1], True)
-        clips = of_frames({"faces": tf.expand_dims(faces, 1), "frame_mask": frame_mask})
-        return {name: tf.cast(value[:, 0], tf.float32) for name, value in clips.items()}
+        return run("frame", faces=faces)
 
-    signatures = {"frame": Signature("Faces one by one.", frame, _specs(faces=((None, size, size, 3), tf.uint8)))}
-    if pooling.pools == "features":
-        _, channels = pooling.output[0].shape
-        signatures["classify"] = Signature(
-            "The classifier, on pooled features.",
-            lambda pooled_features: {"logits": classifier(pooled_features)},
-            _specs(pooled_features=((None, channels), tf.float32)),
-        )
-    if trained.experiment.model.temporal_pooling == "lstm":
+    def classify(pooled_features):
+        return run("classify", pooled_features=pooled_features)
 
-        def step(frame_features, hidden, cell):
-            _, (hidden, cell) = pooling.lstm.cell(frame_features, [hidden, cell])
-            return {"hidden": hidden, "cell": cell, "logits": classifier(hidden)}
+    def step(frame_features, hidden, cell):
+        return run("step", frame_features=frame_features, hidden=hidden, cell=cell)
 
-        states = _specs(
-            frame_features=((None, outputs["frame_features"].shape[-1]), tf.float32),
-            hidden=((None, pooling.units), tf.float32),
-            cell=((None, pooling.units), tf.float32),
-        )
-        signatures["step"] = Signature("One step of the LSTM, and the classes by then.", step, states)
-    return signatures
+    described = {
+        "frame": ("Faces one by one.", frame),
+        "classify": ("The classifier, on pooled features.", classify),
+        "step": ("One step of the LSTM, and the classes by then.", step),
+    }
+    return {
+        name: Signature(*described[name], _specs(**{key: (x.shape, x.dtype) for key, x in network.input.items()}))
+        for name, network in networks.items()
+    }
 
 
 def _specs(**inputs):
