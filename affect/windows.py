@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,7 +22,7 @@ KEPT_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Recording:
-    """A rated recording, joined from its parts. Its faces stay on disk.
+    """A recording, joined from its parts. Its faces stay on disk.
 
     Args:
         name: Of the recording; the key of a clip that is no part of one.
@@ -29,8 +30,10 @@ class Recording:
         parts: `(path, offset, bytes)` of each part's record in its shard.
         times_s: float64 (T,), times of the faces, ascending.
         places: int (T, 2), the part that holds each face, and its place there.
-        rating_times_s: float64 (T_l,), ascending.
+        rating_times_s: float64 (T_l,), ascending; T_l = 0 of a recording that is not rated.
         ratings: float64 (T_l, 2), in the order of `affect.labels.DIMENSIONS`.
+        other_faces: Faces of others than the main one, which shards made with `--faces all` hold; they are left out.
+        jpegs: The T faces themselves, where there is no shard that holds them; `parts` and `places` are not used then.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Recording:
     places: np.ndarray
     rating_times_s: np.ndarray
     ratings: np.ndarray
+    other_faces: int = 0
+    jpegs: tuple[bytes, ...] | None = None
 
     @property
     def end_s(self):
@@ -79,6 +84,9 @@ class Window:
 def read_recordings(shards, split):
     """Reads what is needed to cut windows: times and ratings, and where the faces lie.
 
+    Ratings are of the main face. Where shards hold others too (`--faces all`, keys `KEY@1`, `KEY@2`, ...), these are
+    left out, and their faces counted.
+
     Args:
         shards: `affect.data.Shards`.
         split: Name of the split.
@@ -108,7 +116,7 @@ def read_recordings(shards, split):
                 f"{shards.folder}: recording {name} must have the parts 0 to {len(parts) - 1}, each once. "
                 f"Received: {[part for part, _, _ in parts]}. Make the shards again with --overwrite."
             )
-        recording = _joined(name, [at for _, at, _ in parts], [record for _, _, record in parts])
+        recording = _joined(name, [part[1:] for part in parts])
         if len(recording.ratings):
             recordings.append(recording)
         else:
@@ -121,17 +129,42 @@ def read_recordings(shards, split):
     return recordings, unrated
 
 
-def _joined(name, places, parts):
-    times_s = [record["image/timestamp"] / 1e6 for record in parts]
-    first = parts[0]  # each holds the whole series
+def _joined(name, parts):
+    """Joins the parts of the main face, `(where, record)` in their order."""
+    main = [part for part in parts if not _OTHER_FACE.fullmatch(part[1]["clip/media_id"].decode().removeprefix(name))]
+    times_s = [record["image/timestamp"] / 1e6 for _, record in main]
+    first = main[0][1]  # each holds the whole series
     return Recording(
         name=name,
         subject=first["affect/subject"].decode(),
-        parts=tuple(places),
+        parts=tuple(where for where, _ in main),
         times_s=np.concatenate(times_s),
         places=np.array([(part, place) for part, times in enumerate(times_s) for place in range(len(times))], int),
         rating_times_s=first["affect/dimensions/timestamp"] / 1e6,
         ratings=np.stack([first[f"affect/dimensions/{name}"].astype(np.float64) for name in DIMENSIONS], -1),
+        other_faces=sum(len(record["image/timestamp"]) for _, record in parts) - sum(map(len, times_s)),
+    )
+
+
+# What follows the recording's name in the key of a part of another face than the main one.
+_OTHER_FACE = re.compile(r"@\d+(#\d+)?")
+
+
+def recording_of(clip):
+    """Returns a clip in memory, such as one cut from a video to be predicted, as a recording that is not rated.
+
+    Args:
+        clip: `affect.records.Clip`.
+    """
+    return Recording(
+        name=clip.key,
+        subject=clip.subject,
+        parts=(),
+        times_s=np.array([face.timestamp_s for face in clip.faces], np.float64),
+        places=np.empty((0, 2), int),
+        rating_times_s=np.empty(0),
+        ratings=np.empty((0, len(DIMENSIONS))),
+        jpegs=tuple(face.jpeg for face in clip.faces),
     )
 
 
@@ -159,10 +192,21 @@ def cut_window(recording, settings, start_s):
         nearest = around[distance_s.argmin(axis=0), np.arange(settings.frames)]
         is_near = distance_s.min(axis=0) <= 0.5 / settings.frame_rate_hz + 1e-6  # times are stored in µs
         faces, times_s = np.where(is_near, nearest, -1), np.where(is_near, recording.times_s[nearest], grid_s)
-    rated_s, series_s = times_s + settings.delay_s, recording.rating_times_s
-    is_rated = (rated_s >= series_s[0] - 1e-6) & (rated_s <= series_s[-1] + 1e-6)
-    labels = np.stack([np.interp(rated_s, series_s, ratings) for ratings in recording.ratings.T], -1)
-    return Window(recording, grid_s, faces, np.where(is_rated[:, None], labels, 0).astype(np.float32), is_rated)
+    is_rated = is_rated_at(recording, times_s, settings.delay_s)
+    labels = np.zeros((settings.frames, len(DIMENSIONS)), np.float32)
+    for dimension, ratings in enumerate(recording.ratings.T if is_rated.any() else ()):
+        values = np.interp(times_s + settings.delay_s, recording.rating_times_s, ratings)
+        labels[:, dimension] = np.where(is_rated, values, 0)
+    return Window(recording, grid_s, faces, labels, is_rated)
+
+
+def is_rated_at(recording, times_s, delay_s):
+    """Returns whether there is a rating `delay_s` after each of `times_s`, bool of their shape."""
+    if not len(recording.rating_times_s):
+        return np.zeros(np.shape(times_s), bool)
+    first_s, last_s = recording.rating_times_s[[0, -1]]
+    rated_s = np.asarray(times_s) + delay_s
+    return (rated_s >= first_s - 1e-6) & (rated_s <= last_s + 1e-6)
 
 
 def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0, features="faces"):
@@ -195,7 +239,11 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
             f"model.features={features!r} are of the central crop alone: expected data.random_crop=False, "
             f"data.flip=False and data.rotation_deg=0. Received: {data.random_crop}, {data.flip}, {data.rotation_deg}"
         )
-    windows = [window for recording in recordings for window in _windows(recording, settings, settings.stride_s)]
+    windows = [
+        cut_window(recording, settings, index * settings.stride_s)
+        for recording in recordings
+        for index in range(_count(recording.end_s, settings.stride_s))
+    ]
     useful = [window for window in windows if window.weights.any()]
     if not useful:
         raise InputError(
@@ -215,34 +263,57 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
         return random_view(data, tf.random.fold_in(draw, place) if data.view_per_frame else draw)
 
     dataset = _decoded(ordered, settings, view_of, face_size, features).batch(batch, drop_remainder=True)
-    return dataset.map(_as_triple).prefetch(2), steps, len(windows) - len(useful)
+    return dataset.map(as_triple).prefetch(2), steps, len(windows) - len(useful)
 
 
-def eval_windows(recordings, settings, data, *, face_size, features="faces"):
+def eval_windows(recordings, settings, data, *, face_size, features="faces", each_end=False):
     """Batches for evaluation: each point of each recording's grid once, in order, central crop.
+
+    The grid goes on to half a step behind the recording's end, for its last face may be nearest to a point there.
 
     Args:
         recordings, settings, data, face_size, features: As in `train_windows`; `stride_s` is not used.
+        each_end: Whether each point of the grid is the last frame of a window of its own, for a network that predicts
+            that one alone. The first windows are masked before the recording's start.
 
     Returns:
-        Dataset of dicts: `faces` or `features`, `frame_mask`, `labels` and `weights` as in `train_windows`, `times_s`
-        float64 (B, F) and `recording` string (B,). The last window of a recording is masked beyond its end.
+        Dataset of dicts, of known length: `faces` or `features`, `frame_mask`, `labels` and `weights` as in
+        `train_windows`, `is_rated` bool and `times_s` float64 (B, F), and `recording` string (B,). The last window of a
+        recording is masked beyond its end.
     """
+    step_s = 1 / settings.frame_rate_hz
+    stride_s = step_s if each_end else settings.frames * step_s
+    first_s = step_s * (1 - settings.frames) if each_end else 0.0
 
     def ordered():
-        stride_s = settings.frames / settings.frame_rate_hz
-        windows = (window for recording in recordings for window in _windows(recording, settings, stride_s))
-        for index, window in enumerate(windows):
-            yield window, 0, index
+        starts = (
+            (recording, first_s + index * stride_s)
+            for recording in recordings
+            for index in range(_count(recording.end_s + step_s / 2, stride_s))
+        )
+        for place, (recording, start_s) in enumerate(starts):
+            yield cut_window(recording, settings, start_s), 0, place
 
     view = central_view(data.crop_ratio)
-    dataset = _decoded(ordered, settings, lambda draw, place: view, face_size, features)
-    return dataset.batch(data.batch_clips).prefetch(2)
+    dataset = _decoded(ordered, settings, lambda draw, place: view, face_size, features).batch(data.batch_clips)
+    windows = sum(_count(recording.end_s + step_s / 2, stride_s) for recording in recordings)
+    steps = -(-windows // data.batch_clips)
+    return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
-def _windows(recording, settings, stride_s):
-    count = math.floor(recording.end_s / stride_s) + 1
-    return [cut_window(recording, settings, index * stride_s) for index in range(count)]
+def at_end(inputs, labels, weights):
+    """Returns an element of training with the labels (B, 2) and weights (B,) of each window's last frame with a face.
+
+    A window without a face has the weight 0.
+    """
+    frames = tf.shape(weights)[1]
+    last = frames - 1 - tf.argmax(tf.reverse(inputs["frame_mask"], [1]), axis=1, output_type=tf.int32)
+    return inputs, tf.gather(labels, last, batch_dims=1), tf.gather(weights, last, batch_dims=1)
+
+
+def _count(end_s, stride_s):
+    """Returns how many windows, a stride apart from 0, begin up to a time."""
+    return math.floor(end_s / stride_s + 1e-9) + 1
 
 
 def _decoded(ordered, settings, view_of, face_size, features):
@@ -263,7 +334,11 @@ def _decoded(ordered, settings, view_of, face_size, features):
         for window, *draw in ordered():
             recording, encoded = window.recording, np.full(frames, b"", object)
             for place, face in enumerate(window.faces):
-                if face >= 0 and draw[1] not in kept:
+                if face < 0 or draw[1] in kept:
+                    continue
+                if recording.jpegs is not None:
+                    encoded[place] = recording.jpegs[face]
+                else:
                     part, position = recording.places[face]
                     encoded[place] = jpegs(*recording.parts[part])[position]
             yield {
@@ -272,6 +347,7 @@ def _decoded(ordered, settings, view_of, face_size, features):
                 "frame_mask": window.frame_mask,
                 "labels": window.labels,
                 "weights": window.weights,
+                "is_rated": window.is_rated,
                 "times_s": window.times_s,
                 "recording": recording.name,
             }
@@ -312,6 +388,7 @@ def _decoded(ordered, settings, view_of, face_size, features):
         "frame_mask": tf.TensorSpec((frames,), tf.bool),
         "labels": tf.TensorSpec((frames, len(DIMENSIONS)), tf.float32),
         "weights": tf.TensorSpec((frames,), tf.float32),
+        "is_rated": tf.TensorSpec((frames,), tf.bool),
         "times_s": tf.TensorSpec((frames,), tf.float64),
         "recording": tf.TensorSpec((), tf.string),
     }
@@ -328,6 +405,7 @@ def _features(faces, frame_mask):
     return features
 
 
-def _as_triple(window):
+def as_triple(window):
+    """Returns a window as an element of training: inputs, labels, weights."""
     inputs = {key: window[key] for key in ("faces", "features", "frame_mask") if key in window}
     return inputs, window["labels"], window["weights"]

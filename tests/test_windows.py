@@ -13,7 +13,7 @@ from affect.lgbp import FEATURES, lgbp_top
 from affect.losses import ConcordanceLoss
 from affect.records import Dimensions
 from affect.regression import build_regression
-from affect.windows import cut_window, eval_windows, read_recordings, train_windows
+from affect.windows import at_end, cut_window, eval_windows, read_recordings, recording_of, train_windows
 from tests.test_data import make_clip, write_shards
 
 SIZE = 8
@@ -69,6 +69,48 @@ def test_recordings_are_joined_from_their_parts(shards):
     assert long.places.tolist() == [[0, k] for k in range(5)] + [[1, k] for k in range(8)]
     assert (len(long.parts), long.end_s, short.end_s) == (2, 4.0, pytest.approx(1.4))
     np.testing.assert_allclose(long.ratings[-1], [0.4, -0.3], atol=1e-7)
+
+
+def test_faces_of_others_are_left_out_and_counted(tmp_path):
+    rated = line(4.0)
+    keys = ("long#000", "long#001", "long@1#000", "long@1#001", "long@2")
+    times_s = ([0.0, 0.25], [0.5], [0.0, 0.25, 0.5], [0.75], [1.0])
+    clips = [part(k, times, k, key, "long", rated) for k, (key, times) in enumerate(zip(keys, times_s, strict=True))]
+    (recording,), _ = read_recordings(write_shards(tmp_path, classes=(), train=[clips]), "train")
+    np.testing.assert_allclose(recording.times_s, [0, 0.25, 0.5])
+    assert (len(recording.parts), recording.other_faces) == (2, 5)
+    (batch,) = eval_windows([recording], SETTINGS, replace(DATA, batch_clips=9), face_size=SIZE).as_numpy_iterator()
+    np.testing.assert_array_equal(reds(batch["faces"][0]), [0, 0, 1, 0])  # the last is masked
+
+
+def test_a_clip_in_memory_has_the_windows_of_its_shard(recordings):
+    faces = part(1, [0, 0.25, 0.5, 0.75, 1.75], 0, "long/0", "long", None)
+    faces = replace(faces, faces=faces.faces + part(1, np.arange(2, 4, 0.25), 1, "long/1", "long", None).faces)
+    settings = replace(SETTINGS, delay_s=0.0)
+    (ours,), (theirs,) = (
+        eval_windows([recording], settings, replace(DATA, batch_clips=4), face_size=SIZE).take(1).as_numpy_iterator()
+        for recording in (recording_of(faces), recordings[0])
+    )
+    for name in ("faces", "frame_mask", "times_s"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    assert theirs["is_rated"].all() and not ours["is_rated"].any() and not ours["weights"].any()
+
+
+def test_each_point_is_the_end_of_a_window_of_its_own(recordings):
+    batches = eval_windows(recordings[1:], SETTINGS, DATA, face_size=SIZE, each_end=True)
+    assert len(batches) == 4  # seven windows, two a batch; the recording ends at 1.4 s
+    whole = [np.concatenate(values) for values in zip(*((b["times_s"], b["frame_mask"]) for b in batches), strict=True)]
+    np.testing.assert_allclose(whole[0][:, -1], np.arange(7) / 4)
+    np.testing.assert_allclose(whole[0][0], [-0.75, -0.5, -0.25, 0])
+    np.testing.assert_array_equal(whole[1][[0, 2, 5]], [[False] * 4, [False, False, True, True], [True] + 3 * [False]])
+
+
+def test_the_label_of_the_end_is_that_of_the_last_face():
+    inputs = {"frame_mask": np.array([[True, False, True, False], [False] * 4])}
+    labels, weights = np.arange(16.0).reshape(2, 4, 2), np.array([[1.0, 0, 0.5, 0], [0, 0, 0, 0]])
+    _, ends, end_weights = at_end(inputs, labels, weights)
+    np.testing.assert_array_equal(ends[0], [4, 5])
+    np.testing.assert_array_equal(end_weights, [0.5, 0])
 
 
 def test_a_window_by_hand(recordings):
