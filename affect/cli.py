@@ -201,11 +201,14 @@ def _train(experiment, data, workdir):
     from affect.train import train
 
     result = train(experiment, data=data, workdir=workdir)
+    units = "clips" if "train_clips" in result else "recordings"
+    shown = ("val_accuracy", "val_valence_ccc", "val_arousal_ccc", "val_loss")
     print(
         f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; "
-        + ", ".join(f"{name} {result[name]:.3f}" for name in ("val_accuracy", "val_loss") if name in result)
-        + f"; {result['train_clips']} clips trained on, {result['selection_clips']} for selection"
-        + (f", {result['clips_left_out']} left out (no face or no label)" if result["clips_left_out"] else "")
+        + ", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result)
+        + f"; {result[f'train_{units}']} {units} trained on, {result[f'selection_{units}']} for selection"
+        + (f", {result[f'{units}_left_out']} left out (no face or no label)" if result[f"{units}_left_out"] else "")
+        + (f"; {result['windows_left_out']} windows left out" if result.get("windows_left_out") else "")
     )
     return result
 
@@ -216,13 +219,31 @@ def evaluate(
     data: Shards,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
     as_json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Folder for plots of valence and arousal over time.")] = None,
 ):
-    """Accuracy, UAR, macro F1 and confusion of a split; over all clips and over those with a face."""
+    """Metrics of a split: accuracy, UAR, macro F1 and confusion of clips; or RMSE, CC and CCC of recordings."""
     from affect.model import load_trained
 
-    report = _evaluate(load_trained(run), data, split, as_json)
+    trained = load_trained(run)
+    if plot:
+        _check_plot(trained)
+    report = _evaluate(trained, data, split, as_json)
     if run.is_dir():
         write_json(run / f"evaluation-{split}.json", report)
+    if plot:
+        from affect.plots import plot_evaluation
+
+        written = plot_evaluation(report, plot)
+        if not as_json:
+            print(f"{plot}: {len(written)} plots")
+
+
+def _check_plot(trained):
+    if not trained.is_regression:
+        raise InputError(
+            f"{trained.experiment.name} gives classes, and --plot draws valence and arousal. "
+            "Draw a video by affect explain."
+        )
 
 
 def _evaluate(trained, data, split, as_json=False):
@@ -231,11 +252,42 @@ def _evaluate(trained, data, split, as_json=False):
     report = evaluate(trained, data, split=split, track=None if as_json else _track)
     if as_json:
         print(json.dumps(report, indent=2))
-        return report
-    table = Table("", "clips", "accuracy", "UAR", "macro F1", title=f"split {split}")
+    elif trained.is_regression:
+        _print_dimensions(report)
+    else:
+        _print_classes(report)
+    return report
+
+
+def _print_dimensions(report):
+    table = Table("", "RMSE", "CC", "CCC", title=f"split {report['split']}")
+    for dimension, metrics in report["metrics"].items():
+        for name, title in (("concatenated", "recordings concatenated"), ("mean", "mean over recordings")):
+            table.add_row(f"{dimension}, {title}", *map(_decimals, metrics[name].values()))
+    if reported := report["reported"]:
+        numbers = (_decimals(reported.get(name)) for name in ("rmse", "cc", "ccc"))
+        table.add_row("valence, reported by the paper", *numbers)
+    Console().print(table)
+    frames, recordings = report["frames"], report["recordings"]
+    print(
+        f"{len(recordings)} recordings of {frames['all']} frames: {frames['counted']} counted, "
+        f"{frames['without_a_face']} left out without a face, {frames['all'] - frames['labelled']} without a rating"
+    )
+    if others := sum(recording["other_faces"] for recording in recordings):
+        print(f"{others} faces of others than the main one left out")
+    for name in report["unrated"]:
+        _say(f"{name} has no ratings.")
+
+
+def _decimals(value):
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _print_classes(report):
+    table = Table("", "clips", "accuracy", "UAR", "macro F1", title=f"split {report['split']}")
     for name in ("all", "with_a_face"):
         row = report[name]
-        numbers = ("–" if row[key] is None else f"{row[key]:.3f}" for key in ("accuracy", "uar", "macro_f1"))
+        numbers = (_decimals(row[key]) for key in ("accuracy", "uar", "macro_f1"))
         table.add_row(name.replace("_", " "), str(row["clips"]), *numbers)
     if reported := report["reported"].get("accuracy"):
         table.add_row("reported by the paper", "", f"{reported:.3f}", "", "")
@@ -245,7 +297,6 @@ def _evaluate(trained, data, split, as_json=False):
     console = Console()
     console.print(table)
     console.print(confusion)
-    return report
 
 
 @app.command("table")
@@ -259,7 +310,7 @@ def table_(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
 ):
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
-    from affect.table import COLUMNS, TERMINAL_COLUMNS, cells, table
+    from affect.table import KINDS, cells, table
 
     result = table(
         folder,
@@ -271,11 +322,12 @@ def table_(
         recipe=recipe,
         track=_track,
     )
-    lines = Table(title=f"split {split}, {seeds} seeds, accuracies in %", padding=(0, 0, 0, 1))
-    for key in TERMINAL_COLUMNS:
-        lines.add_column(COLUMNS[key], no_wrap=True)
+    kind = KINDS[result["kind"]]
+    lines = Table(title=f"split {split}, {seeds} seeds, {kind.caption}", padding=(0, 0, 0, 1))
+    for key in kind.terminal:
+        lines.add_column(kind.columns[key], no_wrap=True)
     for row in result["rows"]:
-        lines.add_row(*(cells(row)[key] for key in TERMINAL_COLUMNS))
+        lines.add_row(*(cells(kind, row)[key] for key in kind.terminal))
     Console().print(lines)
     print(f"{workdir}: table.md, table.csv, table.json")
 
@@ -286,6 +338,7 @@ def predict(
     videos: Annotated[list[Path], typer.Argument(help="Video files.")],
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row a frame.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Image file: valence and arousal over time.")] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -293,7 +346,7 @@ def predict(
         ),
     ] = None,
 ):
-    """Probabilities of each video and of its frames."""
+    """Probabilities of each video and of its frames; or its valence and arousal over time."""
     if server:
         from affect.artefact import read_artefact
         from affect.client import check_served, connect, predict_served
@@ -306,16 +359,25 @@ def predict(
         from affect.predict import predict
 
         trained = load_trained(model)
+        if plot:
+            _check_plot(trained)
         results, lost = _predict(trained, videos, predict)
     if as_json:
         print(json.dumps(results, indent=2))
     elif as_csv:
-        _print_csv(trained.classes, results)
+        _print_csv(trained, results)
     else:
         for result in results:
             faces = f"{result['frames_with_a_face']}/{result['frames_decoded']}"
-            print(f"{result['key']}: {result['label']}; face in {faces} frames")
-            Console().print(_prediction_table(result))
+            label = "" if trained.is_regression else f"{result['label']}; "
+            print(f"{result['key']}: {label}face in {faces} frames")
+            Console().print(_course_table(trained, result) if trained.is_regression else _prediction_table(result))
+    if plot and results:
+        from affect.plots import plot_predictions
+
+        plot_predictions(results, plot)
+        if not as_json and not as_csv:
+            print(f"{plot}: valence and arousal over time")
     if lost:
         raise typer.Exit(1 if results else 2)
 
@@ -351,13 +413,23 @@ def _prediction_table(result, most_frames=10):
     return table
 
 
-def _print_csv(classes, results):
+def _course_table(trained, result):
+    """Returns a table of valence and arousal about each second."""
+    table = Table("", *trained.classes, padding=(0, 0, 0, 1))
+    for frame in result["frames"][:: max(1, round(trained.experiment.windows.frame_rate_hz))]:
+        table.add_row(f"{frame['timestamp_s']:.2f} s", *(_decimals(frame[name]) for name in trained.classes))
+    return table
+
+
+def _print_csv(trained, results):
     writer = csv.writer(sys.stdout)
-    writer.writerow(["video", "timestamp_s", "importance", *classes])
+    of_frames = [] if trained.is_regression else ["importance"]
+    writer.writerow(["video", "timestamp_s", *of_frames, *trained.classes])
     for result in results:
         for frame in result["frames"]:
-            probabilities = frame["probabilities"].values()
-            writer.writerow([result["key"], frame["timestamp_s"], frame["importance"], *probabilities])
+            values = frame | frame.get("probabilities", {})
+            names = ("timestamp_s", *of_frames, *trained.classes)
+            writer.writerow([result["key"], *(values[name] for name in names)])
 
 
 @app.command()
@@ -472,7 +544,10 @@ def _explain(trained, video, out, frames=8, by_importance=False):
     if problem:
         _say(problem)
     result = explain(trained, clip, out, frames=frames, by_importance=by_importance)
-    print(f"{out}: {video} is {result['label']}, p = {result['probabilities'][result['label']]:.3f}")
+    if trained.is_regression:
+        print(f"{out}: {video}, valence and arousal over {len(result['frames'])} frames")
+    else:
+        print(f"{out}: {video} is {result['label']}, p = {result['probabilities'][result['label']]:.3f}")
 
 
 @app.command()

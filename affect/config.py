@@ -99,8 +99,8 @@ class Data:
             alignment is never exact.
         view_per_frame: Whether crop, mirror and angle are drawn for each frame and not for the clip. Paper: –; code:
             each frame; ours: the clip, for a face does not change sides between frames.
-        selection_ratio: Share of the training clips set aside to select the epoch. Paper: trains on all, so 0, and the
-            last epoch is kept; code: 0; ours: 0.15, so that the reported clips select nothing.
+        selection_ratio: Share of the training clips, or recordings, set aside to select the epoch. Paper: trains on
+            all, so 0, and the last epoch is kept; code: 0; ours: 0.15, so that the reported clips select nothing.
         selection_split: Split on whose clips the epoch is selected, in place of a share. Paper: –; code: the reported
             one, `"val"`; ours: `None`. The accuracy of a split that selected its epoch is optimistic.
         shuffle_clips: Size of the shuffle buffer in clips.
@@ -321,7 +321,7 @@ class Train:
             "c-loss" have 1, and the loss of its others is not given.
         class_weights: Whether clips weigh inversely to how frequent their class is. All three: no.
         selection_metric: `"accuracy"` or `"loss"` of the selection clips, by which the best epoch is kept. Paper: –;
-            code: accuracy; ours: accuracy.
+            code: accuracy; ours: accuracy. For regression `"loss"` or `"ccc"`, the mean over valence and arousal.
         seed: Of initial weights, selection split, order, sampling and augmentation.
         mixed_precision: Whether to compute in float16 on a GPU; attention and pooling stay in float32.
     """

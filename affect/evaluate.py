@@ -1,16 +1,18 @@
-"""evaluate(): a model on a split of shards → metrics over all clips and over those with a face."""
+"""evaluate(): a model on a split of shards → metrics of its clips, or of its recordings over time."""
 
 import numpy as np
 from scipy.special import softmax
 
 from affect.data import Shards, eval_batches, names_damage
 from affect.errors import InputError
-from affect.metrics import classification_metrics
+from affect.metrics import FORMULAS, Moments, classification_metrics, regression_metrics
+from affect.series import estimate
+from affect.windows import read_recordings
 
 
 @names_damage
 def evaluate(trained, data, *, split, track=None):
-    """Evaluates a model.
+    """Evaluates a model: one that classifies by `evaluate_clips`, a regression by `evaluate_recordings`.
 
     Args:
         trained: `affect.model.Trained`.
@@ -20,21 +22,43 @@ def evaluate(trained, data, *, split, track=None):
 
     Returns:
         Dict: `split`; `is_selection_split`, whether the epoch was selected on it, so that its numbers are optimistic;
-        `classes`; `all` and `with_a_face` (see `affect.metrics.classification_metrics`); `reported` by the paper; and
-        `clips`: for each its `key`, `label`, `predicted` (`None` without a face), `probabilities` and `peak_s`, the
-        time of the frame of highest importance. In `all` a clip without a face counts as wrong; paper A's authors'
-        code counts as `with_a_face` does, and the paper does not say.
+        `reported` by the paper; and what the two functions add.
+
+    Raises:
+        InputError: As the two functions.
+    """
+    of_its_kind = evaluate_recordings if trained.is_regression else evaluate_clips
+    return {
+        "split": split,
+        "is_selection_split": split == trained.experiment.data.selection_split,
+        "reported": trained.experiment.reported,
+        **of_its_kind(trained, Shards(data), split, track),
+    }
+
+
+def evaluate_clips(trained, shards, split, track=None):
+    """Evaluates a model that classifies.
+
+    Args:
+        trained, split, track: As in `evaluate`.
+        shards: `affect.data.Shards`.
+
+    Returns:
+        Dict: `classes`; `all` and `with_a_face` (see `affect.metrics.classification_metrics`); and `clips`: for each
+        its `key`, `label`, `predicted` (`None` without a face), `probabilities` and `peak_s`, the time of the frame of
+        highest importance. In `all` a clip without a face counts as wrong; paper A's authors' code counts as
+        `with_a_face` does, and the paper does not say.
 
     Raises:
         InputError: When the clips have labels that the model does not know.
     """
-    shards = Shards(data)
     entries = shards.of_split(split)
     unknown = sorted({entry["label"] for entry in entries} - set(trained.classes))
     if unknown:
         unknown = [name or "(no label)" for name in unknown]
         raise InputError(
-            f"{data} has clips labelled {unknown} in split {split!r}; the model's classes are {list(trained.classes)}."
+            f"{shards.folder} has clips labelled {unknown} in split {split!r}; the model's classes are "
+            f"{list(trained.classes)}."
         )
     batches = eval_batches(
         shards, trained.experiment.data, split=split, classes=trained.classes, face_size=trained.face_size
@@ -64,11 +88,85 @@ def evaluate(trained, data, *, split, track=None):
     labels, predictions = np.array(labels), np.array(predictions)
     seen = predictions >= 0
     return {
-        "split": split,
-        "is_selection_split": split == trained.experiment.data.selection_split,
         "classes": list(trained.classes),
         "all": classification_metrics(labels, predictions, trained.classes),
         "with_a_face": classification_metrics(labels[seen], predictions[seen], trained.classes),
-        "reported": trained.experiment.reported,
         "clips": clips,
     }
+
+
+def evaluate_recordings(trained, shards, split, track=None):
+    """Evaluates a regression over time.
+
+    An estimate is compared with the rating `windows.delay_s` later, at each point of a regular grid. Points without a
+    face have no estimate: they do not count in the metrics, and are counted. So are points without a rating, at the
+    end of a recording.
+
+    Args:
+        trained, split, track: As in `evaluate`.
+        shards: `affect.data.Shards`.
+
+    Returns:
+        Dict: `dimensions`, their names; `metrics`, of each dimension as `affect.metrics.regression_metrics` describes
+        them, over all recordings concatenated and as the mean over recordings; `frames`, points of the grid: `all`,
+        `labelled`, `without_a_face` of those, and `counted`; `delay_s`; `unrated`, names of recordings that have no
+        ratings; and `recordings`, for each its `name`, `frames` likewise, `other_faces` (of others than the main one,
+        left out), `metrics` of each dimension (`None` without a frame), and its `series`: `times_s`, and `labels` and
+        `predictions` of each dimension, `None` where there is no rating or no face.
+
+    Raises:
+        InputError: When no recording of the split is rated.
+    """
+    recordings, unrated = read_recordings(shards, split)
+    all_series = estimate(trained, recordings, track=track)
+    moments = {
+        name: {series.recording.name: series.moments(index) for series in all_series}
+        for index, name in enumerate(trained.classes)
+    }
+    reports = [
+        {
+            "name": series.recording.name,
+            "frames": _frames(series),
+            "other_faces": series.recording.other_faces,
+            "metrics": {name: _formulas(found[series.recording.name]) for name, found in moments.items()},
+            "series": {
+                "times_s": series.times_s.tolist(),
+                "labels": _columns(trained.classes, series.labels, series.is_rated),
+                "predictions": _columns(trained.classes, series.predictions, series.frame_mask),
+            },
+        }
+        for series in all_series
+    ]
+    return {
+        "dimensions": list(trained.classes),
+        "metrics": {name: regression_metrics(found) for name, found in moments.items()},
+        "frames": {key: sum(report["frames"][key] for report in reports) for key in reports[0]["frames"]},
+        "delay_s": trained.experiment.windows.delay_s,
+        "unrated": unrated,
+        "recordings": reports,
+    }
+
+
+def moments_of(recording, dimension):
+    """Returns the `Moments` of a dimension, by name, of a recording in a report."""
+    series = recording["series"]
+    labels, predictions = (np.array(series[name][dimension], float) for name in ("labels", "predictions"))
+    return Moments.of_series(labels, predictions, ~np.isnan(labels) & ~np.isnan(predictions))
+
+
+def _frames(series):
+    return {
+        "all": len(series.times_s),
+        "labelled": int(series.is_rated.sum()),
+        "without_a_face": int((series.is_rated & ~series.frame_mask).sum()),
+        "counted": int((series.is_rated & series.frame_mask).sum()),
+    }
+
+
+def _formulas(moments):
+    return {name: float(formula(moments)) if moments.count else None for name, formula in FORMULAS.items()}
+
+
+def _columns(names, values, is_there):
+    """Returns name → list of a column (N, 2), with `None` where nothing is there."""
+    return {name: np.where(is_there, values[:, index], None).tolist() for index, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""explain(): the papers' figure of one clip: frames, attention, class probabilities, importance; or means by class."""
+"""explain(): the papers' figure of one clip: frames, attention, and what is read of them; or means by class."""
 
 import math
 from collections import Counter
@@ -10,9 +10,10 @@ from skimage.transform import resize
 
 from affect.data import Shards, clip_inputs, eval_batches, names_damage
 from affect.errors import InputError
-from affect.predict import summarise
+from affect.predict import predict, summarise
+from affect.windows import eval_windows, recording_of
 
-_RED, _GREY = "#c0392b", "#b0b7bf"
+_RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
 
 
 def explain(trained, clip, out, *, frames=8, by_importance=False):
@@ -21,7 +22,7 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
     The rows are (a) frames with their times, (b) where the model looks in them (whiter is more): all heads together,
     which is the head that looks hardest, and below it each head apart; (c) the class probabilities of each frame with
     the clip's class in red, and (d) the importance of all frames in per cent of the highest, those shown marked. A
-    model without spatial attention has no rows (b).
+    model without spatial attention has no rows (b). Of a regression (c) and (d) are one: valence and arousal over time.
 
     Args:
         trained: `affect.model.Trained`.
@@ -32,7 +33,12 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
 
     Returns:
         The dict of `affect.predict.predict`.
+
+    Raises:
+        InputError: When the most important frames of a regression are asked for, which has none.
     """
+    if trained.is_regression:
+        return _explain_over_time(trained, clip, out, frames, by_importance)
     inputs, faces = clip_inputs(clip, trained.experiment.data, trained.face_size)
     outputs = trained.network.predict_on_batch(inputs)
     result = summarise(trained.classes, clip, faces, outputs)
@@ -68,6 +74,56 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
     return result
 
 
+def _explain_over_time(trained, clip, out, frames, by_importance):
+    if by_importance:
+        raise InputError(f"{trained.experiment.name} has no importance of frames. Leave out --by-importance.")
+    result = predict(trained, clip)
+    first = trained.classes[0]
+    seen = [place for place, frame in enumerate(result["frames"]) if frame[first] is not None]
+    shown = np.array(seen)[np.unique(np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int))]
+    faces, attention = _looked_at(trained, clip, set(shown.tolist()))
+
+    heights = [1.0] * (2 if attention else 1) + [1.2]
+    figure = Figure(figsize=(1.7 * max(len(shown), 4), 1.7 * sum(heights) + 0.9), layout="constrained")
+    grid = figure.add_gridspec(len(heights), len(shown), height_ratios=heights)
+    for column, place in enumerate(shown):
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(faces[place])
+        axes.set_title(f"{result['frames'][place]['timestamp_s']:.2f} s", fontsize=9)
+        axes.set_axis_off()
+        if attention:
+            axes = figure.add_subplot(grid[1, column])
+            weights = attention[place] / max(attention[place].max(), 1e-9)
+            draw_attention(axes, faces[place], weights, name="" if column else "attention")
+    axes = figure.add_subplot(grid[-1, :])
+    for name in trained.classes:
+        draw_curve(axes, result["frames"], name)
+    axes.plot([result["frames"][place]["timestamp_s"] for place in shown], [0] * len(shown), "|", color="black")
+    axes.legend(loc="upper right", fontsize=8)
+    figure.suptitle(clip.key, fontsize=11)
+    save_figure(figure, out)
+    return result
+
+
+def _looked_at(trained, clip, places):
+    """Returns place on the grid → face (H, W, 3), and → attention (h, w), which is empty without attention."""
+    settings, faces, attention, start = trained.experiment.windows, {}, {}, 0
+    batches = eval_windows([recording_of(clip)], settings, trained.experiment.data, face_size=trained.face_size)
+    for batch in batches:
+        windows = range(start, start + len(batch["times_s"]) * settings.frames)
+        wanted = places.intersection(windows)
+        outputs = {}
+        if wanted:
+            outputs = trained.network.predict_on_batch({name: batch[name] for name in trained.model.input})
+        for place in wanted:
+            row, frame = divmod(place - start, settings.frames)
+            faces[place] = batch["faces"][row, frame].numpy()
+            if "attention" in outputs:
+                attention[place] = outputs["attention"][row, frame]
+        start = windows.stop
+    return faces, attention
+
+
 @names_damage
 def explain_classes(trained, data, out, *, split, track=None):
     """Draws where the model looks, averaged over the aligned faces of each class.
@@ -87,8 +143,10 @@ def explain_classes(trained, data, out, *, split, track=None):
         out.
 
     Raises:
-        InputError: When the model has no spatial attention.
+        InputError: When the model has no classes, or no spatial attention.
     """
+    if trained.is_regression:
+        raise InputError(f"{trained.experiment.name} has no classes to average over. Name a VIDEO in place of --data.")
     if "attention" not in trained.network.output:
         raise InputError(f"{trained.experiment.name} has no spatial attention to average.")
     shards = Shards(data)
@@ -167,6 +225,26 @@ def draw_importance(axes, frames, shown):
     axes.plot(times, importance, color="black", linewidth=1)
     axes.plot(times[shown], importance[shown], "o", color=_RED, markersize=4)
     axes.set(ylim=(0, 105), xlabel="time in s", ylabel="importance in %")
+    axes.margins(x=0.01)
+    axes.tick_params(labelsize=8)
+
+
+def draw_curve(axes, frames, name, *, label=None, style="-"):
+    """Draws valence or arousal over time, with gaps where it is `None`.
+
+    Args:
+        axes: Of matplotlib.
+        frames: List of dicts with `timestamp_s` and `name`.
+        name: `"valence"`, drawn in red, or `"arousal"`, in blue.
+        label: For the legend; by default the name.
+        style: Of the line, as matplotlib names it.
+    """
+    times_s = [frame["timestamp_s"] for frame in frames]
+    values = np.array([frame[name] for frame in frames], float)
+    colour = _BLUE if name == "arousal" else _RED
+    axes.plot(times_s, values, style, color=colour, linewidth=1.2, label=label or name)
+    axes.axhline(0, color=_GREY, linewidth=0.6)
+    axes.set(xlabel="time in s", ylabel="in [-1, 1]")
     axes.margins(x=0.01)
     axes.tick_params(labelsize=8)
 

@@ -18,6 +18,7 @@ from affect.layers import (
     MergeFrames,
     SplitFrames,
 )
+from affect.regression import detailed_regression
 from affect.regularizers import AttentionDiversity
 
 
@@ -166,7 +167,7 @@ class Trained:
     Args:
         model: `keras.Model`.
         experiment: `affect.config.Experiment`.
-        classes: Class names in the order of the logits.
+        classes: Class names in the order of the logits; of a regression, `affect.labels.DIMENSIONS`.
         faces: `affect.config.Faces`: how the faces it was trained on were cut.
     """
 
@@ -180,10 +181,15 @@ class Trained:
         """Height and width in pixels of the model's input."""
         return face_size_of(self.model)
 
+    @property
+    def is_regression(self):
+        """Whether the model gives valence and arousal over time, and no classes."""
+        return isinstance(self.experiment.model, Regression)
+
     @cached_property
     def network(self):
-        """`detailed(model)`, made once, for Keras traces each model anew."""
-        return detailed(self.model)
+        """`detailed(model)`, or `detailed_regression(model)`; made once, for Keras traces each model anew."""
+        return detailed_regression(self.model) if self.is_regression else detailed(self.model)
 
 
 def face_size_of(model):

@@ -1,9 +1,11 @@
-"""predict(): faces of a clip → probabilities of the clip and of each frame."""
+"""predict(): faces of a clip → probabilities of the clip and of each frame, or valence and arousal over time."""
 
 import numpy as np
 from scipy.special import softmax
 
 from affect.data import clip_inputs
+from affect.series import estimate
+from affect.windows import recording_of
 
 
 def predict(trained, clip):
@@ -14,10 +16,14 @@ def predict(trained, clip):
         clip: `affect.records.Clip`, cut by `trained.faces`, with at least one face.
 
     Returns:
-        Dict: `key`; `label`, the likeliest class; `probabilities`, class → p(c|S); `frames_decoded`,
-        `frames_with_a_face` and `coverage`, their ratio; `frames`, for each frame that was looked at (up to
-        `data.eval_frames`, evenly spaced) its `timestamp_s`, `importance` p(f|S) and `probabilities` p(c|f,S).
+        Dict: `key`; `frames_decoded`, `frames_with_a_face` and `coverage`, their ratio; and `frames`. Of a model that
+        classifies also `label`, the likeliest class, and `probabilities`, class → p(c|S); `frames` are those that were
+        looked at (up to `data.eval_frames`, evenly spaced), each with `timestamp_s`, `importance` p(f|S) and
+        `probabilities` p(c|f,S). Of a regression they are the points of its regular grid, each with `timestamp_s`,
+        `valence` and `arousal`, `None` where there is no face; how far raters lag is taken off already.
     """
+    if trained.is_regression:
+        return _over_time(trained, clip)
     inputs, faces = clip_inputs(clip, trained.experiment.data, trained.face_size)
     outputs = trained.network.predict_on_batch(inputs)
     return summarise(trained.classes, clip, faces, outputs)
@@ -31,9 +37,7 @@ def summarise(classes, clip, faces, outputs):
         "key": clip.key,
         "label": classes[int(np.argmax(probabilities))],
         "probabilities": _named(classes, probabilities),
-        "frames_decoded": clip.frames_decoded,
-        "frames_with_a_face": len(clip.faces),
-        "coverage": len(clip.faces) / clip.frames_decoded,
+        **_seen(clip),
         "frames": [
             {
                 "timestamp_s": face.timestamp_s,
@@ -42,6 +46,27 @@ def summarise(classes, clip, faces, outputs):
             }
             for face, importance, row in zip(faces, outputs["frame_importance"][0], frame_probabilities, strict=True)
         ],
+    }
+
+
+def _over_time(trained, clip):
+    (series,) = estimate(trained, [recording_of(clip)])
+    nothing = dict.fromkeys(trained.classes)
+    return {
+        "key": clip.key,
+        **_seen(clip),
+        "frames": [
+            {"timestamp_s": float(time_s), **(_named(trained.classes, row) if has_face else nothing)}
+            for time_s, row, has_face in zip(series.times_s, series.predictions, series.frame_mask, strict=True)
+        ],
+    }
+
+
+def _seen(clip):
+    return {
+        "frames_decoded": clip.frames_decoded,
+        "frames_with_a_face": len(clip.faces),
+        "coverage": len(clip.faces) / clip.frames_decoded,
     }
 
 

@@ -6,6 +6,8 @@ import os
 import platform
 import re
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +23,12 @@ from affect.backbones import weights_sha256
 from affect.config import Experiment, Regression, from_json, read_json, to_json, write_json
 from affect.data import Shards, eval_batches, names_damage, split_selection, train_batches
 from affect.errors import InputError
+from affect.labels import DIMENSIONS
+from affect.losses import ConcordanceLoss
+from affect.metrics import FORMULAS, SeriesMetric
 from affect.model import build_model, face_size_of
+from affect.regression import build_regression
+from affect.windows import as_triple, at_end, eval_windows, is_rated_at, read_recordings, train_windows
 
 
 @names_damage
@@ -33,7 +40,8 @@ def train(experiment, *, data, workdir, progress=True):
 
     The run's folder holds `config.json` (experiment, classes, face settings, selection clips, versions), `best.keras`
     (the best epoch by `selection_metric` of the selection clips; the last where none are set aside), `last.keras`,
-    `log.csv` (a row an epoch) and `tensorboard/`.
+    `log.csv` (a row an epoch) and `tensorboard/`. A regression learns from windows of recordings; whole recordings are
+    what is set aside, named as `selection`, and its `classes` are `affect.labels.DIMENSIONS`.
 
     Args:
         experiment: `affect.config.Experiment`.
@@ -43,35 +51,16 @@ def train(experiment, *, data, workdir, progress=True):
 
     Returns:
         Dict: `epochs`, `best_epoch` (from 1), the best epoch's row of the log, and how many clips were trained on, set
-        aside for selection, and left out of both because they show no face or have no label.
+        aside for selection, and left out of both because they show no face or have no label: `train_clips`,
+        `selection_clips` and `clips_left_out`. Of a regression these are recordings, `train_recordings` and so on,
+        and there is `windows_left_out`.
 
     Raises:
-        InputError: When there is nothing to train on or learn, the network does not classify, or `workdir` holds a run
-            of another experiment or data.
+        InputError: When there is nothing to train on or learn, or `workdir` holds a run of another experiment or data.
     """
     settings, workdir = experiment.train, Path(workdir)
-    if isinstance(experiment.model, Regression):
-        raise InputError(f"{experiment.name} is a regression network, and affect train learns classes alone.")
-    if experiment.model.spatial_pooling is None:
-        raise InputError(f"{experiment.name} has its backbone's own classifier and needs no training: affect predict.")
-    if settings.selection_metric not in ("accuracy", "loss"):
-        raise InputError(
-            f"Unknown `selection_metric`. Expected 'accuracy' or 'loss'. Received: {settings.selection_metric!r}"
-        )
     shards = Shards(data)
-    clips = shards.of_split(experiment.data.train_split)
-    usable = _usable(clips)
-    classes = tuple(name for name in shards.classes if any(clip["label"] == name for clip in usable))
-    if len(classes) < 2:
-        raise InputError(f"{data}: training needs labelled clips of two classes or more. Received: {list(classes)}")
-    if experiment.data.soft_labels and not any(clip["votes"] for clip in usable):
-        raise InputError(f"{data}: no training clip has votes of raters. Set data.soft_labels=false.")
-    left_out, selection_split = len(clips) - len(usable), experiment.data.selection_split
-    if selection_split is None:
-        train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
-    else:
-        train_keys, selection_keys = [clip["key"] for clip in usable], _selection_keys(shards, experiment.data, classes)
-        left_out += len(shards.of_split(selection_split)) - len(selection_keys)
+    lesson = (_recordings if isinstance(experiment.model, Regression) else _clips)(experiment, shards)
 
     keras.utils.set_random_seed(settings.seed)
     if keras.backend.backend() == "tensorflow":
@@ -80,61 +69,44 @@ def train(experiment, *, data, workdir, progress=True):
     if settings.mixed_precision:
         keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = build_model(experiment.model, classes)
+        model = lesson.build()
     finally:
         keras.config.set_dtype_policy(policy)
     run = {
         "experiment": to_json(experiment),
-        "classes": list(classes),
+        "classes": list(lesson.classes),
         "faces": shards.faces,
         "shards": {shard["name"]: shard["sha256"] for shard in shards.shards},
-        "selection": selection_keys,
-        "weights_sha256": weights_sha256(experiment.model.backbone, experiment.model.weights),
+        "selection": lesson.selection,
+        "weights_sha256": lesson.weights_sha256,
     }
     _open_run(workdir, run, data)
 
-    steps = len(train_keys) // min(experiment.data.batch_clips, len(train_keys))
     # XLA is slower than oneDNN on a CPU.
     on_cpu = keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
     model.compile(
-        optimizer=build_optimizer(model, settings, steps),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        optimizer=build_optimizer(model, settings, lesson.steps),
         jit_compile=False if on_cpu else "auto",
+        **lesson.compiled,
     )
-    checkpoint = Checkpoint(workdir, settings.selection_metric if selection_keys else None, settings.seed)
-    first_epoch = checkpoint.restore(model, steps)
+    checkpoint = Checkpoint(workdir, settings.selection_metric if lesson.selection else None, settings.seed)
+    first_epoch = checkpoint.restore(model, lesson.steps)
     if first_epoch < settings.epochs:
-        face_size = face_size_of(model)
-        shared = {"classes": classes, "face_size": face_size}
-        one_hot = partial(tf.one_hot, depth=len(classes))
-        batches, _ = train_batches(
-            shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
-        )
-        selection = None
-        if selection_keys:
-            split = selection_split or experiment.data.train_split
-            selection = eval_batches(shards, experiment.data, split=split, keys=selection_keys, **shared).map(
-                lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, one_hot(clip["label"]))
-            )
-            # Keras warns of data that ran out when it is not told how many there are.
-            selection = selection.apply(
-                tf.data.experimental.assert_cardinality(-(-len(selection_keys) // experiment.data.batch_clips))
-            )
+        batches, selection_batches = lesson.batches(face_size_of(model), first_epoch)
         model.fit(
-            batches if experiment.data.soft_labels else batches.map(lambda inputs, label: (inputs, one_hot(label))),
-            validation_data=selection,
-            class_weight=_class_weights(usable, train_keys, classes) if settings.class_weights else None,
+            batches,
+            validation_data=selection_batches,
+            class_weight=lesson.class_weights,
             epochs=settings.epochs,
             initial_epoch=first_epoch,
-            steps_per_epoch=steps,
+            steps_per_epoch=lesson.steps,
             shuffle=False,  # they are shuffled
             verbose=0,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
                 keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
                 keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
-                *([EpochProgress(settings.epochs, steps, first_epoch)] if progress else []),
+                *([EpochProgress(settings.epochs, lesson.steps, first_epoch)] if progress else []),
                 checkpoint,  # last: what it saves, the others have logged
             ],
         )
@@ -149,10 +121,175 @@ def train(experiment, *, data, workdir, progress=True):
         "epochs": len(rows),
         "best_epoch": best + 1,
         **{name: value for name, value in rows[best].items() if name != "epoch"},
-        "train_clips": len(train_keys),
-        "selection_clips": len(selection_keys),
-        "clips_left_out": left_out,
+        **lesson.counts,
     }
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a model learns and from what: where classes and dimensions are trained otherwise.
+
+    Args:
+        classes: Names of the outputs.
+        selection: Keys of the clips, or names of the recordings, that select the epoch; empty for none.
+        build: `build()` → `keras.Model`.
+        weights_sha256: Of the backbone's weights; `None` without.
+        compiled: Loss and metrics, as arguments of `model.compile`.
+        steps: Batches an epoch.
+        batches: `batches(face_size, first_epoch)` → endless training batches, and those of the selection or `None`.
+        counts: Dict of what was used and what was not.
+        class_weights: For `model.fit`.
+    """
+
+    classes: tuple[str, ...]
+    selection: list[str]
+    build: Callable
+    weights_sha256: str | None
+    compiled: dict
+    steps: int
+    batches: Callable
+    counts: dict[str, int]
+    class_weights: dict[int, float] | None = None
+
+
+def _clips(experiment, shards):
+    """Returns the `_Lesson` of a model that classifies clips."""
+    settings = experiment.train
+    if experiment.model.spatial_pooling is None:
+        raise InputError(f"{experiment.name} has its backbone's own classifier and needs no training: affect predict.")
+    _check_metric(settings, "accuracy")
+    clips = shards.of_split(experiment.data.train_split)
+    usable = _usable(clips)
+    classes = tuple(name for name in shards.classes if any(clip["label"] == name for clip in usable))
+    if len(classes) < 2:
+        raise InputError(
+            f"{shards.folder}: training needs labelled clips of two classes or more. Received: {list(classes)}"
+        )
+    if experiment.data.soft_labels and not any(clip["votes"] for clip in usable):
+        raise InputError(f"{shards.folder}: no training clip has votes of raters. Set data.soft_labels=false.")
+    left_out, selection_split = len(clips) - len(usable), experiment.data.selection_split
+    if selection_split is None:
+        train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
+    else:
+        train_keys, selection_keys = [clip["key"] for clip in usable], _selection_keys(shards, experiment.data, classes)
+        left_out += len(shards.of_split(selection_split)) - len(selection_keys)
+    one_hot = partial(tf.one_hot, depth=len(classes))
+
+    def batches(face_size, first_epoch):
+        shared = {"classes": classes, "face_size": face_size}
+        training, _ = train_batches(
+            shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
+        )
+        if not experiment.data.soft_labels:
+            training = training.map(lambda inputs, label: (inputs, one_hot(label)))
+        if not selection_keys:
+            return training, None
+        split = selection_split or experiment.data.train_split
+        selection = eval_batches(shards, experiment.data, split=split, keys=selection_keys, **shared).map(
+            lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, one_hot(clip["label"]))
+        )
+        # Keras warns of data that ran out when it is not told how many there are.
+        steps = -(-len(selection_keys) // experiment.data.batch_clips)
+        return training, selection.apply(tf.data.experimental.assert_cardinality(steps))
+
+    return _Lesson(
+        classes=classes,
+        selection=selection_keys,
+        build=lambda: build_model(experiment.model, classes),
+        weights_sha256=weights_sha256(experiment.model.backbone, experiment.model.weights),
+        compiled={
+            "loss": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
+            "metrics": [keras.metrics.CategoricalAccuracy("accuracy")],
+        },
+        steps=len(train_keys) // min(experiment.data.batch_clips, len(train_keys)),
+        batches=batches,
+        counts={
+            "train_clips": len(train_keys),
+            "selection_clips": len(selection_keys),
+            "clips_left_out": left_out,
+        },
+        class_weights=_class_weights(usable, train_keys, classes) if settings.class_weights else None,
+    )
+
+
+def _recordings(experiment, shards):
+    """Returns the `_Lesson` of a regression, which learns from windows of recordings."""
+    settings, data, windows = experiment.train, experiment.data, experiment.windows
+    _check_metric(settings, "ccc")
+    for name, value, off in (
+        ("data.soft_labels", data.soft_labels, "false"),
+        ("train.class_weights", settings.class_weights, "false"),
+        ("train.label_smoothing", settings.label_smoothing, "0"),
+    ):
+        if value:
+            raise InputError(f"{name} is about classes, and {experiment.name} is a regression. Set {name}={off}.")
+    usable, left_out = _rated_with_a_face(shards, data.train_split, windows)
+    if data.selection_split is None:
+        entries = [{"key": r.name, "recording": r.name, "label": "", "subject": r.subject} for r in usable]
+        _, selected = split_selection(entries, data.selection_ratio, settings.seed)
+        training = [recording for recording in usable if recording.name not in selected]
+        selection = [recording for recording in usable if recording.name in selected]
+    else:
+        _check_selection_split(data)
+        training, (selection, others_left_out) = usable, _rated_with_a_face(shards, data.selection_split, windows)
+        left_out += others_left_out
+    as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window
+
+    def batches(face_size, first_epoch):
+        batches, _, _ = train_windows(
+            training, windows, data, face_size=face_size, seed=settings.seed, first_epoch=first_epoch
+        )
+        if not selection:
+            return batches.map(as_learnt), None
+        selected = eval_windows(selection, windows, data, face_size=face_size).map(as_triple)
+        return batches.map(as_learnt), selected.map(as_learnt)
+
+    _, steps, windows_left_out = train_windows(
+        training, windows, data, face_size=experiment.model.face_size, seed=settings.seed
+    )
+    return _Lesson(
+        classes=DIMENSIONS,
+        selection=[recording.name for recording in selection],
+        build=lambda: build_regression(experiment.model),
+        weights_sha256=None,
+        compiled={
+            "loss": ConcordanceLoss(settings.concordance),
+            "weighted_metrics": [
+                SeriesMetric(formula, output, name=f"{dimension}_{formula}")
+                for output, dimension in enumerate(DIMENSIONS)
+                for formula in FORMULAS
+            ],
+        },
+        steps=steps,
+        batches=batches,
+        counts={
+            "train_recordings": len(training),
+            "selection_recordings": len(selection),
+            "recordings_left_out": left_out,
+            "windows_left_out": windows_left_out,
+        },
+    )
+
+
+def _check_metric(settings, of_its_kind):
+    known = (of_its_kind, "loss")
+    if settings.selection_metric not in known:
+        raise InputError(
+            f"Unknown `selection_metric`. Expected {known[0]!r} or {known[1]!r}. "
+            f"Received: {settings.selection_metric!r}"
+        )
+
+
+def _rated_with_a_face(shards, split, windows):
+    """Returns the recordings of a split that can be learnt from or selected on, and how many others it has."""
+    recordings, unrated = read_recordings(shards, split)
+    usable = [recording for recording in recordings if is_rated_at(recording, recording.times_s, windows.delay_s).any()]
+    if not usable:
+        raise InputError(
+            f"{shards.folder}: no recording of split {split!r} has a frame with both a face and a rating "
+            f"{windows.delay_s} s later. Lower windows.delay_s, or prepare recordings that show a face."
+        )
+    return usable, len(recordings) + len(unrated) - len(usable)
 
 
 def build_optimizer(model, settings, steps):
@@ -162,7 +299,8 @@ def build_optimizer(model, settings, steps):
     to 0. `MultiOptimizer.learning_rate` cannot be set, so callbacks cannot drive it: each group has its schedule.
 
     Args:
-        model: From `build_model`. A rate of 0 freezes its backbone, `frozen_blocks` its first blocks.
+        model: From `build_model`, whose backbone a rate of 0 freezes, and `frozen_blocks` its first blocks; or a model
+            without a layer `backbone`, which learns at `head_learning_rate` as a whole.
         settings: `affect.config.Train`.
         steps: Batches an epoch.
 
@@ -187,13 +325,13 @@ def build_optimizer(model, settings, steps):
             gradient_accumulation_steps=accumulated,
         )
 
-    backbone, groups = model.get_layer("backbone"), {}
-    if settings.backbone_learning_rate:
+    backbone, groups = {layer.name: layer for layer in model.layers}.get("backbone"), {}
+    if backbone is not None and settings.backbone_learning_rate:
         groups["backbone/.*"] = sgd(settings.backbone_learning_rate)
         for layer in backbone.layers:
             block = re.match(r"block(\d+)_", layer.name)
             layer.trainable = not block or int(block[1]) > settings.frozen_blocks
-    else:
+    elif backbone is not None:
         backbone.trainable = False
     # One group too, for MultiOptimizer counts every batch, also where gradients are accumulated.
     return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd(settings.head_learning_rate), groups))
@@ -234,8 +372,8 @@ def _usable(clips):
     return [clip for clip in clips if clip["label"] and clip["frames_with_a_face"]]
 
 
-def _selection_keys(shards, data, classes):
-    """Returns the keys of the clips of another split that select the epoch."""
+def _check_selection_split(data):
+    """Refuses a split that selects the epoch beside a share of the training clips, or is the one trained on."""
     split = data.selection_split
     if split == data.train_split:
         raise InputError(
@@ -247,6 +385,12 @@ def _selection_keys(shards, data, classes):
             f"The epoch is selected on a share of the training clips or on split {split!r}. Expected "
             f"data.selection_ratio=0 or data.selection_split=None. Received: {data.selection_ratio} and {split!r}"
         )
+
+
+def _selection_keys(shards, data, classes):
+    """Returns the keys of the clips of another split that select the epoch."""
+    _check_selection_split(data)
+    split = data.selection_split
     clips = _usable(shards.of_split(split))
     if not clips:
         raise InputError(f"Split {split!r} of {shards.folder} has no labelled clip with a face to select the epoch on.")
@@ -273,7 +417,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         workdir: Folder of the run.
-        metric: `"accuracy"` or `"loss"` of the selection clips; `None` keeps the last epoch as the best.
+        metric: `"accuracy"` or `"loss"` of the selection clips, or `"ccc"` of the selection recordings, its mean over
+            the dimensions; `None` keeps the last epoch as the best.
         seed: Of the run.
     """
 
@@ -300,8 +445,13 @@ class Checkpoint(keras.callbacks.Callback):
         """Returns the index of the best of the log's rows; of equal ones the first."""
         if self.metric is None:
             return len(rows) - 1
-        sign = 1 if self.metric == "accuracy" else -1
-        return max(range(len(rows)), key=lambda index: (sign * rows[index][f"val_{self.metric}"], -index))
+
+        def score(row):
+            if self.metric == "ccc":
+                return sum(row[f"val_{name}_ccc"] for name in DIMENSIONS)
+            return row["val_accuracy"] if self.metric == "accuracy" else -row["val_loss"]
+
+        return max(range(len(rows)), key=lambda index: (score(rows[index]), -index))
 
     def on_epoch_begin(self, epoch, logs=None):
         # Keras does not save the state of its random generators (dropout), so each epoch is given its own.

@@ -14,9 +14,10 @@ ROWS = [
     {"errors", "labels", "records", "config"},
     {"artefact", "data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"}
     | {"lgbp"},
-    {"model", "regression", "stream", "delay", "postprocessing"},
+    {"model", "regression", "stream", "delay", "postprocessing", "series"},
     {"signatures"},
-    {"train", "evaluate", "explain", "export", "check", "predict", "client", "table", "inspect", "verify", "watch"},
+    {"train", "evaluate", "explain", "export", "check", "predict", "client", "table", "inspect", "verify", "watch"}
+    | {"plots"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}

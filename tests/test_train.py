@@ -47,14 +47,6 @@ def weights_of(path, settings=TINY.train):
     return [np.array(variable) for variable in (*model.weights, *model.optimizer.variables)]
 
 
-def test_a_network_that_does_not_classify_is_refused(tmp_path):
-    path = Path(__file__).parents[1] / "configs" / "paper_b.py"
-    with pytest.raises(InputError, match="paper_b is a regression network, and affect train learns classes alone."):
-        train(load_config(path), data=tmp_path, workdir=tmp_path / "run")
-    with pytest.raises(InputError, match="must be trained first"):
-        load_trained(path)
-
-
 def test_run_holds_all_that_is_needed(run, shards):
     workdir, result = run
     assert result["epochs"] == 3
