@@ -187,7 +187,8 @@ def test_recola_from_its_files_to_the_table(runs, report):
 
 def test_avec17_from_its_files_to_the_table(sewa, tmp_path):
     folder = rows(tmp_path / "configs", CNN, RNN)
-    options = ["--data", sewa[1], "--workdir", tmp_path, "--seeds", 1, "--split", "val", "--set", "train.epochs=1"]
+    options = ["--data", sewa[1], "--workdir", tmp_path, "--seeds", 1, "--split", "val"]
+    options += ["--set", "train.epochs=1", "--set", "data.selection_ratio=0"]
     code, out, _ = affect("table", folder, *options)
     assert code == 0 and "table.md, table.csv, table.json" in out
     result = read_json(tmp_path / "table.json")
@@ -291,6 +292,7 @@ def test_a_video_and_its_shard_give_the_same_series(recola, trained, report):
         np.testing.assert_allclose(values[:3] + values[4:], series[name][:3] + series[name][4:11], atol=1e-5)
 
 
+@pytest.mark.large
 def test_the_end_of_a_window_is_learnt_and_estimated_at_each_point(sewa, tmp_path):
     experiment = replace(
         RNN,
