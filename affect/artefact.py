@@ -1,4 +1,4 @@
-"""An exported model, read back from its folder alone: no model code, and nothing of Keras."""
+"""An exported model, read back from its folder or TFLite file alone: no model code, and nothing of Keras."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from affect.errors import InputError
 
 KIND, FORMAT = "savedmodel", 1
 ASSETS = "assets.extra"
+TFLITE, TFLITE_KIND = ".tflite", "tflite"
 SUMS = f"{ASSETS}/SHA256SUMS"
 
 
@@ -20,7 +21,7 @@ class Artefact:
     """An exported model.
 
     Args:
-        path: Folder of the version.
+        path: Folder of the version, or `.tflite` file.
         task: `"classification"` or `"regression"`.
         classes: Class names in the order of the probabilities, or for regression the names of the dimensions.
         faces: `affect.config.Faces`: how faces are to be cut.
@@ -38,7 +39,9 @@ class Artefact:
     description: dict
 
     def signature(self, name):
-        """Returns a function of the SavedModel, which is loaded when the first is asked for.
+        """Returns a function of the model, which is loaded when the first is asked for.
+
+        That of a TFLite file gives what the SavedModel's gives, and imports no TensorFlow.
 
         Args:
             name: One of `description["signatures"]`.
@@ -52,13 +55,16 @@ class Artefact:
         signatures = self.description["signatures"]
         if name not in signatures:
             raise InputError(f"{self.path} has no signature {name!r}. Expected one of {sorted(signatures)}.")
-        function, specs = self._loaded.signatures[name], signatures[name]["inputs"]
+        specs, is_tflite = signatures[name]["inputs"], self.path.suffix == TFLITE
+        function = None if is_tflite else self.loaded.signatures[name]
 
         def call(inputs):
-            import tensorflow as tf
-
             if set(inputs) != set(specs):
                 raise InputError(f"Signature {name} takes the inputs {sorted(specs)}. Received: {sorted(inputs)}")
+            if is_tflite:
+                return self.loaded.run(name, inputs)
+            import tensorflow as tf
+
             tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
             return {key: value.numpy() for key, value in function(**tensors).items()}
 
@@ -66,6 +72,10 @@ class Artefact:
 
     def golden(self):
         """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, dicts of arrays."""
+        if self.path.suffix == TFLITE:
+            raise InputError(
+                f"{self.path} carries no golden pairs. Those of the model it was converted from do: NAME/1."
+            )
         pairs = {name: ({}, {}) for name in self.description["signatures"]}
         with np.load(self.path / ASSETS / "golden.npz", allow_pickle=False) as arrays:
             for key, value in arrays.items():
@@ -74,7 +84,12 @@ class Artefact:
         return pairs
 
     @cached_property
-    def _loaded(self):
+    def loaded(self):
+        """What TensorFlow made of the SavedModel; of a TFLite file, an `affect.tflite.Runner`."""
+        if self.path.suffix == TFLITE:
+            from affect.tflite import Runner, read_sealed
+
+            return Runner(*read_sealed(self.path))
         import tensorflow as tf
 
         return tf.saved_model.load(str(self.path))
@@ -84,7 +99,7 @@ def read_artefact(path):
     """Reads an exported model; its checksums are verified before anything else is read.
 
     Args:
-        path: Folder `NAME/VERSION` that `affect export` wrote.
+        path: Folder `NAME/VERSION` that `affect export` wrote, or a `.tflite` file that `affect convert` did.
 
     Returns:
         `Artefact`.
@@ -93,17 +108,25 @@ def read_artefact(path):
         InputError: When it is no such folder, or a file is missing, altered or not one of those that were written.
     """
     path = Path(path)
+    if path.suffix == TFLITE:
+        from affect.tflite import read_sealed
+
+        return _of_description(path, read_sealed(path)[1], f"{path}: ")
     if not (path / SUMS).is_file():
         versions = sorted(str(sums.parents[1]) for sums in path.glob(f"*/{SUMS}"))
         hint = f"Name a version: {', '.join(versions)}." if versions else f"Make one: affect export RUN {path}"
         raise InputError(f"{path} is not an exported model: it has no {SUMS}. {hint}")
     _verify(path)
-    description = read_json(path / ASSETS / "affect.json")
-    if (found := (description.get("kind"), description.get("format"))) != (KIND, FORMAT):
-        raise InputError(
-            f"{path} is of kind and format {found}; this version of affect reads {(KIND, FORMAT)}. Export it again."
-        )
     where = f"{path / ASSETS / 'affect.json'}: "
+    return _of_description(path, read_json(path / ASSETS / "affect.json"), where)
+
+
+def _of_description(path, description, where):
+    expected = (TFLITE_KIND if path.suffix == TFLITE else KIND, FORMAT)
+    if (found := (description.get("kind"), description.get("format"))) != expected:
+        raise InputError(
+            f"{path} is of kind and format {found}; this version of affect reads {expected}. Export it again."
+        )
     if missing := {"task", "classes", "faces", "experiment", "face_size", "signatures"} - set(description):
         raise InputError(f"{where}it lacks {', '.join(sorted(missing))}. Export it again.")
     return Artefact(

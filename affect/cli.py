@@ -576,6 +576,55 @@ def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An
     print(f"{model}: passed")
 
 
+@app.command()
+def convert(
+    model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")],
+    to: Annotated[str, typer.Option(help="float32, float16, dynamic or int8.")],
+    part: Annotated[str, typer.Option(help="clip, or frame: one face in, pooled by the app.")] = "clip",
+    data: Annotated[Path | None, typer.Option(help="Folder of shards to compare on; int8 is calibrated on it.")] = None,
+    split: Annotated[str, typer.Option(help="Split that is compared on.")] = "test",
+    calibration_split: Annotated[str | None, typer.Option(help="Split of int8, if not the one trained on.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Fix the frames of a clip; they are free else.")] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Most clips of a split.")] = 100,
+    out: Annotated[Path | None, typer.Option(help="NAME-VERSION-PART-TO.tflite beside NAME if not given.")] = None,
+    as_json: AsJson = False,
+):
+    """Convert an exported model to a TFLite file, and say how far its answers are from the SavedModel's."""
+    from affect.convert import convert
+
+    report = convert(
+        model,
+        out,
+        to=to,
+        part=part,
+        data=data,
+        split=split,
+        calibration_split=calibration_split,
+        frames=frames,
+        clips=clips,
+    )
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    table = Table("signature", "output", "largest difference", "mean", title=f"compared on {report['compared_on']}")
+    for name, outputs in report["differences"].items():
+        for key, found in outputs.items():
+            table.add_row(name, key, f"{found['largest']:.1e}", f"{found['mean']:.1e}")
+    Console().print(table)
+    if report["label_agreement"] is not None:
+        print(f"labels: {report['label_agreement']:.1%} of {report['labels_compared']} are the same")
+    if report["calibrated_on"]:
+        print(f"calibrated on {report['calibrated_on']}")
+    latency = report["latency_ms"]
+    print(
+        f"median latency on {latency['threads']} threads, faces {latency['shape']}: {latency['tflite']:.1f} ms, "
+        f"SavedModel {latency['saved_model']:.1f} ms"
+    )
+    print("operators: " + ", ".join(f"{count} {name}" for name, count in report["operators"].items()))
+    frames = "free" if report["frames"] is None else report["frames"]
+    print(f"{report['path']}: {report['bytes']} bytes, {to}" + (f", frames {frames}" if part == "clip" else ""))
+
+
 @weights.command("get")
 def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]):
     """Fetch published weights into the user's cache."""

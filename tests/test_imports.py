@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports from its own row and from those above it. Each module of the package stands in one row.
 ROWS = [
     {"errors", "labels", "records", "config"},
-    {"artefact", "data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers"}
-    | {"lgbp"},
+    {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"}
+    | {"artefact", "tflite"},
     {"model", "regression", "stream", "delay", "postprocessing", "series"},
     {"signatures"},
-    {"train", "evaluate", "explain", "export", "check", "predict", "client", "table", "inspect", "verify", "watch"}
-    | {"plots"},
+    {"train", "evaluate", "explain", "export", "check", "convert", "predict", "client", "table", "inspect", "verify"}
+    | {"watch", "plots"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
