@@ -204,7 +204,7 @@ class Regression:
         features: What the network is given of a frame: `"faces"`, or in their place and the 2D-CNN's `"lgbp_top"`,
             vectors whose assumed sizes are in `affect.lgbp`.
         face_size: Height and width in pixels of the network's input, or of what LGBP-TOP is taken of. Assumed: 96; 64
-            for LGBP-TOP.
+            for LGBP-TOP. The network takes colours as x / 64 - 2, assumed too.
         blocks: Convolutions, each with max-pooling to half the size, of the 2D-CNN and likewise of the 3D-CNN before
             the attention; both give maps of `face_size` / 2^`blocks`. Assumed: 3, hence 12 × 12.
         filters: Of the first block; each block has twice as many. Assumed: 64.

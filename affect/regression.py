@@ -3,10 +3,12 @@
 import keras
 from keras import layers, ops
 
-from affect.backbones import UNIT_SCALING
 from affect.labels import DIMENSIONS
 from affect.layers import LastFramePooling, MergeFrames, PixelScaling, SpatiotemporalAttention, SplitFrames
 from affect.lgbp import FEATURES
+
+# About 0, with a deviation of about 1. From colours of 0 to 1 the network stays where it starts for epochs.
+SCALING = {"matrix": [[1 / 64, 0, 0], [0, 1 / 64, 0], [0, 0, 1 / 64]], "offset": [-2, -2, -2]}
 
 
 def build_regression(config):
@@ -40,7 +42,7 @@ def build_regression(config):
         x = _masked(x, frame_mask)
     else:
         given = keras.Input((None, config.face_size, config.face_size, 3), dtype="uint8", name="faces")
-        pixels = PixelScaling(**UNIT_SCALING, name="pixel_scaling")(given)  # (B, F, H, W, 3)
+        pixels = PixelScaling(**SCALING, name="pixel_scaling")(given)  # (B, F, H, W, 3)
         x = ops.mean(_maps(pixels, frame_mask, config), axis=(2, 3))  # (B, F, D)
 
     if config.temporal == "rnn":

@@ -61,7 +61,7 @@ def weights(model, name):
 
 def transcription(model, config, faces, valid):
     """One window in NumPy: valence and arousal (F, 2), and attention (F, h, w) or None."""
-    pixels, attention = faces / 255, None
+    pixels, attention = faces / 64 - 2, None
     valid = valid[:, None, None, None]
 
     def encoded():
