@@ -96,7 +96,7 @@ def convert(
         calibration = list(itertools.chain.from_iterable(_requests(artefact, names, clip) for clip in seen))
         calibrated_on = f"{len(calibrating)} clips of split {calibration_split} of {data}"
 
-    model = _converted(artefact, names, frames, to, calibration)
+    model = to_flatbuffer(artefact, names, frames, to, calibration)
     counts = operators(model)
     if foreign := sorted(name for name in counts if name.startswith("custom:")):
         raise InputError(f"{version} does not convert to builtin operators: it needs {', '.join(foreign)}.")
@@ -205,7 +205,7 @@ def _requests(artefact, names, clip):
         yield "classify", {"pooled_features": pooled}
 
 
-def _converted(artefact, names, frames, to, calibration):
+def to_flatbuffer(artefact, names, frames, to, calibration):
     """Returns the flatbuffer of some signatures, for one clip or face."""
     with tempfile.TemporaryDirectory(prefix="affect-") as folder:
         _write_static(artefact, names, frames, folder)

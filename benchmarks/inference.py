@@ -1,0 +1,322 @@
+"""What the head costs over the bare backbone in every form of a model, and what a frame of a stream costs.
+
+    python benchmarks/inference.py [--backbone vgg16] [--seconds 20] [--out inference.json]
+
+The model is paper A's best row, with random weights: times do not depend on them. `backbone` is the same layers up to
+the local features, exported, converted and called by the same code as the whole, on the same clips; its frames are
+folded into the batch, and nothing follows. All ways of a row run in turns, forwards and backwards, so that what else
+the machine does hits them alike; the times are from arrays to arrays, by the clock and, in seconds of all cores, of
+this process alone. A head's overhead is (whole - backbone) / backbone.
+
+Ways of SavedModels: `serving_default`; `jpeg`, which decodes the stored faces too; `keras`, the network as `affect
+predict` runs it; `matmul`, a product of square matrices, as long as it would take for the backbone's operations. TFLite
+takes one clip; `free_frames` is a file whose number of frames can be resized, the others have it fixed.
+
+Streams are read frame by frame: with networks, and pooling alone for long. The last tenth of a stream's frames, `late`,
+and a stream that begins with them, `early`, take turns: they cost the same if the cost does not grow.
+"""
+
+import itertools
+import os
+import tempfile
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import skimage.data
+import tensorflow as tf
+import typer
+
+from affect.artefact import read_artefact
+from affect.config import Faces, to_json, write_json
+from affect.convert import NUMBERS, convert, to_flatbuffer
+from affect.export import export_trained
+from affect.labels import EMOTIONS
+from affect.layers import MergeFrames
+from affect.model import Trained, build_model
+from affect.stream import StreamingClassifier, frame_functions
+from affect.tflite import Runner
+from configs.paper_a import CONFIG
+from pipelines.prepare import prepare
+
+# Backbone → (clips, frames) of the SavedModels' rows, frames of TFLite's one clip, frames of a stream. 512 faces of
+# VGG16 take more than a minute on two cores.
+SIZES = {
+    "mini_xception": (((1, 16), (8, 16), (32, 16)), 16, 200),
+    "vgg16": (((1, 1), (8, 1), (32, 1), (1, 16)), 1, 30),
+}
+POOLED_FRAMES = 100_000
+LEAST_ROUNDS, MOST_ROUNDS = 5, 200
+MATMUL_SIDE = 1024
+
+
+def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pooled_frames, seconds, numbers=NUMBERS):
+    """Measures a model in all its forms.
+
+    Args:
+        trained: `affect.model.Trained` of joint softmax pooling.
+        whole: `affect.artefact.Artefact`, the same exported.
+        folder: Empty folder for the backbone and what is converted.
+        clips: Pairs of clips and frames a clip, a row each.
+        tflite_frames: Frames of the clip that TFLite files are given.
+        stream_frames: Frames that are read one by one.
+        pooled_frames: Frames of the stream without a network.
+        seconds: For the rounds of one row.
+        numbers: Of `affect.convert.NUMBERS`.
+
+    Returns:
+        Dict, JSON: `machine`, `saved_model` and `tflite`, a dict a row, and `stream`. A row's `ways` have median and
+        least milliseconds; its `head_overhead` is the ratio less 1 of the medians and of the least times, and the
+        quartiles of the rounds' own ratios.
+    """
+    folder = Path(folder)
+    bare = export_backbone(trained, whole, folder / "backbone")
+    backbone = trained.model.get_layer("backbone")
+    # Every 4-D weight is a kernel of a convolution, used once at each location of the layer's output.
+    flops = sum(
+        2 * int(np.prod(weight.shape)) * int(np.prod(layer.output.shape[1:3]))
+        for layer in backbone.layers
+        for weight in layer.weights
+        if len(weight.shape) == 4
+    )
+    result = {
+        "model": to_json(trained.experiment.model),
+        "face_size": trained.face_size,
+        "backbone_mflop_a_face": flops / 1e6,
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)),
+            "load_average_before": os.getloadavg()[0],
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+    }
+    result["saved_model"] = [
+        saved_model_row(trained, whole, bare, shape, seconds=seconds, flops=flops) for shape in clips
+    ]
+    result["tflite"] = tflite_rows(trained, whole, bare, folder, tflite_frames, seconds=seconds, numbers=numbers)
+    result["stream"] = stream_rows(trained, whole, bare, stream_frames, pooled_frames)
+    result["machine"]["load_average_after"] = os.getloadavg()[0]
+    return result
+
+
+def export_backbone(trained, whole, path):
+    """Exports the layers up to the local features; returns them as an `Artefact`, to be called as the whole is."""
+    size = trained.face_size
+    backbone = trained.model.get_layer("backbone")
+    faces = keras.Input((None, size, size, 3), dtype="uint8", name="faces")
+    network = keras.Model({"faces": faces}, {"features": backbone(MergeFrames()(faces))})
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    spec = tf.TensorSpec((None, None, size, size, 3), tf.uint8, "faces")
+    archive.add_endpoint("backbone", lambda faces: network({"faces": faces}, training=False), [spec])
+    archive.write_out(str(path), verbose=False)
+    tensors = {
+        "inputs": {"faces": {"dtype": "uint8", "shape": spec.shape.as_list()}},
+        "outputs": {"features": {"dtype": "float32", "shape": list(network.output["features"].shape)}},
+    }
+    description = {"classes": list(whole.classes), "signatures": {"backbone": tensors}}
+    return replace(whole, path=path, description=description)
+
+
+def saved_model_row(trained, whole, bare, shape, *, seconds, flops):
+    """Returns a row: the SavedModels, the Keras network and a matmul on clips of a shape `(B, F)`."""
+    inputs, jpegs = clips_of(trained, *shape)
+    one = tf.random.normal((MATMUL_SIDE, MATMUL_SIDE))
+    calls = {name: whole.signature(name) for name in ("serving_default", "jpeg")}
+    features = bare.signature("backbone")
+    ways = {
+        "backbone": lambda: features({"faces": inputs["faces"]}),
+        "serving_default": lambda: calls["serving_default"](inputs),
+        "jpeg": lambda: calls["jpeg"]({"jpegs": jpegs}),
+        "keras": lambda: trained.network.predict_on_batch(inputs),
+        "matmul": lambda: tf.matmul(one, one).numpy(),
+    }
+    times = take_turns(ways, seconds)
+    times["matmul"] *= flops * shape[0] * shape[1] / (2 * MATMUL_SIDE**3)
+    row = {"clips": shape[0], "frames": shape[1], **described(times, faces=shape[0] * shape[1])}
+    return row | {"head_overhead": overhead(times["serving_default"], times["backbone"])}
+
+
+def tflite_rows(trained, whole, bare, folder, frames, *, seconds, numbers):
+    """Returns a row for each kind of numbers: the TFLite file of a clip and that of the backbone."""
+    inputs, _ = clips_of(trained, 1, frames)
+    rows = []
+    for to in numbers:
+        shards = make_shards(trained, folder, frames) if to == "int8" else None
+        fixed = convert(whole.path, folder / f"{to}.tflite", to=to, frames=frames, data=shards, split="train", clips=2)
+        files = {to: read_artefact(fixed["path"])}
+        if to == "float32":
+            free = convert(whole.path, folder / "free.tflite", to=to, data=shards, split="train", clips=2)
+            files["free_frames"] = read_artefact(free["path"])
+        content = to_flatbuffer(bare, ["backbone"], frames, to, [("backbone", {"faces": inputs["faces"]})])
+        runner = Runner(content, bare.description | {"conversion": {"frames": frames}})
+        ways = {"backbone": lambda runner=runner: runner.run("backbone", {"faces": inputs["faces"]})}
+        for name, file in files.items():
+            call = file.signature("serving_default")
+            ways["clip" if name == to else name] = lambda call=call: call(inputs)
+        times = take_turns(ways, seconds)
+        row = {"to": to, "clips": 1, "frames": frames, "bytes": fixed["bytes"], "backbone_bytes": len(content)}
+        rows.append(
+            row | described(times, faces=frames) | {"head_overhead": overhead(times["clip"], times["backbone"])}
+        )
+    return rows
+
+
+def stream_rows(trained, whole, bare, frames, pooled_frames):
+    """Returns a row of each way to read a stream, and of pooling alone."""
+    signature, features = whole.signature("frame"), bare.signature("backbone")
+    scores = itertools.cycle(np.random.default_rng(0).normal(size=(997, 1, len(trained.classes))))
+    keras_frame = frame_functions(trained.model)["frame"]
+    backbone = {"backbone": lambda face: features({"faces": face[None, None]})}
+    return {
+        "keras": stream_row(trained, keras_frame, frames, backbone),
+        "saved_model": stream_row(trained, lambda faces: signature({"faces": faces}), frames, backbone),
+        "pooling_alone": stream_row(trained, lambda faces: {"frame_logits": next(scores)}, pooled_frames, {}),
+    }
+
+
+def stream_row(trained, network, frames, others):
+    """Returns what a frame costs late in a stream and early in one, beside other functions of a face."""
+    early, late = (StreamingClassifier({"frame": network}, trained.experiment.model, trained.classes) for _ in range(2))
+    faces = itertools.cycle(clips_of(trained, 1, 16)[0]["faces"][0])
+    begin = frames - frames // 10
+    for index in range(begin):
+        late.add(index / 25, next(faces))
+    times = {name: [] for name in (*others, "early", "late")}
+    for index in range(begin, frames):
+        face = next(faces)
+        ways = {name: partial(call, face) for name, call in others.items()}
+        ways |= {"early": partial(early.add, index / 25, face), "late": partial(late.add, index / 25, face)}
+        for name in list(ways)[:: 1 if index % 2 else -1]:
+            times[name].append(_seconds(ways[name]))
+    times = {name: np.array(values) for name, values in times.items()}
+    row = {"frames": frames, **described(times, faces=1), "growth": overhead(times["late"], times["early"])}
+    return row | ({"head_overhead": overhead(times["late"], times["backbone"])} if "backbone" in others else {})
+
+
+def take_turns(ways, seconds):
+    """Returns float64 (rounds, 2) of each way: seconds by the clock and of all cores. The order alternates."""
+    for way in ways.values():
+        way()  # the first call builds the graph
+    times = {name: [] for name in ways}
+    begin = time.perf_counter()
+    for count in range(MOST_ROUNDS):
+        if count >= LEAST_ROUNDS and time.perf_counter() - begin > seconds:
+            break
+        for name in list(ways)[:: 1 if count % 2 else -1]:
+            times[name].append(_seconds(ways[name]))
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def _seconds(call):
+    wall, cores = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - cores
+
+
+def described(times, *, faces):
+    """Returns the number of rounds and, for each way, milliseconds and faces a second."""
+    ways = {}
+    for name, values in times.items():
+        (median, cores), (least, _) = np.median(values, axis=0).tolist(), values.min(axis=0).tolist()
+        ways[name] = {
+            "median_ms": 1000 * median,
+            "min_ms": 1000 * least,
+            "cpu_ms": 1000 * cores,
+            "faces_a_second": faces / median,
+        }
+    return {"rounds": len(next(iter(times.values()))), "ways": ways}
+
+
+def overhead(whole, part):
+    """Returns how much longer the whole takes than its part, as shares of the part."""
+    median, cpu = np.median(whole, axis=0) / np.median(part, axis=0) - 1
+    return {
+        "median": float(median),
+        "cpu": float(cpu),
+        "min": float(whole[:, 0].min() / part[:, 0].min() - 1),
+        "quartiles": np.quantile(whole[:, 0] / part[:, 0] - 1, (0.25, 0.5, 0.75)).tolist(),
+    }
+
+
+def clips_of(trained, clips, frames):
+    """Returns `(inputs, jpegs)` of as many clips of a portrait: for `serving_default`, and as stored JPEGs."""
+    views = [portrait(trained.face_size, shift=4 * frame) for frame in range(frames)]
+    stored = portrait(trained.faces.face_size)
+    jpeg = tf.io.encode_jpeg(stored, quality=trained.faces.jpeg_quality).numpy()
+    faces = np.tile(np.stack(views), (clips, 1, 1, 1, 1))
+    return {"faces": faces, "frame_mask": np.ones((clips, frames), bool)}, np.full((clips, frames), jpeg, object)
+
+
+def portrait(size, *, shift=0):
+    """Returns the astronaut's face, uint8 RGB (size, size, 3), `shift` pixels to the side."""
+    left = 124 + shift % 100
+    return cv2.resize(skimage.data.astronaut()[20:220, left : left + 200], (size, size), interpolation=cv2.INTER_AREA)
+
+
+def make_shards(trained, folder, frames):
+    """Writes shards of two clips, for int8 is calibrated on shards, in AFEW's layout of faces cut by others."""
+    source = folder / "faces" / "Train_AFEW"
+    for index, label in enumerate(("Angry", "Happy")):
+        (source / label).mkdir(parents=True)
+        (source / label / f"{index}.avi").touch()
+        faces = source / "AlignedFaces_LBPTOP_Points" / "Faces" / str(index)
+        faces.mkdir(parents=True)
+        for frame in range(frames):
+            image = portrait(trained.faces.face_size, shift=8 * (frame + index))
+            cv2.imwrite(str(faces / f"{frame:03d}.jpg"), image[..., ::-1])
+    prepare(folder / "faces", dataset="afew_faces", out=folder / "shards", faces=trained.faces, workers=1)
+    return folder / "shards"
+
+
+def text(result):
+    """Returns the result in one line."""
+    parts = []
+    for row in result["saved_model"]:
+        ways = ", ".join(f"{name} {way['median_ms']:.1f} ms" for name, way in row["ways"].items())
+        parts.append(f"{row['clips']}×{row['frames']}: {ways}, {_shares(row['head_overhead'])}")
+    for row in result["tflite"]:
+        ways = ", ".join(f"{name} {way['median_ms']:.1f} ms" for name, way in row["ways"].items())
+        parts.append(f"tflite {row['to']}: {ways}, {_shares(row['head_overhead'])}")
+    for name, row in result["stream"].items():
+        parts.append(
+            f"stream {name}: {row['ways']['late']['median_ms']:.3g} ms a frame, after {row['frames']} frames "
+            f"{row['growth']['median']:+.1%}"
+        )
+    loads = (result["machine"][f"load_average_{when}"] for when in ("before", "after"))
+    return f"{result['model']['backbone']}: {'; '.join(parts)}; load {' to '.join(f'{load:.1f}' for load in loads)}"
+
+
+def _shares(found):
+    return f"head {found['median']:+.1%}, by CPU time {found['cpu']:+.1%}, of the least {found['min']:+.1%}"
+
+
+def main(backbone: str = "vgg16", seconds: float = 20, out: Path | None = None):
+    """Measure latency, throughput and the head's overhead of paper A's best row."""
+    clips, tflite_frames, stream_frames = SIZES[backbone]
+    model = replace(CONFIG.model, backbone=backbone, weights=None)
+    experiment = replace(CONFIG, model=model)
+    trained = Trained(build_model(model, EMOTIONS), experiment, EMOTIONS, Faces())
+    sources = {"licence": None, "metrics": {}, "checkpoint_sha256": None, "trained_with": None, "weights_sha256": None}
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(
+            trained,
+            read_artefact(export_trained(trained, Path(folder) / "whole", sources)),
+            folder,
+            clips=clips,
+            tflite_frames=tflite_frames,
+            stream_frames=stream_frames,
+            pooled_frames=POOLED_FRAMES,
+            seconds=seconds,
+        )
+    print(text(result))
+    if out:
+        write_json(out, result)
+
+
+if __name__ == "__main__":
+    typer.run(main)
