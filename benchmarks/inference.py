@@ -8,7 +8,8 @@ folded into the batch, and nothing follows. All ways of a row run in turns, forw
 the machine does hits them alike; the times are from arrays to arrays, by the clock and, in seconds of all cores, of
 this process alone. A head's overhead is (whole - backbone) / backbone.
 
-Ways of SavedModels: `serving_default`; `jpeg`, which decodes the stored faces too; `keras`, the network as `affect
+Ways of SavedModels: `head`, all behind the backbone, on its features, which other load disturbs less than a difference
+of two long times; `serving_default`; `jpeg`, which decodes the stored faces too; `keras`, the network as `affect
 predict` runs it; `matmul`, a product of square matrices, as long as it would take for the backbone's operations. TFLite
 takes one clip; `free_frames` is a file whose number of frames can be resized, the others have it fixed.
 
@@ -36,7 +37,6 @@ from affect.config import Faces, to_json, write_json
 from affect.convert import NUMBERS, convert, to_flatbuffer
 from affect.export import export_trained
 from affect.labels import EMOTIONS
-from affect.layers import MergeFrames
 from affect.model import Trained, build_model
 from affect.stream import StreamingClassifier, frame_functions
 from affect.tflite import Runner
@@ -71,10 +71,10 @@ def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pool
     Returns:
         Dict, JSON: `machine`, `saved_model` and `tflite`, a dict a row, and `stream`. A row's `ways` have median and
         least milliseconds; its `head_overhead` is the ratio less 1 of the medians and of the least times, and the
-        quartiles of the rounds' own ratios.
+        quartiles of the rounds' own ratios; `alone` is the head's own time over the backbone's.
     """
     folder = Path(folder)
-    bare = export_backbone(trained, whole, folder / "backbone")
+    halves = export_halves(trained, whole, folder / "halves")
     backbone = trained.model.get_layer("backbone")
     # Every 4-D weight is a kernel of a convolution, used once at each location of the layer's output.
     flops = sum(
@@ -95,41 +95,58 @@ def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pool
         },
     }
     result["saved_model"] = [
-        saved_model_row(trained, whole, bare, shape, seconds=seconds, flops=flops) for shape in clips
+        saved_model_row(trained, whole, halves, shape, seconds=seconds, flops=flops) for shape in clips
     ]
-    result["tflite"] = tflite_rows(trained, whole, bare, folder, tflite_frames, seconds=seconds, numbers=numbers)
-    result["stream"] = stream_rows(trained, whole, bare, stream_frames, pooled_frames)
+    result["tflite"] = tflite_rows(trained, whole, halves, folder, tflite_frames, seconds=seconds, numbers=numbers)
+    result["stream"] = stream_rows(trained, whole, halves, stream_frames, pooled_frames)
     result["machine"]["load_average_after"] = os.getloadavg()[0]
     return result
 
 
-def export_backbone(trained, whole, path):
-    """Exports the layers up to the local features; returns them as an `Artefact`, to be called as the whole is."""
-    size = trained.face_size
-    backbone = trained.model.get_layer("backbone")
-    faces = keras.Input((None, size, size, 3), dtype="uint8", name="faces")
-    network = keras.Model({"faces": faces}, {"features": backbone(MergeFrames()(faces))})
+def export_halves(trained, whole, path):
+    """Exports the layers up to the local features and those after them.
+
+    Args:
+        trained: `affect.model.Trained`.
+        whole: `affect.artefact.Artefact`, the same exported.
+        path: Folder for the SavedModel.
+
+    Returns:
+        `Artefact` of the signatures `backbone`, of `faces`, and `head`, of `faces` (for their number), `frame_mask`
+        and `features`, to be called as the whole is.
+    """
+    inputs = trained.model.input
+    features = {"features": trained.model.get_layer("locations").input}
+    halves = {"backbone": ({"faces": inputs["faces"]}, features), "head": (inputs | features, trained.network.output)}
     archive = keras.export.ExportArchive()
-    archive.track(network)
-    spec = tf.TensorSpec((None, None, size, size, 3), tf.uint8, "faces")
-    archive.add_endpoint("backbone", lambda faces: network({"faces": faces}, training=False), [spec])
+    signatures = {}
+    for name, (begin, end) in halves.items():
+        network = keras.Model(list(begin.values()), end)
+        archive.track(network)
+        specs = [tf.TensorSpec(value.shape, value.dtype, key) for key, value in begin.items()]
+        archive.add_endpoint(name, partial(_call, network), specs)
+        signatures[name] = {
+            side: {key: {"dtype": value.dtype, "shape": list(value.shape)} for key, value in tensors.items()}
+            for side, tensors in (("inputs", begin), ("outputs", end))
+        }
     archive.write_out(str(path), verbose=False)
-    tensors = {
-        "inputs": {"faces": {"dtype": "uint8", "shape": spec.shape.as_list()}},
-        "outputs": {"features": {"dtype": "float32", "shape": list(network.output["features"].shape)}},
-    }
-    description = {"classes": list(whole.classes), "signatures": {"backbone": tensors}}
-    return replace(whole, path=path, description=description)
+    return replace(whole, path=path, description={"classes": list(whole.classes), "signatures": signatures})
 
 
-def saved_model_row(trained, whole, bare, shape, *, seconds, flops):
+def _call(network, *tensors):
+    return network(list(tensors), training=False)
+
+
+def saved_model_row(trained, whole, halves, shape, *, seconds, flops):
     """Returns a row: the SavedModels, the Keras network and a matmul on clips of a shape `(B, F)`."""
     inputs, jpegs = clips_of(trained, *shape)
     one = tf.random.normal((MATMUL_SIDE, MATMUL_SIDE))
     calls = {name: whole.signature(name) for name in ("serving_default", "jpeg")}
-    features = bare.signature("backbone")
+    backbone, head = halves.signature("backbone"), halves.signature("head")
+    local = inputs | backbone({"faces": inputs["faces"]})
     ways = {
-        "backbone": lambda: features({"faces": inputs["faces"]}),
+        "backbone": lambda: backbone({"faces": inputs["faces"]}),
+        "head": lambda: head(local),
         "serving_default": lambda: calls["serving_default"](inputs),
         "jpeg": lambda: calls["jpeg"]({"jpegs": jpegs}),
         "keras": lambda: trained.network.predict_on_batch(inputs),
@@ -138,10 +155,12 @@ def saved_model_row(trained, whole, bare, shape, *, seconds, flops):
     times = take_turns(ways, seconds)
     times["matmul"] *= flops * shape[0] * shape[1] / (2 * MATMUL_SIDE**3)
     row = {"clips": shape[0], "frames": shape[1], **described(times, faces=shape[0] * shape[1])}
-    return row | {"head_overhead": overhead(times["serving_default"], times["backbone"])}
+    alone, cpu = np.median(times["head"], axis=0) / np.median(times["backbone"], axis=0)
+    found = overhead(times["serving_default"], times["backbone"])
+    return row | {"head_overhead": found | {"alone": float(alone), "alone_cpu": float(cpu)}}
 
 
-def tflite_rows(trained, whole, bare, folder, frames, *, seconds, numbers):
+def tflite_rows(trained, whole, halves, folder, frames, *, seconds, numbers):
     """Returns a row for each kind of numbers: the TFLite file of a clip and that of the backbone."""
     inputs, _ = clips_of(trained, 1, frames)
     rows = []
@@ -152,8 +171,8 @@ def tflite_rows(trained, whole, bare, folder, frames, *, seconds, numbers):
         if to == "float32":
             free = convert(whole.path, folder / "free.tflite", to=to, data=shards, split="train", clips=2)
             files["free_frames"] = read_artefact(free["path"])
-        content = to_flatbuffer(bare, ["backbone"], frames, to, [("backbone", {"faces": inputs["faces"]})])
-        runner = Runner(content, bare.description | {"conversion": {"frames": frames}})
+        content = to_flatbuffer(halves, ["backbone"], frames, to, [("backbone", {"faces": inputs["faces"]})])
+        runner = Runner(content, halves.description | {"conversion": {"frames": frames}})
         ways = {"backbone": lambda runner=runner: runner.run("backbone", {"faces": inputs["faces"]})}
         for name, file in files.items():
             call = file.signature("serving_default")
@@ -166,9 +185,9 @@ def tflite_rows(trained, whole, bare, folder, frames, *, seconds, numbers):
     return rows
 
 
-def stream_rows(trained, whole, bare, frames, pooled_frames):
+def stream_rows(trained, whole, halves, frames, pooled_frames):
     """Returns a row of each way to read a stream, and of pooling alone."""
-    signature, features = whole.signature("frame"), bare.signature("backbone")
+    signature, features = whole.signature("frame"), halves.signature("backbone")
     scores = itertools.cycle(np.random.default_rng(0).normal(size=(997, 1, len(trained.classes))))
     keras_frame = frame_functions(trained.model)["frame"]
     backbone = {"backbone": lambda face: features({"faces": face[None, None]})}
@@ -292,7 +311,8 @@ def text(result):
 
 
 def _shares(found):
-    return f"head {found['median']:+.1%}, by CPU time {found['cpu']:+.1%}, of the least {found['min']:+.1%}"
+    alone = f", by itself {found['alone']:.1%}" if "alone" in found else ""
+    return f"head {found['median']:+.1%}, by CPU time {found['cpu']:+.1%}{alone}"
 
 
 def main(backbone: str = "vgg16", seconds: float = 20, out: Path | None = None):
