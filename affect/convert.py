@@ -206,7 +206,21 @@ def _requests(artefact, names, clip):
 
 
 def to_flatbuffer(artefact, names, frames, to, calibration):
-    """Returns the flatbuffer of some signatures, for one clip or face."""
+    """Converts signatures for one clip or face.
+
+    Args:
+        artefact: `affect.artefact.Artefact`, a SavedModel.
+        names: Of its signatures.
+        frames: Of a clip; `None` leaves them free.
+        to: Of `NUMBERS`.
+        calibration: List of `(signature, inputs)` for `"int8"`.
+
+    Returns:
+        Bytes of the flatbuffer, which has no description yet.
+
+    Raises:
+        InputError: When it needs an operator that is not builtin.
+    """
     with tempfile.TemporaryDirectory(prefix="affect-") as folder:
         _write_static(artefact, names, frames, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)

@@ -1,6 +1,6 @@
 """What the head costs over the bare backbone in every form of a model, and what a frame of a stream costs.
 
-    python benchmarks/inference.py [--backbone vgg16] [--seconds 20] [--out inference.json]
+    python benchmarks/inference.py [--backbone vgg16|mini_xception] [--seconds 20] [--out inference.json]
 
 The model is paper A's best row, with random weights: times do not depend on them. `backbone` is the same layers up to
 the local features, exported, converted and called by the same code as the whole, on the same clips; its frames are
@@ -24,6 +24,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import keras
@@ -47,7 +48,7 @@ from pipelines.prepare import prepare
 # VGG16 take more than a minute on two cores.
 SIZES = {
     "mini_xception": (((1, 16), (8, 16), (32, 16)), 16, 200),
-    "vgg16": (((1, 1), (8, 1), (32, 1), (1, 16)), 1, 30),
+    "vgg16": (((1, 1), (8, 1), (32, 1), (1, 16)), 1, 60),
 }
 POOLED_FRAMES = 100_000
 LEAST_ROUNDS, MOST_ROUNDS = 5, 200
@@ -60,18 +61,19 @@ def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pool
     Args:
         trained: `affect.model.Trained` of joint softmax pooling.
         whole: `affect.artefact.Artefact`, the same exported.
-        folder: Empty folder for the backbone and what is converted.
+        folder: Empty folder for the two halves and what is converted.
         clips: Pairs of clips and frames a clip, a row each.
         tflite_frames: Frames of the clip that TFLite files are given.
         stream_frames: Frames that are read one by one.
         pooled_frames: Frames of the stream without a network.
-        seconds: For the rounds of one row.
+        seconds: For the rounds of one row; there are 5 at least.
         numbers: Of `affect.convert.NUMBERS`.
 
     Returns:
-        Dict, JSON: `machine`, `saved_model` and `tflite`, a dict a row, and `stream`. A row's `ways` have median and
-        least milliseconds; its `head_overhead` is the ratio less 1 of the medians and of the least times, and the
-        quartiles of the rounds' own ratios; `alone` is the head's own time over the backbone's.
+        Dict, JSON: `machine`, `saved_model` and `tflite`, lists of rows, and `stream`, rows by name. A row's `ways`
+        have median and least milliseconds, and the median in CPU time. Its `head_overhead` is the ratio less 1 of the
+        medians, of their CPU times and of the least times, and the quartiles of the rounds' own ratios; `alone` is the
+        head's own time over the backbone's.
     """
     folder = Path(folder)
     halves = export_halves(trained, whole, folder / "halves")
@@ -167,7 +169,7 @@ def tflite_rows(trained, whole, halves, folder, frames, *, seconds, numbers):
     for to in numbers:
         shards = make_shards(trained, folder, frames) if to == "int8" else None
         fixed = convert(whole.path, folder / f"{to}.tflite", to=to, frames=frames, data=shards, split="train", clips=2)
-        files = {to: read_artefact(fixed["path"])}
+        files = {"clip": read_artefact(fixed["path"])}
         if to == "float32":
             free = convert(whole.path, folder / "free.tflite", to=to, data=shards, split="train", clips=2)
             files["free_frames"] = read_artefact(free["path"])
@@ -176,7 +178,7 @@ def tflite_rows(trained, whole, halves, folder, frames, *, seconds, numbers):
         ways = {"backbone": lambda runner=runner: runner.run("backbone", {"faces": inputs["faces"]})}
         for name, file in files.items():
             call = file.signature("serving_default")
-            ways["clip" if name == to else name] = lambda call=call: call(inputs)
+            ways[name] = lambda call=call: call(inputs)
         times = take_turns(ways, seconds)
         row = {"to": to, "clips": 1, "frames": frames, "bytes": fixed["bytes"], "backbone_bytes": len(content)}
         rows.append(
@@ -315,7 +317,7 @@ def _shares(found):
     return f"head {found['median']:+.1%}, by CPU time {found['cpu']:+.1%}{alone}"
 
 
-def main(backbone: str = "vgg16", seconds: float = 20, out: Path | None = None):
+def main(backbone: Literal["vgg16", "mini_xception"] = "vgg16", seconds: float = 20, out: Path | None = None):
     """Measure latency, throughput and the head's overhead of paper A's best row."""
     clips, tflite_frames, stream_frames = SIZES[backbone]
     model = replace(CONFIG.model, backbone=backbone, weights=None)
