@@ -210,6 +210,13 @@ def _train(experiment, data, workdir):
         + (f", {result[f'{units}_left_out']} left out (no face or no label)" if result[f"{units}_left_out"] else "")
         + (f"; {result['windows_left_out']} windows left out" if result.get("windows_left_out") else "")
     )
+    if delay := result.get("delay"):
+        found_s = delay["delay_s"]
+        print(f"delay searched: {found_s:g} s, where a linear probe has a CCC of {delay['scores'][str(found_s)]:.3f}")
+    if fitted := result.get("postprocessing"):
+        gains = (f"{name} {sum(found['gains'].values()):+.3f}" for name, found in fitted["dimensions"].items())
+        on = "selection" if fitted["fitted_on"] == "selection" else "training, and optimistic"
+        print(f"post-processing, CCC on the recordings it was fitted on (those of {on}): {', '.join(gains)}")
     return result
 
 
@@ -264,6 +271,9 @@ def _print_dimensions(report):
     for dimension, metrics in report["metrics"].items():
         for name, title in (("concatenated", "recordings concatenated"), ("mean", "mean over recordings")):
             table.add_row(f"{dimension}, {title}", *map(_decimals, metrics[name].values()))
+        if raw := report["raw_metrics"]:
+            numbers = map(_decimals, raw[dimension]["concatenated"].values())
+            table.add_row(f"{dimension}, concatenated, before post-processing", *numbers)
     if reported := report["reported"]:
         numbers = (_decimals(reported.get(name)) for name in ("rmse", "cc", "ccc"))
         table.add_row("valence, reported by the paper", *numbers)

@@ -57,7 +57,7 @@ def search_delay(recordings, settings, data, candidates_s=None):
             f"more. Received: {len(recordings)} of {len(set(persons))}. Set windows.delay_s yourself."
         )
     views, labels, groups = [], [], []
-    seen = _views(recordings, settings, data)
+    seen = _views(recordings, replace(settings, delay_s=0.0), data)
     for recording, person in zip(recordings, persons, strict=True):
         whole = replace(settings, length_s=len(seen[recording.name]) / settings.frame_rate_hz)
         windows = [cut_window(recording, replace(whole, delay_s=delay_s), 0.0) for delay_s in candidates_s]

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import softmax
 
+from affect.config import to_json
 from affect.data import Shards, eval_batches, names_damage
 from affect.errors import InputError
 from affect.metrics import FORMULAS, Moments, classification_metrics, regression_metrics
@@ -98,9 +99,9 @@ def evaluate_clips(trained, shards, split, track=None):
 def evaluate_recordings(trained, shards, split, track=None):
     """Evaluates a regression over time.
 
-    An estimate is compared with the rating `windows.delay_s` later, at each point of a regular grid. Points without a
-    face have no estimate: they do not count in the metrics, and are counted. So are points without a rating, at the
-    end of a recording.
+    An estimate, post-processed as the run has fitted it, is compared with the rating `windows.delay_s` later, at each
+    point of a regular grid. Points without a face have no estimate: they do not count in the metrics, and are counted.
+    So are points without a rating, at the end of a recording.
 
     Args:
         trained, split, track: As in `evaluate`.
@@ -108,21 +109,22 @@ def evaluate_recordings(trained, shards, split, track=None):
 
     Returns:
         Dict: `dimensions`, their names; `metrics`, of each dimension as `affect.metrics.regression_metrics` describes
-        them, over all recordings concatenated and as the mean over recordings; `frames`, points of the grid: `all`,
+        them, over all recordings concatenated and as the mean over recordings; `raw_metrics`, the same of the network's
+        own estimates, and `postprocessing`, the steps that lie between them, of each dimension (both `None` without
+        post-processing); `frames`, points of the grid: `all`,
         `labelled`, `without_a_face` of those, and `counted`; `delay_s`; `unrated`, names of recordings that have no
         ratings; and `recordings`, for each its `name`, `frames` likewise, `other_faces` (of others than the main one,
-        left out), `metrics` of each dimension (`None` without a frame), and its `series`: `times_s`, and `labels` and
-        `predictions` of each dimension, `None` where there is no rating or no face.
+        left out), `metrics` of each dimension (`None` without a frame), and its `series`: `times_s`, and `labels`,
+        `predictions` and, with post-processing, `raw_predictions` of each dimension, `None` where there is no rating or
+        no face.
 
     Raises:
         InputError: When no recording of the split is rated.
     """
     recordings, unrated = read_recordings(shards, split)
     all_series = estimate(trained, recordings, track=track)
-    moments = {
-        name: {series.recording.name: series.moments(index) for series in all_series}
-        for index, name in enumerate(trained.classes)
-    }
+    moments = _moments(trained.classes, all_series, "predictions")
+    raw = _moments(trained.classes, all_series, "raw") if trained.postprocessing else None
     reports = [
         {
             "name": series.recording.name,
@@ -133,13 +135,16 @@ def evaluate_recordings(trained, shards, split, track=None):
                 "times_s": series.times_s.tolist(),
                 "labels": _columns(trained.classes, series.labels, series.is_rated),
                 "predictions": _columns(trained.classes, series.predictions, series.frame_mask),
+                **({"raw_predictions": _columns(trained.classes, series.raw, series.frame_mask)} if raw else {}),
             },
         }
         for series in all_series
     ]
     return {
         "dimensions": list(trained.classes),
-        "metrics": {name: regression_metrics(found) for name, found in moments.items()},
+        "metrics": _metrics(moments),
+        "raw_metrics": _metrics(raw) if raw else None,
+        "postprocessing": {name: to_json(steps) for name, steps in trained.postprocessing.items()} or None,
         "frames": {key: sum(report["frames"][key] for report in reports) for key in reports[0]["frames"]},
         "delay_s": trained.experiment.windows.delay_s,
         "unrated": unrated,
@@ -154,12 +159,24 @@ def moments_of(recording, dimension):
     return Moments.of_series(labels, predictions, ~np.isnan(labels) & ~np.isnan(predictions))
 
 
+def _moments(names, all_series, what):
+    """Returns dimension → name of a recording → `Moments`, of `raw` or `predictions`."""
+    return {
+        name: {series.recording.name: series.moments(getattr(series, what), index) for series in all_series}
+        for index, name in enumerate(names)
+    }
+
+
+def _metrics(moments):
+    return {name: regression_metrics(found) for name, found in moments.items()}
+
+
 def _frames(series):
     return {
         "all": len(series.times_s),
         "labelled": int(series.is_rated.sum()),
         "without_a_face": int((series.is_rated & ~series.frame_mask).sum()),
-        "counted": int((series.is_rated & series.frame_mask).sum()),
+        "counted": int(series.is_counted.sum()),
     }
 
 

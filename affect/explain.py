@@ -109,16 +109,17 @@ def _looked_at(trained, clip, places):
     """Returns place on the grid → face (H, W, 3), and → attention (h, w), which is empty without attention."""
     settings, faces, attention, start = trained.experiment.windows, {}, {}, 0
     batches = eval_windows([recording_of(clip)], settings, trained.experiment.data, face_size=trained.face_size)
+    has_attention = "attention" in trained.network.output
     for batch in batches:
         windows = range(start, start + len(batch["times_s"]) * settings.frames)
         wanted = places.intersection(windows)
         outputs = {}
-        if wanted:
+        if wanted and has_attention:
             outputs = trained.network.predict_on_batch({name: batch[name] for name in trained.model.input})
         for place in wanted:
             row, frame = divmod(place - start, settings.frames)
             faces[place] = batch["faces"][row, frame].numpy()
-            if "attention" in outputs:
+            if has_attention:
                 attention[place] = outputs["attention"][row, frame]
         start = windows.stop
     return faces, attention

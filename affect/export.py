@@ -39,7 +39,8 @@ def export(run, out):
         Path of the version's folder.
 
     Raises:
-        InputError: As `load_trained`; when `out` is no folder, or when the SavedModel's answers are not the network's.
+        InputError: As `load_trained`; when `out` is no folder, when the model takes features in place of faces, or when
+            the SavedModel's answers are not the network's.
     """
     run, out = Path(run), Path(out)
     trained = load_trained(run)
@@ -58,6 +59,11 @@ def export_trained(trained, out, sources):
         Path of the version's folder.
     """
     out = Path(out)
+    if "faces" not in trained.model.input:
+        raise InputError(
+            f"{trained.experiment.name} reads LGBP-TOP features, which are computed in NumPy and by no graph; an "
+            "exported model takes faces. Expected a model with model.features='faces'."
+        )
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file. Expected a folder for the versions of the model, such as savedmodels/NAME.")
     out.mkdir(parents=True, exist_ok=True)
@@ -180,7 +186,7 @@ def sources_of(run, trained):
     Returns:
         Dict: `checkpoint_sha256`, of the run's `best.keras`, and `trained_with`, versions (both `None` without a run);
         `weights_sha256`, of the published weights of the backbone, or `None`; `licence`; `metrics`, split → those of
-        the run's `evaluation-SPLIT.json`, but for its clips.
+        the run's `evaluation-SPLIT.json`, but for its clips or recordings.
     """
     model = trained.experiment.model
     published = BACKBONES[model.backbone].published if getattr(model, "weights", None) else None
@@ -195,7 +201,7 @@ def sources_of(run, trained):
     with open(run / "best.keras", "rb") as file:
         sources["checkpoint_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     for path in sorted(run.glob("evaluation-*.json")):
-        report = {name: value for name, value in read_json(path).items() if name != "clips"}
+        report = {name: value for name, value in read_json(path).items() if name not in ("clips", "recordings")}
         sources["metrics"][path.stem.removeprefix("evaluation-")] = report
     return sources | {"trained_with": config.get("versions"), "weights_sha256": config.get("weights_sha256")}
 
@@ -211,6 +217,7 @@ def _described(trained, signatures, outputs, sources):
         "face_size": trained.face_size,
         "faces": to_json(trained.faces),
         "experiment": to_json(trained.experiment),
+        "postprocessing": {name: to_json(steps) for name, steps in trained.postprocessing.items()},
         "signatures": {
             name: {
                 "sentence": signature.sentence,
@@ -268,6 +275,7 @@ def model_card(name, description):
         "## Signatures",
         "",
         *(line for item in description["signatures"].items() for line in _signature_lines(*item)),
+        *_postprocessing_lines(description["postprocessing"]),
         "",
         "## Metrics",
         "",
@@ -291,13 +299,30 @@ def _signature_lines(name, signature):
     yield ""
 
 
+def _postprocessing_lines(postprocessing):
+    if postprocessing:
+        yield (
+            "`dimensions` are the network's own. The metrics are of whole recordings that were post-processed by the "
+            "steps under `postprocessing` in `affect.json`, in this order: a centred median over `median_s`, `scale` · "
+            "x + `offset`, a shift to `shift_s` later. Only frames with a face are read."
+        )
+
+
 def _metric_lines(metrics):
     if not metrics:
         return ["Not evaluated."]
     lines = []
     for split, report in metrics.items():
         optimistic = ", on which the epoch was selected: optimistic" if report.get("is_selection_split") else ""
-        numbers = {key: value for key, value in report.get("all", report).items() if isinstance(value, int | float)}
+        if "dimensions" in report:
+            numbers = {
+                f"{dimension} {key}": value
+                for dimension, found in report["metrics"].items()
+                for key, value in found["concatenated"].items()
+                if value is not None
+            }
+        else:
+            numbers = {key: value for key, value in report.get("all", report).items() if isinstance(value, int | float)}
         lines.append(
             f"- split {split}{optimistic}: " + ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
         )

@@ -1,6 +1,6 @@
 """The network of paper A, whole, and runs read back from disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from affect.layers import (
     MergeFrames,
     SplitFrames,
 )
+from affect.postprocessing import Postprocessing
 from affect.regression import detailed_regression
 from affect.regularizers import AttentionDiversity
 
@@ -169,17 +170,20 @@ class Trained:
         experiment: `affect.config.Experiment`.
         classes: Class names in the order of the logits; of a regression, `affect.labels.DIMENSIONS`.
         faces: `affect.config.Faces`: how the faces it was trained on were cut.
+        postprocessing: Dict: dimension → `affect.postprocessing.Postprocessing` of its series; empty of a model that
+            classifies, and where none was fitted.
     """
 
     model: keras.Model
     experiment: Experiment
     classes: tuple[str, ...]
     faces: Faces
+    postprocessing: dict[str, Postprocessing] = field(default_factory=dict)
 
     @property
     def face_size(self):
-        """Height and width in pixels of the model's input."""
-        return face_size_of(self.model)
+        """Height and width in pixels of the faces that the model, or what its features are taken of, is given."""
+        return self.experiment.model.face_size if self.is_regression else face_size_of(self.model)
 
     @property
     def is_regression(self):
@@ -193,7 +197,7 @@ class Trained:
 
 
 def face_size_of(model):
-    """Returns the height and width in pixels of the faces that a model takes."""
+    """Returns the height and width in pixels of the faces that a model takes, from `build_model`."""
     return model.get_layer("faces").output.shape[2]
 
 
@@ -238,7 +242,13 @@ def load_trained(path):
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
-    return Trained(model, experiment, tuple(run["classes"]), faces)
+    return Trained(model, experiment, tuple(run["classes"]), faces, _read_postprocessing(path / "postprocessing.json"))
+
+
+def _read_postprocessing(path):
+    """Returns dimension → `Postprocessing`; of a run that has none, or has not ended, nothing."""
+    fitted = read_json(path).get("dimensions", {}) if path.is_file() else {}
+    return {name: from_json(Postprocessing, found.get("steps"), f"{path}: {name}") for name, found in fitted.items()}
 
 
 def _check_name(field, name, table, *others):

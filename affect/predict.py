@@ -20,7 +20,8 @@ def predict(trained, clip):
         classifies also `label`, the likeliest class, and `probabilities`, class → p(c|S); `frames` are those that were
         looked at (up to `data.eval_frames`, evenly spaced), each with `timestamp_s`, `importance` p(f|S) and
         `probabilities` p(c|f,S). Of a regression they are the points of its regular grid, each with `timestamp_s`,
-        `valence` and `arousal`, `None` where there is no face; how far raters lag is taken off already.
+        `valence` and `arousal`, `None` where there is no face; how far raters lag is taken off already, and they are
+        post-processed as the run has fitted it.
     """
     if trained.is_regression:
         return _over_time(trained, clip)

@@ -18,7 +18,8 @@ class Series:
         recording: `affect.windows.Recording`.
         times_s: float64 (N,).
         labels: float32 (N, 2), in the order of `affect.labels.DIMENSIONS`; 0 where there is none.
-        predictions: float32 (N, 2); 0 where there is no face.
+        raw: float32 (N, 2), of the network; 0 where there is no face.
+        predictions: float32 (N, 2), `raw` after the model's post-processing.
         frame_mask: bool (N,): points with a face.
         is_rated: bool (N,): points with a label.
     """
@@ -26,21 +27,27 @@ class Series:
     recording: object
     times_s: np.ndarray
     labels: np.ndarray
+    raw: np.ndarray
     predictions: np.ndarray
     frame_mask: np.ndarray
     is_rated: np.ndarray
 
-    def moments(self, dimension):
-        """Returns the `Moments` of a dimension, by index, over the points with a face and a label."""
-        valid = self.frame_mask & self.is_rated
-        return Moments.of_series(self.labels[:, dimension], self.predictions[:, dimension], valid)
+    @property
+    def is_counted(self):
+        """bool (N,): points with a face and a label."""
+        return self.frame_mask & self.is_rated
+
+    def moments(self, values, dimension):
+        """Returns the `Moments` of a dimension, by index, over the points that count, of `raw` or `predictions`."""
+        return Moments.of_series(self.labels[:, dimension], values[:, dimension], self.is_counted)
 
 
 def estimate(trained, recordings, *, track=None):
     """Estimates valence and arousal over whole recordings.
 
     A network that predicts all frames of a window sees each point of the grid in one window, the windows side by side;
-    one that predicts the last frame alone sees it at the end of a window of its own.
+    one that predicts the last frame alone sees it at the end of a window of its own. Then `trained.postprocessing`
+    applies to each recording as a whole.
 
     Args:
         trained: `affect.model.Trained`, of a regression.
@@ -52,7 +59,12 @@ def estimate(trained, recordings, *, track=None):
     """
     settings, each_end = trained.experiment.windows, trained.experiment.model.predicts == "end"
     batches = eval_windows(
-        recordings, settings, trained.experiment.data, face_size=trained.face_size, each_end=each_end
+        recordings,
+        settings,
+        trained.experiment.data,
+        face_size=trained.face_size,
+        features=trained.experiment.model.features,
+        each_end=each_end,
     )
     shown = slice(-1, None) if each_end else slice(None)
     windows = {recording.name: [] for recording in recordings}
@@ -62,11 +74,16 @@ def estimate(trained, recordings, *, track=None):
         rest = [batch[name].numpy()[:, shown] for name in ("times_s", "labels", "frame_mask", "is_rated")]
         for name, *window in zip(batch["recording"].numpy(), predictions, *rest, strict=True):
             windows[name.decode()].append(window)
-    return [_joined(recording, windows[recording.name], settings) for recording in recordings]
+    return [_joined(trained, recording, windows[recording.name]) for recording in recordings]
 
 
-def _joined(recording, windows, settings):
-    predictions, times_s, labels, frame_mask, is_rated = map(np.concatenate, zip(*windows, strict=True))
-    inside = times_s <= recording.end_s + 0.5 / settings.frame_rate_hz + 1e-6  # not what fills the last window
-    predictions = np.where(frame_mask[:, None], predictions, 0)
-    return Series(recording, times_s[inside], labels[inside], predictions[inside], frame_mask[inside], is_rated[inside])
+def _joined(trained, recording, windows):
+    raw, times_s, labels, frame_mask, is_rated = map(np.concatenate, zip(*windows, strict=True))
+    half_step_s = 0.5 / trained.experiment.windows.frame_rate_hz
+    inside = times_s <= recording.end_s + half_step_s + 1e-6  # not what fills the last window
+    raw, times_s, labels = np.where(frame_mask[:, None], raw, 0)[inside], times_s[inside], labels[inside]
+    frame_mask, is_rated, predictions = frame_mask[inside], is_rated[inside], raw.copy()
+    for name, steps in trained.postprocessing.items():
+        dimension = trained.classes.index(name)
+        predictions[:, dimension] = steps.apply(times_s, raw[:, dimension], frame_mask)
+    return Series(recording, times_s, labels, raw, predictions, frame_mask, is_rated)

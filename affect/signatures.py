@@ -33,7 +33,7 @@ TENSORS = {
     "logits": "Class scores of a clip, before the softmax.",
     "hidden": "Hidden state of the LSTM; zeros before the first frame. After the last frame it is `pooled_features`.",
     "cell": "Cell state of the LSTM; zeros before the first frame.",
-    "dimensions": f"{' and '.join(DIMENSIONS).capitalize()}; 0 where masked.",
+    "dimensions": f"{' and '.join(DIMENSIONS).capitalize()}, before post-processing; 0 where masked.",
 }
 
 

@@ -252,7 +252,9 @@ class WindowReading:
 
 
 class StreamingRegressor:
-    """Reads a recording window by window: the inputs, and so the numbers, of `affect.windows.eval_windows`.
+    """Reads a recording window by window: the inputs, and so the network's numbers, of `affect.windows.eval_windows`.
+
+    Post-processing, which needs the whole recording, is left out.
 
     A window is complete with the first frame, of a face or none, that is more than half a step later than its last
     point. So each of its F points waits for the last one: the first of them for `latency_s`, (F - 1/2) steps of the

@@ -7,7 +7,7 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,13 +22,16 @@ import affect
 from affect.backbones import weights_sha256
 from affect.config import Experiment, Regression, from_json, read_json, to_json, write_json
 from affect.data import Shards, eval_batches, names_damage, split_selection, train_batches
+from affect.delay import search_delay
 from affect.errors import InputError
 from affect.labels import DIMENSIONS
 from affect.losses import ConcordanceLoss
 from affect.metrics import FORMULAS, SeriesMetric
-from affect.model import build_model, face_size_of
+from affect.model import build_model, face_size_of, load_trained
+from affect.postprocessing import fit
 from affect.regression import build_regression
-from affect.windows import as_triple, at_end, eval_windows, is_rated_at, read_recordings, train_windows
+from affect.series import estimate
+from affect.windows import Recording, as_triple, at_end, eval_windows, is_rated_at, read_recordings, train_windows
 
 
 @names_damage
@@ -41,7 +44,11 @@ def train(experiment, *, data, workdir, progress=True):
     The run's folder holds `config.json` (experiment, classes, face settings, selection clips, versions), `best.keras`
     (the best epoch by `selection_metric` of the selection clips; the last where none are set aside), `last.keras`,
     `log.csv` (a row an epoch) and `tensorboard/`. A regression learns from windows of recordings; whole recordings are
-    what is set aside, named as `selection`, and its `classes` are `affect.labels.DIMENSIONS`.
+    what is set aside, named as `selection`, and its `classes` are `affect.labels.DIMENSIONS`. Its run holds also
+    `delay.json` where `windows.delay_s` was `None`, what was found and the score of each candidate; `config.json` holds
+    the delay that was found. And with `windows.postprocess`, `postprocessing.json`: for each dimension the steps that
+    were fitted to the best epoch's estimates and by how much each raised the CCC, and on which recordings (`selection`;
+    `training` where none are set aside, whose gains are optimistic, for the network has learnt them).
 
     Args:
         experiment: `affect.config.Experiment`.
@@ -53,14 +60,19 @@ def train(experiment, *, data, workdir, progress=True):
         Dict: `epochs`, `best_epoch` (from 1), the best epoch's row of the log, and how many clips were trained on, set
         aside for selection, and left out of both because they show no face or have no label: `train_clips`,
         `selection_clips` and `clips_left_out`. Of a regression these are recordings, `train_recordings` and so on,
-        and there is `windows_left_out`.
+        and there are `windows_left_out`, and what `delay.json` and `postprocessing.json` hold, or `None`: `delay` and
+        `postprocessing`.
 
     Raises:
         InputError: When there is nothing to train on or learn, or `workdir` holds a run of another experiment or data.
     """
     settings, workdir = experiment.train, Path(workdir)
     shards = Shards(data)
-    lesson = (_recordings if isinstance(experiment.model, Regression) else _clips)(experiment, shards)
+    if isinstance(experiment.model, Regression):
+        lesson = _recordings(experiment, shards, _found_delay(workdir))
+        experiment = lesson.experiment
+    else:
+        lesson = _clips(experiment, shards)
 
     keras.utils.set_random_seed(settings.seed)
     if keras.backend.backend() == "tensorflow":
@@ -80,7 +92,7 @@ def train(experiment, *, data, workdir, progress=True):
         "selection": lesson.selection,
         "weights_sha256": lesson.weights_sha256,
     }
-    _open_run(workdir, run, data)
+    _open_run(workdir, run, data, lesson.delay)
 
     # XLA is slower than oneDNN on a CPU.
     on_cpu = keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
@@ -92,7 +104,8 @@ def train(experiment, *, data, workdir, progress=True):
     checkpoint = Checkpoint(workdir, settings.selection_metric if lesson.selection else None, settings.seed)
     first_epoch = checkpoint.restore(model, lesson.steps)
     if first_epoch < settings.epochs:
-        batches, selection_batches = lesson.batches(face_size_of(model), first_epoch)
+        (workdir / "postprocessing.json").unlink(missing_ok=True)  # of other weights
+        batches, selection_batches = lesson.batches(model, first_epoch)
         model.fit(
             batches,
             validation_data=selection_batches,
@@ -116,12 +129,19 @@ def train(experiment, *, data, workdir, progress=True):
             f"The loss is not finite any more in epoch {len(rows)} of {workdir}. Lower train.head_learning_rate or "
             "train.backbone_learning_rate, in another --workdir."
         )
-    best = checkpoint.best_of(rows)
+    best, postprocessing = checkpoint.best_of(rows), workdir / "postprocessing.json"
+    if lesson.fitted_on and not postprocessing.is_file():
+        write_json(postprocessing, _fitted(load_trained(workdir), lesson))
+    of_regression = {
+        "delay": lesson.delay,
+        "postprocessing": read_json(postprocessing) if lesson.fitted_on else None,
+    }
     return {
         "epochs": len(rows),
         "best_epoch": best + 1,
         **{name: value for name, value in rows[best].items() if name != "epoch"},
         **lesson.counts,
+        **(of_regression if isinstance(experiment.model, Regression) else {}),
     }
 
 
@@ -130,17 +150,21 @@ class _Lesson:
     """What a model learns and from what: where classes and dimensions are trained otherwise.
 
     Args:
+        experiment: `affect.config.Experiment`, with the delay that was found.
         classes: Names of the outputs.
         selection: Keys of the clips, or names of the recordings, that select the epoch; empty for none.
         build: `build()` → `keras.Model`.
         weights_sha256: Of the backbone's weights; `None` without.
         compiled: Loss and metrics, as arguments of `model.compile`.
         steps: Batches an epoch.
-        batches: `batches(face_size, first_epoch)` → endless training batches, and those of the selection or `None`.
+        batches: `batches(model, first_epoch)` → endless training batches, and those of the selection or `None`.
         counts: Dict of what was used and what was not.
         class_weights: For `model.fit`.
+        delay: What `delay.json` holds; `None` where nothing was searched.
+        fitted_on: Recordings that post-processing is fitted on; empty for none.
     """
 
+    experiment: Experiment
     classes: tuple[str, ...]
     selection: list[str]
     build: Callable
@@ -150,6 +174,8 @@ class _Lesson:
     batches: Callable
     counts: dict[str, int]
     class_weights: dict[int, float] | None = None
+    delay: dict | None = None
+    fitted_on: tuple[Recording, ...] = ()
 
 
 def _clips(experiment, shards):
@@ -175,8 +201,8 @@ def _clips(experiment, shards):
         left_out += len(shards.of_split(selection_split)) - len(selection_keys)
     one_hot = partial(tf.one_hot, depth=len(classes))
 
-    def batches(face_size, first_epoch):
-        shared = {"classes": classes, "face_size": face_size}
+    def batches(model, first_epoch):
+        shared = {"classes": classes, "face_size": face_size_of(model)}
         training, _ = train_batches(
             shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
         )
@@ -193,6 +219,7 @@ def _clips(experiment, shards):
         return training, selection.apply(tf.data.experimental.assert_cardinality(steps))
 
     return _Lesson(
+        experiment=experiment,
         classes=classes,
         selection=selection_keys,
         build=lambda: build_model(experiment.model, classes),
@@ -212,8 +239,14 @@ def _clips(experiment, shards):
     )
 
 
-def _recordings(experiment, shards):
-    """Returns the `_Lesson` of a regression, which learns from windows of recordings."""
+def _recordings(experiment, shards, delay=None):
+    """Returns the `_Lesson` of a regression, which learns from windows of recordings.
+
+    Args:
+        experiment: `affect.config.Experiment`.
+        shards: `affect.data.Shards`.
+        delay: What an earlier call of the same run found, in place of a search.
+    """
     settings, data, windows = experiment.train, experiment.data, experiment.windows
     _check_metric(settings, "ccc")
     for name, value, off in (
@@ -223,7 +256,7 @@ def _recordings(experiment, shards):
     ):
         if value:
             raise InputError(f"{name} is about classes, and {experiment.name} is a regression. Set {name}={off}.")
-    usable, left_out = _rated_with_a_face(shards, data.train_split, windows)
+    usable, left_out = _with_a_face_and_ratings(shards, data.train_split)
     if data.selection_split is None:
         entries = [{"key": r.name, "recording": r.name, "label": "", "subject": r.subject} for r in usable]
         _, selected = split_selection(entries, data.selection_ratio, settings.seed)
@@ -231,23 +264,32 @@ def _recordings(experiment, shards):
         selection = [recording for recording in usable if recording.name in selected]
     else:
         _check_selection_split(data)
-        training, (selection, others_left_out) = usable, _rated_with_a_face(shards, data.selection_split, windows)
+        training, (selection, others_left_out) = usable, _with_a_face_and_ratings(shards, data.selection_split)
         left_out += others_left_out
+    if windows.delay_s is None:
+        if delay is None:
+            delay_s, scores = search_delay(training, windows, data)
+            delay = {"delay_s": delay_s, "scores": {str(candidate_s): score for candidate_s, score in scores.items()}}
+        windows = replace(windows, delay_s=delay["delay_s"])
+    else:
+        delay = None
+    before = len(training) + len(selection)
+    training = _rated_at_the_delay(training, windows, shards, data.train_split)
+    if selection:
+        selection = _rated_at_the_delay(selection, windows, shards, data.selection_split or data.train_split)
+    left_out += before - len(training) - len(selection)
     as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window
+    shared = {"face_size": experiment.model.face_size, "features": experiment.model.features}
 
-    def batches(face_size, first_epoch):
-        batches, _, _ = train_windows(
-            training, windows, data, face_size=face_size, seed=settings.seed, first_epoch=first_epoch
-        )
+    def batches(_, first_epoch):
+        batches, _, _ = train_windows(training, windows, data, seed=settings.seed, first_epoch=first_epoch, **shared)
         if not selection:
             return batches.map(as_learnt), None
-        selected = eval_windows(selection, windows, data, face_size=face_size).map(as_triple)
-        return batches.map(as_learnt), selected.map(as_learnt)
+        return batches.map(as_learnt), eval_windows(selection, windows, data, **shared).map(as_triple).map(as_learnt)
 
-    _, steps, windows_left_out = train_windows(
-        training, windows, data, face_size=experiment.model.face_size, seed=settings.seed
-    )
+    _, steps, windows_left_out = train_windows(training, windows, data, seed=settings.seed, **shared)
     return _Lesson(
+        experiment=replace(experiment, windows=windows),
         classes=DIMENSIONS,
         selection=[recording.name for recording in selection],
         build=lambda: build_regression(experiment.model),
@@ -268,7 +310,35 @@ def _recordings(experiment, shards):
             "recordings_left_out": left_out,
             "windows_left_out": windows_left_out,
         },
+        delay=delay,
+        fitted_on=tuple(selection or training) if windows.postprocess else (),
     )
+
+
+def _found_delay(workdir):
+    """Returns what `delay.json` of a run holds, or `None`."""
+    # Without config.json, which is written after it, it is of no run.
+    is_run = (workdir / "config.json").is_file() and (workdir / "delay.json").is_file()
+    return read_json(workdir / "delay.json") if is_run else None
+
+
+def _fitted(trained, lesson):
+    """Returns what `postprocessing.json` holds, of a run that has none yet."""
+    all_series, dimensions = estimate(trained, lesson.fitted_on), {}
+    for index, name in enumerate(trained.classes):
+        steps, gains = fit(
+            {
+                series.recording.name: {
+                    "times_s": series.times_s,
+                    "labels": series.labels[:, index],
+                    "predictions": series.raw[:, index],
+                    "weights": series.is_counted,
+                }
+                for series in all_series
+            }
+        )
+        dimensions[name] = {"steps": to_json(steps), "gains": gains}
+    return {"fitted_on": "selection" if lesson.selection else "training", "dimensions": dimensions}
 
 
 def _check_metric(settings, of_its_kind):
@@ -280,20 +350,28 @@ def _check_metric(settings, of_its_kind):
         )
 
 
-def _rated_with_a_face(shards, split, windows):
-    """Returns the recordings of a split that can be learnt from or selected on, and how many others it has."""
+def _with_a_face_and_ratings(shards, split):
+    """Returns the recordings of a split that can be learnt from or selected on at some delay, and how many cannot."""
     recordings, unrated = read_recordings(shards, split)
+    usable = [r for r in recordings if len(r.times_s) and r.times_s[0] <= r.rating_times_s[-1]]
+    if not usable:
+        raise InputError(f"{shards.folder}: no recording of split {split!r} shows a face before its last rating.")
+    return usable, len(recordings) + len(unrated) - len(usable)
+
+
+def _rated_at_the_delay(recordings, windows, shards, split):
+    """Returns those of the recordings that can be learnt from or selected on; one at least."""
     usable = [recording for recording in recordings if is_rated_at(recording, recording.times_s, windows.delay_s).any()]
     if not usable:
         raise InputError(
             f"{shards.folder}: no recording of split {split!r} has a frame with both a face and a rating "
             f"{windows.delay_s} s later. Lower windows.delay_s, or prepare recordings that show a face."
         )
-    return usable, len(recordings) + len(unrated) - len(usable)
+    return usable
 
 
 def build_optimizer(model, settings, steps):
-    """Builds SGD with momentum, weight decay and SGDR, at one rate for the backbone and one for the rest.
+    """Builds SGD with momentum, or Adam, with weight decay and SGDR, at one rate for the backbone and one for the rest.
 
     SGDR (Loshchilov and Hutter, arXiv 1608.03983) is `keras.optimizers.schedules.CosineDecayRestarts`, drawn per step
     to 0. `MultiOptimizer.learning_rate` cannot be set, so callbacks cannot drive it: each group has its schedule.
@@ -308,33 +386,29 @@ def build_optimizer(model, settings, steps):
         A Keras optimizer.
     """
 
-    kind = PyTorchSGD if settings.pytorch_sgd else keras.optimizers.SGD
-
-    def sgd(learning_rate):
+    def group(learning_rate):
         accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None
         schedule = keras.optimizers.schedules.CosineDecayRestarts(
             learning_rate,
             first_decay_steps=settings.restart_epochs * steps,  # batches, also where gradients are accumulated
             t_mul=settings.restart_factor,
         )
-        return kind(
-            schedule,
-            momentum=settings.momentum,
-            nesterov=settings.nesterov,
-            weight_decay=settings.weight_decay,
-            gradient_accumulation_steps=accumulated,
-        )
+        shared = {"weight_decay": settings.weight_decay, "gradient_accumulation_steps": accumulated}
+        if settings.optimizer == "adam":
+            return keras.optimizers.AdamW(schedule, **shared)
+        kind = PyTorchSGD if settings.pytorch_sgd else keras.optimizers.SGD
+        return kind(schedule, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
 
     backbone, groups = {layer.name: layer for layer in model.layers}.get("backbone"), {}
     if backbone is not None and settings.backbone_learning_rate:
-        groups["backbone/.*"] = sgd(settings.backbone_learning_rate)
+        groups["backbone/.*"] = group(settings.backbone_learning_rate)
         for layer in backbone.layers:
             block = re.match(r"block(\d+)_", layer.name)
             layer.trainable = not block or int(block[1]) > settings.frozen_blocks
     elif backbone is not None:
         backbone.trainable = False
     # One group too, for MultiOptimizer counts every batch, also where gradients are accumulated.
-    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd(settings.head_learning_rate), groups))
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(group(settings.head_learning_rate), groups))
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -528,13 +602,17 @@ def _write_rows(path, rows):
     temporary.replace(path)
 
 
-def _open_run(workdir, run, data):
+def _open_run(workdir, run, data, delay):
     """Creates the run's folder, or checks that it is the same run."""
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "config.json"
     if not path.exists():
         versions = {"affect": affect.__version__, "keras": keras.__version__, "tensorflow": tf.__version__}
         versions |= {"numpy": np.__version__, "python": platform.python_version(), "backend": keras.backend.backend()}
+        if delay:
+            write_json(workdir / "delay.json", delay)
+        else:
+            (workdir / "delay.json").unlink(missing_ok=True)  # of a call that was stopped before it made a run
         write_json(path, run | {"versions": versions})
         return
     before = read_json(path)

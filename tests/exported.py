@@ -11,6 +11,7 @@ from affect.config import Data, Experiment, Faces, Model, Regression
 from affect.labels import DIMENSIONS
 from affect.layers import PixelScaling
 from affect.model import Trained, build_model
+from affect.postprocessing import Postprocessing
 from affect.regression import build_regression
 
 CLASSES = ("angry", "happy", "sad")
@@ -28,6 +29,7 @@ MODELS = {
     "regression": replace(REGRESSION, predicts="end"),
     "regression_sta": replace(REGRESSION, temporal="conv3d", attention="softmax"),
 }
+POSTPROCESSING = {"valence": Postprocessing(median_s=1.2, scale=2.0), "arousal": Postprocessing(shift_s=-0.5)}
 SOURCES = {"licence": "none", "metrics": {}, "checkpoint_sha256": None, "trained_with": None, "weights_sha256": None}
 
 
@@ -47,7 +49,8 @@ def tiny(name):
     for weight in model.weights:
         if weight.name == "bias":
             weight.assign(weight + random.uniform(-0.5, 0.5, weight.shape))
-    return Trained(model, Experiment(name, config, Data(crop_ratio=0.75)), classes, FACES)
+    fitted = POSTPROCESSING if isinstance(config, Regression) else {}
+    return Trained(model, Experiment(name, config, Data(crop_ratio=0.75)), classes, FACES, fitted)
 
 
 def _backbone(face_size, output_stride, scaling):

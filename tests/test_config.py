@@ -399,10 +399,20 @@ def test_json_tells_the_two_networks_apart(tmp_path):
     assert refusal(from_json, Experiment, wrong, "run") == text
 
 
+def test_an_optimizer_is_one_of_two_and_pytorchs_step_is_of_sgd():
+    adam = override(BASE, "train.optimizer=adam")
+    assert (BASE.train.optimizer, adam.train.optimizer) == ("sgd", "adam")
+    assert "train.optimizer must be one of ['adam', 'sgd']. Received: 'lion'" in refusal(
+        override, BASE, "train.optimizer=lion"
+    )
+    assert "train.pytorch_sgd is about SGD alone" in refusal(override, adam, "train.pytorch_sgd=true")
+
+
 def test_both_networks_are_overridden_field_by_field():
     changed = override(override(STA, "model.filters=8"), "windows.length_s=4")
     assert (changed.model.filters, changed.windows.length_s, changed.windows.frames) == (8, 4.0, 40)
     assert override(STA, "model.attention=None").model.attention is None
+    assert override(STA, "windows.delay_s=null").windows.delay_s is None
     assert "Unknown field 'heads'" in refusal(override, STA, "model.heads=2")
     assert "model.task must be one of ['classification']" in refusal(override, BASE, "model.task=regression")
     assert "regression.task must be one of ['regression']" in refusal(override, STA, "model.task=classification")

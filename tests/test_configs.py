@@ -190,7 +190,8 @@ def test_a_row_of_paper_b_builds_and_takes_a_step(path):
     if config.features == "lgbp_top":
         features = np.random.default_rng(0).normal(size=(2, 3, FEATURES)).astype("float32")
         clips = {"features": features, "frame_mask": clips["frame_mask"]}
-    model.compile(keras.optimizers.SGD(0.01), ConcordanceLoss(experiment.train.concordance), jit_compile=False)
+    optimizer = build_optimizer(model, experiment.train, 10)
+    model.compile(optimizer, ConcordanceLoss(experiment.train.concordance), jit_compile=False)
     before = [np.array(weight) for weight in model.trainable_weights]
     labels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 2))
     assert np.isfinite(model.train_on_batch(clips, labels, sample_weight=clips["frame_mask"].astype("float32")))

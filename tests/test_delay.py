@@ -45,7 +45,7 @@ def recordings(tmp_path_factory):
 
 
 def test_finds_the_delay_among_all_steps_of_the_ratings_up_to_6_s(recordings):
-    delay_s, scores = search_delay(recordings, replace(SETTINGS, delay_s=99.0), DATA)
+    delay_s, scores = search_delay(recordings, replace(SETTINGS, delay_s=None), DATA)
     np.testing.assert_allclose([*scores], np.arange(61) / 10)
     assert delay_s == pytest.approx(DELAY_S, abs=0.1)
     assert scores[delay_s] > 0.9 > scores[0.0] + 0.2

@@ -17,14 +17,19 @@ from typer.testing import CliRunner
 
 from affect.cli import app
 from affect.config import Data, Experiment, Faces, Regression, Train, Windows, load_config, read_json
+from affect.data import Shards
+from affect.delay import search_delay
 from affect.errors import InputError
 from affect.evaluate import evaluate
 from affect.explain import explain, explain_classes
+from affect.export import export
 from affect.labels import DIMENSIONS
 from affect.model import load_trained
+from affect.postprocessing import Postprocessing
 from affect.predict import predict
 from affect.table import DIMENSIONAL_COLUMNS, KINDS, cells, compare, concatenated_ccc, markdown, table
 from affect.train import EpochProgress, read_log, train
+from affect.windows import read_recordings
 from pipelines.detectors import DETECTORS
 from pipelines.faces import cut_clip
 from pipelines.prepare import prepare
@@ -48,7 +53,23 @@ BASE = Experiment(
     reported={"rmse": 0.102, "cc": 0.572, "ccc": 0.546},
     windows=Windows(length_s=4.0, stride_s=2.0, frame_rate_hz=2.0, delay_s=0.6),
 )
-CNN = replace(BASE, name="cnn", model=replace(BASE.model, temporal=None, attention=None), reported={})
+CNN = replace(
+    BASE,
+    name="cnn",
+    model=replace(BASE.model, temporal=None, attention=None),
+    reported={},
+    windows=replace(BASE.windows, postprocess=False),
+)
+LGBP = replace(
+    BASE,
+    name="lgbp",
+    model=replace(BASE.model, temporal="lstm", attention=None, features="lgbp_top", recurrent_units=4),
+    data=Data(
+        batch_clips=2, random_crop=False, flip=False, rotation_deg=0.0, selection_ratio=0.0, selection_split="val"
+    ),
+    train=replace(BASE.train, optimizer="adam"),
+    windows=replace(BASE.windows, delay_s=None),
+)
 RNN = replace(BASE, name="rnn", model=replace(BASE.model, temporal="rnn", attention=None, recurrent_units=4))
 
 
@@ -136,6 +157,13 @@ def runs(recola, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def lgbp(recola, tmp_path_factory):
+    """`(workdir, result)` of a run on LGBP-TOP by Adam, whose delay is searched."""
+    workdir = tmp_path_factory.mktemp("lgbp")
+    return workdir, train(LGBP, data=recola[1], workdir=workdir, progress=False)
+
+
+@pytest.fixture(scope="module")
 def trained(runs):
     return load_trained(runs[0] / "sta" / "seed-0")
 
@@ -185,18 +213,29 @@ def test_recola_from_its_files_to_the_table(runs, report):
     assert text == markdown(result) and "| sta | .102 | " in text and "| cnn | – | " in text
 
 
-def test_avec17_from_its_files_to_the_table(sewa, tmp_path):
-    folder = rows(tmp_path / "configs", CNN, RNN)
-    options = ["--data", sewa[1], "--workdir", tmp_path, "--seeds", 1, "--split", "val"]
+def avec17_table(folder, shards, *experiments):
+    """Runs the verb; returns its rows and what it printed."""
+    options = ["--data", shards, "--workdir", folder, "--seeds", 1, "--split", "val"]
     options += ["--set", "train.epochs=1", "--set", "data.selection_ratio=0"]
-    code, out, _ = affect("table", folder, *options)
+    code, out, _ = affect("table", rows(folder / "configs", *experiments), *options)
     assert code == 0 and "table.md, table.csv, table.json" in out
-    result = read_json(tmp_path / "table.json")
-    cnn, rnn = result["rows"]
-    assert (rnn["recordings"], rnn["frames"], rnn["reported_cc"], cnn["p_value"]) == (6, 66, 0.572, None)
-    assert 2 / 2**6 <= rnn["p_value"] <= 1
+    return read_json(folder / "table.json")["rows"], out
+
+
+def test_avec17_from_its_files_to_the_table(sewa, tmp_path):
+    (rnn,), out = avec17_table(tmp_path, sewa[1], RNN)
+    assert (rnn["recordings"], rnn["frames"], rnn["reported_cc"], rnn["p_value"]) == (6, 66, 0.572, None)
     printed = cells(KINDS["dimensions"], rnn)
-    assert all(printed[key] in out for key in ("rmse", "cc", "ccc", "interval", "p_value")), out
+    assert all(printed[key] in out for key in ("rmse", "cc", "ccc", "interval")), out
+    # No recording is set aside.
+    assert read_json(tmp_path / "rnn" / "seed-0" / "postprocessing.json")["fitted_on"] == "training"
+
+
+@pytest.mark.large
+def test_rows_of_six_recordings_are_compared(sewa, tmp_path):
+    (cnn, rnn), out = avec17_table(tmp_path, sewa[1], CNN, RNN)
+    assert cnn["p_value"] is None and 2 / 2**6 <= rnn["p_value"] <= 1
+    assert cells(KINDS["dimensions"], rnn)["p_value"] in out
 
 
 def test_the_series_are_those_of_the_recordings(report):
@@ -234,7 +273,35 @@ def test_metrics_are_those_of_the_series(report):
         assert found["concatenated"] == pytest.approx(by_definition(*np.concatenate(pairs).T), rel=1e-6)
         ccc = np.mean([by_definition(*pair.T)["ccc"] for pair in pairs])
         assert found["mean"]["ccc"] == pytest.approx(ccc, rel=1e-6)
+        raw = []
+        for recording in report["recordings"]:
+            series = recording["series"]
+            zipped = zip(series["labels"][dimension], series["raw_predictions"][dimension], strict=True)
+            raw += [pair for pair in zipped if None not in pair]
+        found = report["raw_metrics"][dimension]["concatenated"]
+        assert found == pytest.approx(by_definition(*np.array(raw).T), rel=1e-6)
     assert report["reported"] == BASE.reported and report["is_selection_split"] is False
+
+
+def test_what_is_predicted_is_what_the_network_gives_after_the_steps_of_the_run(runs, report, trained):
+    fitted = read_json(runs[0] / "sta" / "seed-0" / "postprocessing.json")
+    assert fitted["fitted_on"] == "selection" and set(fitted["dimensions"]) == set(DIMENSIONS)
+    for name, found in fitted["dimensions"].items():
+        assert min(found["gains"].values()) >= 0 < sum(found["gains"].values())
+        assert report["postprocessing"][name] == found["steps"]
+        assert trained.postprocessing[name] == Postprocessing(**found["steps"])
+        for recording in report["recordings"]:
+            series = recording["series"]
+            raw = np.array(series["raw_predictions"][name], float)
+            steps = Postprocessing(**found["steps"])
+            expected = steps.apply(series["times_s"], np.nan_to_num(raw), ~np.isnan(raw))
+            expected[np.isnan(raw)] = np.nan
+            np.testing.assert_allclose(np.array(series["predictions"][name], float), expected, atol=1e-5)
+    plain = runs[0] / "cnn" / "seed-0"
+    assert not (plain / "postprocessing.json").exists()
+    without = read_json(plain / "evaluation-val.json")
+    assert (without["raw_metrics"], without["postprocessing"]) == (None, None)
+    assert "raw_predictions" not in without["recordings"][0]["series"]
 
 
 def test_the_run_holds_all_that_is_needed(runs, trained):
@@ -258,25 +325,63 @@ def everything(path):
     return [np.array(variable) for variable in (*model.weights, *model.optimizer.variables)]
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(lgbp, recola, tmp_path, monkeypatch):
+    """And does not search the delay again."""
+
     def stop_before_the_second_epoch(callback, epoch, logs=None):
         if epoch:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(EpochProgress, "on_epoch_begin", stop_before_the_second_epoch)
-        train(CNN, data=recola[1], workdir=tmp_path)
-    assert len(read_log(tmp_path)) == 1
-    result = train(CNN, data=recola[1], workdir=tmp_path, progress=False)
-    whole = runs[0] / "cnn" / "seed-0"
+        train(LGBP, data=recola[1], workdir=tmp_path)
+    assert len(read_log(tmp_path)) == 1 and not (tmp_path / "postprocessing.json").exists()
+    monkeypatch.delattr("affect.train.search_delay")
+    whole, expected = lgbp
+    assert train(LGBP, data=recola[1], workdir=tmp_path, progress=False) == expected
     assert read_log(tmp_path) == read_log(whole)
     for name in ("last.keras", "best.keras"):
         for ours, theirs in zip(everything(tmp_path / name), everything(whole / name), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    counts = {"train_recordings": 1, "selection_recordings": 1, "recordings_left_out": 0, "windows_left_out": 148}
-    assert result.items() >= counts.items()
+    for name in ("config.json", "delay.json", "postprocessing.json"):
+        assert read_json(tmp_path / name) == read_json(whole / name)
+    counts = {"train_recordings": 2, "selection_recordings": 2, "recordings_left_out": 0, "windows_left_out": 296}
+    assert expected.items() >= counts.items()
     means = [sum(row[f"val_{name}_ccc"] for name in DIMENSIONS) for row in read_log(whole)]
-    assert result["best_epoch"] == 1 + means.index(max(means))
+    assert expected["best_epoch"] == 1 + means.index(max(means))
+    folder, delay_s = rows(tmp_path / "configs", LGBP), expected["delay"]["delay_s"]
+    code, out, _ = affect("train", folder / "lgbp.py", "--data", recola[1], "--workdir", tmp_path)
+    assert code == 0 and f"delay searched: {delay_s:g} s, where a linear probe has a CCC of " in out
+    assert "CCC on the recordings it was fitted on (those of selection): valence +" in out
+    changed = replace(LGBP, windows=replace(LGBP.windows, delay_s=7.0))
+    with pytest.raises(InputError, match="is a run with other settings: windows.delay_s. Choose another"):
+        train(changed, data=recola[1], workdir=tmp_path, progress=False)
+
+
+def test_the_delay_that_was_searched_is_that_of_the_run(lgbp, recola):
+    workdir, result = lgbp
+    training = read_recordings(Shards(recola[1]), "train")[0]
+    delay_s, scores = search_delay(training, LGBP.windows, LGBP.data)
+    found = {"delay_s": delay_s, "scores": {str(candidate_s): score for candidate_s, score in scores.items()}}
+    assert read_json(workdir / "delay.json") == result["delay"] == found
+    trained = load_trained(workdir)
+    assert trained.experiment == replace(LGBP, windows=replace(LGBP.windows, delay_s=delay_s))
+    assert len(scores) == 151
+
+
+def test_features_go_the_whole_road(lgbp, recola, tmp_path):
+    trained, video = load_trained(lgbp[0]), recola[0] / "video" / "dev_1.mp4"
+    report = evaluate(trained, recola[1], split="val")
+    assert report["frames"]["counted"] == 21 and report["delay_s"] == lgbp[1]["delay"]["delay_s"]
+    clip, _ = cut_clip(video, trained.faces, DETECTORS["boxes"](trained.faces), key="dev_1")
+    result = explain(trained, clip, tmp_path / "figure.png", frames=2)
+    values = [frame["arousal"] for frame in result["frames"]]
+    assert values[3] is None
+    expected = report["recordings"][0]["series"]["predictions"]["arousal"]
+    np.testing.assert_allclose(values[:3] + values[4:], expected[:3] + expected[4:11], atol=1e-5)
+    with pytest.raises(InputError, match="lgbp reads LGBP-TOP features, which are computed in NumPy"):
+        export(lgbp[0], tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_a_video_and_its_shard_give_the_same_series(recola, trained, report):
@@ -299,6 +404,7 @@ def test_the_end_of_a_window_is_learnt_and_estimated_at_each_point(sewa, tmp_pat
         model=replace(RNN.model, predicts="end"),
         data=replace(BASE.data, selection_ratio=0.0, selection_split="val"),
         train=replace(BASE.train, epochs=1, selection_metric="loss"),
+        windows=replace(BASE.windows, postprocess=False),  # a filter of the whole series tells it from its part
     )
     result = train(experiment, data=sewa[1], workdir=tmp_path, progress=False)
     assert (result["train_recordings"], result["selection_recordings"]) == (2, 6)
@@ -324,6 +430,7 @@ def test_evaluate_prints_and_plots(runs, recola, report, tmp_path):
     assert code == 0
     assert "1202 frames: 21 counted, 1177 left out without a face, 4 without a rating" in out
     assert "valence, reported by the paper" in out and "0.546" in out
+    assert "valence, concatenated, before post-processing" in " ".join(out.split())
     assert read_json(run / "evaluation-val.json") == report
     names = sorted(path.relative_to(tmp_path / "plots").as_posix() for path in (tmp_path / "plots").rglob("*.png"))
     assert names == ["recordings/dev_1.png", "recordings/dev_2.png", "scatter.png"]

@@ -21,7 +21,7 @@ from affect.check import check
 from affect.cli import app
 from affect.config import Experiment, Faces, Model, read_json, to_json, write_json
 from affect.errors import InputError
-from affect.export import export_trained, sources_of
+from affect.export import export_trained, model_card, sources_of
 from affect.model import Trained, build_model, load_trained
 from affect.regression import detailed_regression
 from affect.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX, MAX_JPEGS
@@ -181,7 +181,21 @@ def test_what_lies_beside_the_model(exported):
     subprocess.run(["sha256sum", "-c", "--quiet", "assets.extra/SHA256SUMS"], cwd=artefact.path, check=True)
     card = (assets / "model_card.md").read_text()
     assert "into angry, happy, sad" in card
-    assert "Not evaluated." in card
+    assert "Not evaluated." in card and "post-processed" not in card
+
+
+def test_a_regression_carries_its_postprocessing_and_its_metrics_along(exported):
+    description = exported("regression")[1].description
+    assert description["postprocessing"] == {
+        "valence": {"median_s": 1.2, "scale": 2.0, "offset": 0.0, "shift_s": 0.0},
+        "arousal": {"median_s": 0.0, "scale": 1.0, "offset": 0.0, "shift_s": -0.5},
+    }
+    metrics = {"valence": {"concatenated": {"rmse": 0.25, "ccc": None}, "mean": {"rmse": 0.5, "ccc": None}}}
+    metrics |= {"arousal": {"concatenated": {"rmse": 0.125, "ccc": 0.75}, "mean": {"rmse": 0.5, "ccc": 0.5}}}
+    report = {"is_selection_split": False, "dimensions": ["valence", "arousal"], "metrics": metrics, "delay_s": 2.8}
+    card = model_card("name", description | {"metrics": {"val": report}})
+    assert "post-processed by the steps under `postprocessing` in `affect.json`" in card
+    assert "- split val: valence rmse 0.25, arousal rmse 0.125, arousal ccc 0.75\n" in card
 
 
 def progressive(scans):

@@ -166,6 +166,20 @@ def test_two_learning_rates_reach_their_own_variables():
         assert (moved["head"] > 1e-6) == (head_rate > backbone_rate)
 
 
+def test_adam_takes_a_step_of_the_rate_and_its_decay_is_decoupled():
+    """At the first step its moments are the gradient's own: w ← w(1 - rate · decay) - rate · sign(gradient)."""
+    inputs, weights = keras.Input((2,)), np.array([[1.0], [-2.0]])
+    for accumulation_steps in (1, 2):
+        model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False)(inputs))
+        model.set_weights([weights])
+        settings = replace(TINY.train, optimizer="adam", head_learning_rate=0.1, weight_decay=0.5)
+        settings = replace(settings, accumulation_steps=accumulation_steps, restart_epochs=10**6)
+        model.compile(build_optimizer(model, settings, 1), "mean_squared_error", run_eagerly=True)
+        for _ in range(accumulation_steps):
+            model.train_on_batch(np.array([[3.0, 1.0]]), np.array([[0.0]]))  # gradient 2 · 1 · (3, 1)
+        np.testing.assert_allclose(model.get_weights()[0], weights * 0.95 - 0.1, atol=1e-5)
+
+
 def test_a_rate_of_zero_freezes_the_backbone():
     model = build_model(TINY.model, ("happy", "sad"))
     build_optimizer(model, replace(TINY.train, backbone_learning_rate=0.0), 10)
