@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from affect.config import load_config, read_json
+from affect.evaluate import evaluate
+from affect.model import load_trained
+from affect.train import train
 from benchmarks.planted import in_view, inside
-from benchmarks.planted_recordings import OVERRIDES, make, prove, text
+from benchmarks.planted_recordings import CONFIGS, DELAY_S, OVERRIDES, attended, make, prove, text
 
 
 def test_a_box_is_carried_to_the_view_by_hand():
@@ -29,3 +33,44 @@ def test_the_road_to_the_table(tmp_path):
     (found,) = result["attention"]
     assert 0 < found["chance"] < 1 and 0 <= found["hits"] <= 1
     assert found["regions"].keys() == {"mouth", "brows"}
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """Returns row → (folder of its run, evaluation), of two rows as the table trains them; shards, oracle."""
+    folder = tmp_path_factory.mktemp("recordings")
+    shards, oracle = make(folder)
+    rows = {}
+    for row in ("cnn", "sta"):
+        train(load_config(CONFIGS / f"{row}.py", OVERRIDES), data=shards, workdir=folder / row, progress=False)
+        rows[row] = folder / row, evaluate(load_trained(folder / row), shards, split="val")
+    return rows, shards, oracle
+
+
+@pytest.mark.large
+def test_the_delay_is_found_to_a_step(learnt):
+    rows, _, oracle = learnt
+    for run, _ in rows.values():
+        found = read_json(run / "delay.json")["delay_s"]
+        assert abs(found - DELAY_S) <= oracle["arguments"]["label_step_s"] + 1e-9
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("dimension", ["valence", "arousal"])
+def test_attention_over_time_reads_other_subjects_and_a_frame_does_not(learnt, dimension):
+    rows, _, _ = learnt
+    cnn, sta = (
+        {key: rows[row][1][key][dimension]["concatenated"]["ccc"] for key in ("metrics", "raw_metrics")}
+        for row in ("cnn", "sta")
+    )
+    assert sta["metrics"] >= 0.8
+    assert sta["metrics"] > cnn["metrics"] + 0.05  # though a median over time helps a reader of frames most
+    assert sta["raw_metrics"] > cnn["raw_metrics"] + 0.1
+
+
+@pytest.mark.large
+def test_attention_falls_where_the_face_moves(learnt):
+    rows, shards, oracle = learnt
+    found = attended(rows["sta"][0], shards, oracle)
+    assert found["hits"] >= 0.9
+    assert found["chance"] < 0.5
