@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,46 @@ class Artefact:
 
         return call
 
+    @property
+    def is_regression(self):
+        """Whether the model gives valence and arousal over time, and no classes."""
+        return self.task == "regression"
+
+    def respond(self, inputs):
+        """Returns what the model says of a batch of clips.
+
+        Args:
+            inputs: Dict: `faces` uint8 (B, F, S, S, 3), `frame_mask` bool (B, F).
+
+        Returns:
+            Dict of arrays, those of the signature `serving_default`: `probabilities` (B, E), `frame_importance` (B, F)
+            and `frame_probabilities` (B, F, E), 0 where masked; or `dimensions`.
+
+        Raises:
+            InputError: When it is a TFLite file of single faces.
+        """
+        if "serving_default" not in self.description["signatures"]:
+            raise InputError(
+                f"{self.path} takes one face at a time. Watch the video: affect watch {self.path} VIDEO; or convert "
+                f"the whole: affect convert NAME/VERSION --to {self.description['conversion']['to']}"
+            )
+        return self.signature("serving_default")(inputs)
+
+    @cached_property
+    def frame_functions(self):
+        """Dict: name → function of named arrays that returns a dict, of those in `affect.stream.StreamingClassifier`.
+
+        Raises:
+            InputError: When it is a TFLite file of whole clips.
+        """
+        names = [name for name in ("frame", "classify", "step") if name in self.description["signatures"]]
+        if not names:
+            raise InputError(
+                f"{self.path} takes whole clips. Convert the part for single faces: "
+                f"affect convert NAME/VERSION --part frame --to {self.description['conversion']['to']}"
+            )
+        return {name: partial(_named, self.signature(name)) for name in names}
+
     def golden(self):
         """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, dicts of arrays."""
         if self.path.suffix == TFLITE:
@@ -93,6 +133,16 @@ class Artefact:
         import tensorflow as tf
 
         return tf.saved_model.load(str(self.path))
+
+
+def _named(function, **inputs):
+    return function(inputs)
+
+
+def latest_version(path):
+    """Returns the folder of the highest version below a folder NAME; any other path as it is."""
+    versions = [found for found in Path(path).glob("*/saved_model.pb") if found.parent.name.isdecimal()]
+    return max((found.parent for found in versions), key=lambda found: int(found.name), default=Path(path))
 
 
 def read_artefact(path):

@@ -55,6 +55,10 @@ app.add_typer(weights, name="weights")
 Shards = Annotated[Path, typer.Option("--data", help="Folder of shards.")]
 Recipe = Annotated[str | None, typer.Option(help="Recipe of the config: ours, paper, authors_code.")]
 Prepared = Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shards.")]
+Model = Annotated[
+    Path,
+    typer.Argument(help="A run, a config that needs no training (configs/fer2013.py), an exported model or .tflite."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -344,7 +348,7 @@ def table_(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (configs/fer2013.py).")],
+    model: Model,
     videos: Annotated[list[Path], typer.Argument(help="Video files.")],
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row a frame.")] = False,
@@ -361,17 +365,16 @@ def predict(
         from affect.artefact import read_artefact
         from affect.client import check_served, connect, predict_served
 
-        trained, client = read_artefact(model), connect(server)
+        trained, client = read_artefact(_version(model)), connect(server)
         check_served(client, trained)
-        results, lost = _predict(trained, videos, partial(predict_served, client))
+        predict = partial(predict_served, client)
     else:
-        from affect.model import load_trained
-        from affect.predict import predict
+        from affect.predict import predict, read_model
 
-        trained = load_trained(model)
-        if plot:
-            _check_plot(trained)
-        results, lost = _predict(trained, videos, predict)
+        trained = read_model(_version(model))
+    if plot:
+        _check_plot(trained)
+    results, lost = _predict(trained, videos, predict)
     if as_json:
         print(json.dumps(results, indent=2))
     elif as_csv:
@@ -390,6 +393,16 @@ def predict(
             print(f"{plot}: valence and arousal over time")
     if lost:
         raise typer.Exit(1 if results else 2)
+
+
+def _version(model):
+    """Returns the latest version of an exported model of which the name alone was given, and says so."""
+    from affect.artefact import latest_version
+
+    version = latest_version(model)
+    if version != model:
+        _say(f"{version} is the latest version of {model}.")
+    return version
 
 
 def _predict(trained, videos, predict):
@@ -444,21 +457,21 @@ def _print_csv(trained, results):
 
 @app.command()
 def watch(
-    model: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (configs/fer2013.py).")],
+    model: Model,
     source: Annotated[str, typer.Argument(help="Video file, number of a camera (0), or address (rtsp://...).")],
     out: Annotated[Path | None, typer.Option(help="MP4 file: box, probabilities and importance drawn.")] = None,
     half_life: Annotated[float | None, typer.Option(help="Seconds after which a frame weighs half.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a frame.")] = False,
 ):
     """Read a face as it is seen, frame by frame; Ctrl-C ends."""
-    from affect.model import load_trained
+    from affect.predict import read_model
     from affect.watch import watch
     from pipelines.detectors import DETECTORS
     from pipelines.live import follow_face, read_source
 
     if out and os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")
-    trained = load_trained(model)
+    trained = read_model(_version(model))
     frames = read_source(source, trained.faces.frame_rate_hz)
     faces = follow_face(frames, trained.faces, DETECTORS[trained.faces.detector](trained.faces), key=source)
     count, seen, last, problem, began_s = 0, 0, None, None, time.monotonic()
@@ -570,6 +583,7 @@ def export(
 
     version = export(run, out)
     print(f"{version}: it gives what the network gives. Again: affect check {version}")
+    return version
 
 
 @app.command()
@@ -633,6 +647,7 @@ def convert(
     print("operators: " + ", ".join(f"{count} {name}" for name, count in report["operators"].items()))
     frames = "free" if report["frames"] is None else report["frames"]
     print(f"{report['path']}: {report['bytes']} bytes, {to}" + (f", frames {frames}" if part == "clip" else ""))
+    return report
 
 
 @weights.command("get")
@@ -686,6 +701,10 @@ def demo(
     _explain(trained, video, figure)
     results, _ = _predict(trained, [video], predict)
     write_json(out / "prediction.json", results[0])
+    _headline("export, check and convert: the model for a service and for a phone")
+    version = export(run, out / "savedmodels" / "demo")
+    check(version)
+    converted = convert(version, to="float32", data=shards)
 
     planted = [oracle["clips"][clip["key"]]["interval_s"] for clip in report["clips"]]
     inside = [
@@ -707,6 +726,9 @@ def demo(
     table.add_row("", str(out / "summary.json"), f"most important frame in the planted interval: {peaks}")
     table.add_row("explain", str(figure), "frames, attention, probabilities, importance")
     table.add_row("predict", str(out / "prediction.json"), f"{video.name}: {results[0]['label']}")
+    table.add_row("export, check", str(version), "SavedModel that gives what the network gives")
+    labels = f"{converted['label_agreement']:.1%} of {converted['labels_compared']} labels as the SavedModel's"
+    table.add_row("convert", converted["path"], labels)
     Console().print(table)
 
 

@@ -1,7 +1,7 @@
 """A model behind TensorFlow Serving, asked over gRPC or REST as if it were in this process."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from urllib.parse import urlsplit
 
@@ -12,10 +12,11 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
+from affect.artefact import Artefact
 from affect.check import difference
 from affect.data import evenly_spaced
 from affect.errors import InputError
-from affect.predict import summarise
+from affect.predict import predict, summarise
 
 # Of a request and of an answer. gRPC's own limit for answers is 4 MiB; the ModelServer takes requests of up to 2 GiB.
 MAX_MESSAGE_BYTES = 256 * 2**20
@@ -276,7 +277,7 @@ def predict_served(client, artefact, clip):
 
     Args:
         client: Of `connect`.
-        artefact: `affect.artefact.Artefact` that classifies.
+        artefact: `affect.artefact.Artefact`, the local copy.
         clip: `affect.records.Clip`, cut by `artefact.faces`, with at least one face.
 
     Returns:
@@ -285,8 +286,9 @@ def predict_served(client, artefact, clip):
     Raises:
         InputError: As `predict` of the client; when the server does not decode a face or answers by other classes.
     """
-    if artefact.task != "classification":
-        raise InputError(f"{artefact.path} gives {' and '.join(artefact.classes)}; a server predicts classes only.")
+    if artefact.is_regression:
+        known = {field.name: getattr(artefact, field.name) for field in fields(Artefact)}
+        return predict(_Served(**known, client=client), clip)
     most = artefact.experiment.data.eval_frames
     faces = [clip.faces[index] for index in evenly_spaced(len(clip.faces), most).numpy()]
     # All clips are of one length: a server runs only such in one batch.
@@ -302,14 +304,18 @@ def predict_served(client, artefact, clip):
             f"{client} answers {label!r} for class {int(np.argmax(probabilities))} of {len(probabilities)}, and the "
             f"classes of {artefact.path} are {', '.join(artefact.classes)}. Serve this folder, or name the served one."
         )
-    outputs = {name: outputs[name][:, : len(faces)] for name in ("frame_importance", "frame_probabilities")}
-    scores = {"logits": _logits(probabilities[None]), "frame_logits": _logits(outputs["frame_probabilities"])}
-    return summarise(artefact.classes, clip, faces, outputs | scores)
+    seen = {name: outputs[name][:, : len(faces)] for name in ("frame_importance", "frame_probabilities")}
+    return summarise(artefact.classes, clip, faces, outputs | seen)
 
 
-def _logits(probabilities):
-    """Returns scores whose softmax these are."""
-    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+@dataclass(frozen=True)
+class _Served(Artefact):
+    """An exported model whose signatures a server answers."""
+
+    client: _Client
+
+    def signature(self, name):
+        return self.client.signature(name)
 
 
 def _checked(key, value, info):

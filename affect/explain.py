@@ -40,7 +40,7 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
     if trained.is_regression:
         return _explain_over_time(trained, clip, out, frames, by_importance)
     inputs, faces = clip_inputs(clip, trained.experiment.data, trained.face_size)
-    outputs = trained.network.predict_on_batch(inputs)
+    outputs = trained.respond(inputs)
     result = summarise(trained.classes, clip, faces, outputs)
     count = min(frames, len(faces))
     if by_importance:

@@ -1,11 +1,12 @@
 """The network of paper A, whole, and runs read back from disk."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import keras
 from keras import ops
+from scipy.special import softmax
 
 from affect.backbones import BACKBONES, build_backbone, build_head
 from affect.config import Experiment, Faces, Regression, from_json, load_config, read_json
@@ -21,6 +22,7 @@ from affect.layers import (
 from affect.postprocessing import Postprocessing
 from affect.regression import detailed_regression
 from affect.regularizers import AttentionDiversity
+from affect.seal import is_altered
 
 
 def build_model(config, classes):
@@ -195,6 +197,34 @@ class Trained:
         """`detailed(model)`, or `detailed_regression(model)`; made once, for Keras traces each model anew."""
         return detailed_regression(self.model) if self.is_regression else detailed(self.model)
 
+    def respond(self, inputs):
+        """Returns what the model says of a batch of clips, as `affect.artefact.Artefact.respond`.
+
+        Args:
+            inputs: Dict of arrays by the names of the model's inputs.
+
+        Returns:
+            Dict of arrays: the outputs of `network`, and of a model that classifies also `probabilities` (B, E) and
+            `frame_probabilities` (B, F, E), 0 where masked.
+        """
+        outputs = self.network.predict_on_batch(inputs)
+        if self.is_regression:
+            return outputs
+        valid = inputs["frame_mask"][..., None]
+        return outputs | {
+            "probabilities": softmax(outputs["logits"], axis=-1),
+            "frame_probabilities": softmax(outputs["frame_logits"], axis=-1) * valid,
+        }
+
+    @cached_property
+    def frame_functions(self):
+        """`frame_networks(model)` as functions of named arrays, as `affect.artefact.Artefact.frame_functions`."""
+        return {name: partial(_run, network) for name, network in frame_networks(self.model).items()}
+
+
+def _run(network, **inputs):
+    return network.predict_on_batch(inputs)
+
 
 def face_size_of(model):
     """Returns the height and width in pixels of the faces that a model takes, from `build_model`."""
@@ -236,6 +266,11 @@ def load_trained(path):
         raise InputError(
             f"The run {path} has no checkpoint best.keras yet. "
             f"Train it: affect train CONFIG --data SHARDS --workdir {path}"
+        )
+    if is_altered(checkpoint):
+        raise InputError(
+            f"The checkpoint {checkpoint} is not what was written: its checksum is another. Copy it again, or train "
+            "the run again."
         )
     try:
         model = keras.saving.load_model(checkpoint, compile=False)

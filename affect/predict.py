@@ -1,18 +1,42 @@
 """predict(): faces of a clip → probabilities of the clip and of each frame, or valence and arousal over time."""
 
-import numpy as np
-from scipy.special import softmax
+from pathlib import Path
 
+import numpy as np
+
+from affect.artefact import ASSETS, TFLITE, read_artefact
 from affect.data import clip_inputs
 from affect.series import estimate
 from affect.windows import recording_of
+
+
+def read_model(path):
+    """Reads what predicts; an exported model without any of the code that models are made of.
+
+    Args:
+        path: As of `affect.model.load_trained`, a run or a config; or of `affect.artefact.read_artefact`, a SavedModel
+            or a TFLite file.
+
+    Returns:
+        `affect.model.Trained` or `affect.artefact.Artefact`. Both have `classes`, `faces`, `experiment`, `face_size`,
+        `is_regression`, `respond` and `frame_functions`.
+
+    Raises:
+        InputError: As those two.
+    """
+    path = Path(path)
+    if path.suffix == TFLITE or (path / ASSETS).is_dir() or (path / "saved_model.pb").is_file():
+        return read_artefact(path)
+    from affect.model import load_trained
+
+    return load_trained(path)
 
 
 def predict(trained, clip):
     """Predicts one clip.
 
     Args:
-        trained: `affect.model.Trained`.
+        trained: Of `read_model`.
         clip: `affect.records.Clip`, cut by `trained.faces`, with at least one face.
 
     Returns:
@@ -26,14 +50,12 @@ def predict(trained, clip):
     if trained.is_regression:
         return _over_time(trained, clip)
     inputs, faces = clip_inputs(clip, trained.experiment.data, trained.face_size)
-    outputs = trained.network.predict_on_batch(inputs)
-    return summarise(trained.classes, clip, faces, outputs)
+    return summarise(trained.classes, clip, faces, trained.respond(inputs))
 
 
 def summarise(classes, clip, faces, outputs):
-    """Returns the outputs of a network for one clip (batch of 1) as `predict` describes."""
-    probabilities = softmax(outputs["logits"][0])
-    frame_probabilities = softmax(outputs["frame_logits"][0], axis=-1)
+    """Returns the answer of a model for one clip (batch of 1) as `predict` describes."""
+    probabilities = outputs["probabilities"][0]
     return {
         "key": clip.key,
         "label": classes[int(np.argmax(probabilities))],
@@ -45,7 +67,9 @@ def summarise(classes, clip, faces, outputs):
                 "importance": float(importance),
                 "probabilities": _named(classes, row),
             }
-            for face, importance, row in zip(faces, outputs["frame_importance"][0], frame_probabilities, strict=True)
+            for face, importance, row in zip(
+                faces, outputs["frame_importance"][0], outputs["frame_probabilities"][0], strict=True
+            )
         ],
     }
 

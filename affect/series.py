@@ -50,7 +50,7 @@ def estimate(trained, recordings, *, track=None):
     applies to each recording as a whole.
 
     Args:
-        trained: `affect.model.Trained`, of a regression.
+        trained: `affect.model.Trained` or `affect.artefact.Artefact`, of a regression.
         recordings: List of `affect.windows.Recording`, each with a name of its own.
         track: `track(iterable, total, description)` → iterable, to show progress.
 
@@ -69,7 +69,8 @@ def estimate(trained, recordings, *, track=None):
     shown = slice(-1, None) if each_end else slice(None)
     windows = {recording.name: [] for recording in recordings}
     for batch in track(batches, len(batches), "estimate") if track else batches:
-        outputs = trained.network.predict_on_batch({name: batch[name] for name in trained.model.input})["dimensions"]
+        inputs = {name: batch[name].numpy() for name in ("faces", "features", "frame_mask") if name in batch}
+        outputs = trained.respond(inputs)["dimensions"]
         predictions = outputs[:, None] if each_end else outputs
         rest = [batch[name].numpy()[:, shown] for name in ("times_s", "labels", "frame_mask", "is_rated")]
         for name, *window in zip(batch["recording"].numpy(), predictions, *rest, strict=True):

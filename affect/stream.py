@@ -2,13 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from scipy.special import softmax
 
 from affect.errors import InputError
-from affect.model import frame_networks
 
 # A running pooling takes the frames of one clip as they come and equals its layer on all of them. It is built from the
 # networks and the `affect.config.Model` of a `StreamingClassifier` and has
@@ -160,7 +158,7 @@ class StreamingClassifier:
     Example:
 
     >>> trained = load_trained("runs/a")
-    >>> stream = StreamingClassifier(frame_functions(trained.model), trained.experiment.model, trained.classes)
+    >>> stream = StreamingClassifier(trained.frame_functions, trained.experiment.model, trained.classes)
     >>> stream.add(0.04, face).probabilities
     {'angry': 0.1, 'happy': 0.7, 'sad': 0.2}
     """
@@ -224,15 +222,6 @@ class StreamingClassifier:
 
     def _named(self, logits):
         return dict(zip(self.classes, map(float, softmax(logits)), strict=True))
-
-
-def frame_functions(model):
-    """Returns `frame_networks(model)` as functions of named arrays, as a SavedModel's signatures are."""
-    return {name: partial(_run, network) for name, network in frame_networks(model).items()}
-
-
-def _run(network, **inputs):
-    return network.predict_on_batch(inputs)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from affect.metrics import FORMULAS, SeriesMetric
 from affect.model import build_model, face_size_of, load_trained
 from affect.postprocessing import fit
 from affect.regression import build_regression
+from affect.seal import seal
 from affect.series import estimate
 from affect.windows import Recording, as_triple, at_end, eval_windows, is_rated_at, read_recordings, train_windows
 
@@ -545,6 +546,7 @@ class Checkpoint(keras.callbacks.Callback):
     def _save(self, name):
         temporary = self.workdir / f"tmp-{name}"
         self.model.save(temporary)
+        seal(temporary)
         os.replace(temporary, self.workdir / name)
 
 

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 
 from affect.augment import central_view, view_face
-from affect.config import Regression
 from affect.errors import InputError
-from affect.stream import Reading, StreamingClassifier, frame_functions
+from affect.stream import Reading, StreamingClassifier
 
 # Frames whose importance is drawn.
 SHOWN_FRAMES = 60
@@ -46,7 +45,7 @@ def watch(trained, faces, *, half_life_s=None, out=None):
     """Reads one face after the other; where another face is followed, a clip of its own begins.
 
     Args:
-        trained: `affect.model.Trained`, of classes.
+        trained: `affect.model.Trained` or `affect.artefact.Artefact`, of classes.
         faces: Iterable of `(timestamp_s, frame, track, face)`: float; uint8 (H, W, 3), RGB; int, the face that is
             followed, or `None` before the first; `affect.records.Face` cut by `trained.faces`, or `None`.
         half_life_s: As in `affect.stream.StreamingClassifier`.
@@ -57,16 +56,21 @@ def watch(trained, faces, *, half_life_s=None, out=None):
         `Watched` of each frame.
 
     Raises:
-        InputError: When the model does not classify, its pooling cannot forget, or `out` is no MP4 file.
+        InputError: When the model does not classify or takes whole clips only, its pooling cannot forget, or `out` is
+            no MP4 file.
     """
-    config = trained.experiment.model
-    if isinstance(config, Regression):
+    if trained.is_regression:
         raise InputError(
             f"{trained.experiment.name} is a regression network, and affect watch reads classes. "
             "Use affect.stream.StreamingRegressor."
         )
-    networks = frame_functions(trained.model)
-    begin = partial(StreamingClassifier, networks, config, trained.classes, half_life_s=half_life_s)
+    begin = partial(
+        StreamingClassifier,
+        trained.frame_functions,
+        trained.experiment.model,
+        trained.classes,
+        half_life_s=half_life_s,
+    )
     classifier, followed, importances = begin(), None, ()
     view = central_view(trained.experiment.data.crop_ratio)
     with closing(AnnotatedVideo(out)) if out else nullcontext() as video:

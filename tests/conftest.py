@@ -1,8 +1,10 @@
 """Fixtures: the real material beside the checkout, small videos made on the spot, and shards prepared from them."""
 
+import fcntl
 import functools
 import importlib.util
 import os
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from affect.config import Faces
+from affect.config import Faces, read_json, write_json
 
 # What the shards are cut with: tiny faces, so that preparing and training take seconds.
 SMALL_FACES = Faces(face_size=64, min_face_px=40)
@@ -71,8 +73,24 @@ def shards(labelled_videos, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory):
-    """Function: name in `tests.exported.MODELS` → `(Trained, Artefact)`, exported and loaded once."""
+def made_once(tmp_path_factory):
+    """Context: name → path in a folder that all processes of a run share, for one of them at a time."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "made_once"
+    folder.mkdir(exist_ok=True)
+
+    @contextmanager
+    def locked(name):
+        with open(folder / f".{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder / name
+
+    return locked
+
+
+@pytest.fixture(scope="session")
+def exported(made_once):
+    """Function: name of a `tests.exported.tiny` model → `(Trained, Artefact)`, exported once. Not to be changed."""
     from affect.artefact import read_artefact
     from affect.export import export_trained
     from tests.exported import SOURCES, tiny
@@ -80,7 +98,28 @@ def exported(tmp_path_factory):
     @functools.cache
     def found(name):
         trained = tiny(name)
-        return trained, read_artefact(export_trained(trained, tmp_path_factory.mktemp("savedmodels") / name, SOURCES))
+        with made_once(name) as folder:
+            if not (folder / "1").is_dir():
+                export_trained(trained, folder, SOURCES)
+        return trained, read_artefact(folder / "1")
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def converted(exported, made_once):
+    """Function: name as of `exported`, `to` and `part` of `convert` → `(report, Artefact)`, made once."""
+    from affect.artefact import read_artefact
+    from affect.convert import convert
+
+    @functools.cache
+    def found(name, to="float32", part="clip"):
+        version = exported(name)[1].path
+        with made_once(f"{name}-{part}-{to}.tflite") as file:
+            report = file.with_suffix(".json")
+            if not report.is_file():
+                write_json(report, convert(version, file, to=to, part=part))
+        return read_json(report), read_artefact(file)
 
     return found
 

@@ -1,6 +1,7 @@
 """Tiny models, one of each kind that can be exported, for the tests of what is made of them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from affect.backbones import BACKBONES
 from affect.config import Data, Experiment, Faces, Model, Regression
 from affect.labels import DIMENSIONS
 from affect.layers import PixelScaling
-from affect.model import Trained, build_model
+from affect.model import Trained, build_model, load_trained
 from affect.postprocessing import Postprocessing
 from affect.regression import build_regression
 
@@ -30,11 +31,14 @@ MODELS = {
     "regression_sta": replace(REGRESSION, temporal="conv3d", attention="softmax"),
 }
 POSTPROCESSING = {"valence": Postprocessing(median_s=1.2, scale=2.0), "arousal": Postprocessing(shift_s=-0.5)}
+FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 SOURCES = {"licence": "none", "metrics": {}, "checkpoint_sha256": None, "trained_with": None, "weights_sha256": None}
 
 
 def tiny(name):
-    """Returns a `Trained` of random weights, biases too, of a row of `MODELS`."""
+    """Returns a `Trained`: of random weights, biases too, of a row of `MODELS`; or `mini_xception`, out of the box."""
+    if name == "mini_xception":
+        return load_trained(FER2013)
     config, classes = MODELS[name], CLASSES
     keras.utils.set_random_seed(3)
     with pytest.MonkeyPatch.context() as patch:

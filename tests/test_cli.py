@@ -286,6 +286,14 @@ def test_demo_reaches_what_it_promises(tmp_path):
     assert summary["test_clips"] == 20
     assert summary["accuracy"] >= 0.9
     assert summary["peak_in_interval"] >= 0.9
-    for name in ("videos/planted.json", "shards/manifest.json", "run/best.keras", "explain.png", "prediction.json"):
+    for name in (
+        "videos/planted.json",
+        "shards/manifest.json",
+        "run/best.keras",
+        "explain.png",
+        "prediction.json",
+        "savedmodels/demo/1/saved_model.pb",
+        "savedmodels/demo-1-clip-float32.tflite",
+    ):
         assert (tmp_path / "demo" / name).is_file()
     assert "affect demo" in out

@@ -9,7 +9,6 @@ from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
-import keras
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -18,50 +17,38 @@ from affect import client as client_module
 from affect.artefact import read_artefact
 from affect.cli import app
 from affect.client import GrpcClient, RestClient, check_served, connect, predict_served
-from affect.config import Data, Experiment, Model
 from affect.errors import InputError
-from affect.export import export_trained
-from affect.labels import DIMENSIONS
-from affect.model import Trained, build_model
 from affect.predict import predict
 from affect.records import Clip, Face
-from tests.conftest import SMALL_FACES
 from tests.serving_stub import serve
 
 CLASSES = ("angry", "happy", "sad")
-MODEL = Model(
-    backbone="mini_xception",
-    weights=None,
-    face_size=48,
-    heads=2,
-    hidden_units=5,
-    temporal_pooling="lstm",
-    lstm_units=64,
-)
-EXPERIMENT = Experiment(name="tiny", model=MODEL, data=Data(eval_frames=8))
 SIGNATURES = ("serving_default", "jpeg", "explain", "frame", "classify", "step")
 TRANSPORTS = ("grpc", "columns", "rows")
 
 
 @pytest.fixture(scope="module")
-def trained():
-    """A model on random weights; an LSTM has every kind of signature."""
-    keras.utils.set_random_seed(3)
-    return Trained(build_model(MODEL, CLASSES), EXPERIMENT, CLASSES, SMALL_FACES)
-
-
-@pytest.fixture(scope="module")
-def models(trained, tmp_path_factory):
-    """Folder of one model, `tiny`."""
+def models(exported, tmp_path_factory):
+    """Folder of two models: `tiny`, for an LSTM has every kind of signature, and `regression`."""
     folder = tmp_path_factory.mktemp("models")
-    nothing = dict.fromkeys(("checkpoint_sha256", "trained_with", "weights_sha256", "licence"))
-    export_trained(trained, folder / "tiny", nothing | {"metrics": {}})
+    for name, row in (("tiny", "lstm"), ("regression", "regression_sta")):
+        shutil.copytree(exported(row)[1].path, folder / name / "1")
     return folder
 
 
 @pytest.fixture(scope="module")
+def trained(exported):
+    return of_8_frames(exported("lstm")[0])
+
+
+@pytest.fixture(scope="module")
 def artefact(models):
-    return read_artefact(models / "tiny" / "1")
+    return of_8_frames(read_artefact(models / "tiny" / "1"))
+
+
+def of_8_frames(trained):
+    data = replace(trained.experiment.data, eval_frames=8)
+    return replace(trained, experiment=replace(trained.experiment, data=data))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +107,7 @@ def test_rows_and_columns_are_written_as_the_rest_api_is_documented(server, clie
     assert service.requests[-1] == {"signature_name": "jpeg", "inputs": {"jpegs": column}}
     clients["rows"].signature("jpeg")(inputs)
     assert service.requests[-1] == {"signature_name": "jpeg", "instances": [{"jpegs": row} for row in column]}
-    faces = np.zeros((1, 1, 48, 48, 3), np.uint8)
+    faces = np.zeros((1, 1, 32, 32, 3), np.uint8)
     clients["rows"].predict({"faces": faces, "frame_mask": np.array([[True]])})
     (row,) = service.requests[-1]["instances"]
     assert row == {"faces": faces[0].tolist(), "frame_mask": [True]}
@@ -177,14 +164,14 @@ def test_hostile_strings_are_no_frames_and_too_many_are_refused(clients, jpegs, 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_requests_that_the_server_refuses(clients, transport):
-    faces, frame_mask = np.zeros((1, 2, 48, 48, 3), np.uint8), np.ones((1, 2), bool)
-    for inputs in ({"faces": faces[..., :1]}, {"faces": faces[:, :, :40]}, {"frame_mask": frame_mask[:, :1]}):
+    faces, frame_mask = np.zeros((1, 2, 32, 32, 3), np.uint8), np.ones((1, 2), bool)
+    for inputs in ({"faces": faces[..., :1]}, {"faces": faces[:, :, :20]}, {"frame_mask": frame_mask[:, :1]}):
         with pytest.raises(InputError, match="INVALID_ARGUMENT: .*Mend the request"):
             clients[transport].predict({"faces": faces, "frame_mask": frame_mask} | inputs)
 
 
 def test_requests_that_are_not_sent(clients, monkeypatch):
-    ask, faces = clients["grpc"].predict, np.zeros((1, 2, 48, 48, 3), np.uint8)
+    ask, faces = clients["grpc"].predict, np.zeros((1, 2, 32, 32, 3), np.uint8)
     with pytest.raises(InputError, match="model tiny has no signature 'faces'. Expected one of .'classify', 'explain'"):
         ask({}, "faces")
     with pytest.raises(InputError, match=r"serving_default takes the inputs .*'frame_mask'.*Received: \['faces'\]"):
@@ -203,11 +190,11 @@ def test_requests_that_are_not_sent(clients, monkeypatch):
 def test_messages_above_grpcs_own_limit_arrive(artefact, clients):
     """A clip of 120 frames of 224 pixels is 18 MB, and gRPC takes 4 MiB unless told otherwise."""
     tensors = artefact.description["signatures"]["step"]["inputs"]
-    inputs = {name: np.zeros((10_000, tensor["shape"][1]), np.float32) for name, tensor in tensors.items()}
+    inputs = {name: np.zeros((100_000, tensor["shape"][1]), np.float32) for name, tensor in tensors.items()}
     outputs = clients["grpc"].predict(inputs, "step")
     for arrays in (inputs, outputs):
         assert sum(array.nbytes for array in arrays.values()) > 4 * 2**20
-    np.testing.assert_allclose(outputs["hidden"], np.tile(outputs["hidden"][:1], (10_000, 1)), atol=1e-6)
+    np.testing.assert_allclose(outputs["hidden"], np.tile(outputs["hidden"][:1], (100_000, 1)), atol=1e-6)
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
@@ -308,8 +295,20 @@ def test_clips_that_a_server_cannot_predict(artefact, clients, clip):
         predict_served(
             clients["grpc"], replace(artefact, classes=("happy", "sad", "angry")), replace(clip, faces=clip.faces[:1])
         )
-    with pytest.raises(InputError, match="gives valence and arousal; a server predicts classes only"):
-        predict_served(clients["grpc"], replace(artefact, task="regression", classes=DIMENSIONS), clip)
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_valence_and_arousal_are_predicted_too(exported, server, models, clip, scheme):
+    client = connect(f"{ {'grpc': f'grpc://{server[1]}', 'http': server[2]}[scheme] }/regression")
+    artefact = read_artefact(models / "regression" / "1")
+    check_served(client, artefact)
+    result, expected = predict_served(client, artefact, clip), predict(exported("regression_sta")[0], clip)
+    frames, expected_frames = result.pop("frames"), expected.pop("frames")
+    assert result == expected
+    assert [frame["valence"] is None for frame in frames] == [frame["valence"] is None for frame in expected_frames]
+    for frame, row in zip(frames, expected_frames, strict=True):
+        if row["valence"] is not None:
+            assert frame == pytest.approx(row, abs=1e-5)
 
 
 def test_the_command_line_predicts_by_a_server(server, artefact, face_videos, tmp_path):

@@ -1,6 +1,5 @@
 """TFLite files give what the SavedModel gives, carry what is needed to use them, and are refused when harmed."""
 
-import functools
 import json
 import shutil
 import subprocess
@@ -18,31 +17,16 @@ from typer.testing import CliRunner
 
 from affect.artefact import read_artefact, write_sums
 from affect.cli import app
-from affect.config import Experiment, Faces, Model
 from affect.convert import convert
 from affect.errors import InputError
-from affect.export import export, export_trained
-from affect.model import Trained, build_model
+from affect.export import export
 from affect.tflite import operators
-from tests.exported import CLASSES, MODELS, SOURCES
+from tests.exported import CLASSES, MODELS
 
 RANDOM = np.random.default_rng(0)
 # A whole clip, one with gaps, one without a frame.
 FRAME_MASK = np.array([[True] * 4, [False, True, False, True], [False] * 4])
 INPUTS = {"faces": RANDOM.integers(0, 256, (3, 4, 32, 32, 3), dtype=np.uint8), "frame_mask": FRAME_MASK}
-
-
-@pytest.fixture(scope="module")
-def converted(exported, tmp_path_factory):
-    """Function: name in `tests.exported.MODELS`, arguments of `convert` → `(report, Artefact)`, made once."""
-
-    @functools.cache
-    def found(name, **arguments):
-        out = tmp_path_factory.mktemp("tflite") / "model.tflite"
-        report = convert(exported(name)[1].path, out, **arguments)
-        return report, read_artefact(out)
-
-    return found
 
 
 @pytest.fixture
@@ -281,19 +265,6 @@ def test_command_line(exported):
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1] == f"{out}: {out.stat().st_size} bytes, float32, frames free"
     assert "compared on 2 clips of the golden faces" in done.stdout and "1 WHILE" in done.stdout
-
-
-@pytest.mark.large
-def test_vgg16_at_true_size(tmp_path):
-    config = Model(backbone="vgg16", weights=None, heads=2)
-    trained = Trained(build_model(config, CLASSES), Experiment("vgg16", config), CLASSES, Faces())
-    version = export_trained(trained, tmp_path / "vgg16", SOURCES)
-    sizes = {}
-    for to, bound in (("float32", 1e-5), ("float16", 1e-3), ("dynamic", 0.02)):
-        report = convert(version, to=to)
-        assert report["differences"]["serving_default"]["probabilities"]["largest"] <= bound
-        sizes[to] = report["bytes"]
-    assert sizes["float16"] < 0.51 * sizes["float32"] and sizes["dynamic"] < 0.26 * sizes["float32"]
 
 
 @pytest.mark.large

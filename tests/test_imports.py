@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"}
-    | {"artefact", "tflite"},
+    | {"artefact", "tflite", "seal"},
     {"model", "regression", "stream", "delay", "postprocessing", "series"},
     {"signatures"},
     {"train", "evaluate", "explain", "export", "check", "convert", "predict", "client", "table", "inspect", "verify"}
