@@ -100,9 +100,11 @@ class Artefact:
         """Dict: name → function of named arrays that returns a dict, of those in `affect.stream.StreamingClassifier`.
 
         Raises:
-            InputError: When it is a TFLite file of whole clips.
+            InputError: When it is a TFLite file of whole clips, or a regression.
         """
         names = [name for name in ("frame", "classify", "step") if name in self.description["signatures"]]
+        if self.is_regression:
+            raise InputError(f"{self.path} reads windows of frames. Use affect.stream.StreamingRegressor.")
         if not names:
             raise InputError(
                 f"{self.path} takes whole clips. Convert the part for single faces: "

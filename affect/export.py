@@ -57,6 +57,9 @@ def export_trained(trained, out, sources):
 
     Returns:
         Path of the version's folder.
+
+    Raises:
+        InputError: As `export`.
     """
     out = Path(out)
     if "faces" not in trained.model.input:

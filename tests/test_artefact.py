@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from affect.artefact import read_artefact, write_sums
+from affect.artefact import latest_version, read_artefact, write_sums
 from affect.config import read_json, write_json
 from affect.errors import InputError
 
@@ -81,6 +81,16 @@ def test_a_description_that_cannot_be_meant(copy, field, value, text):
     write_json(path, description)
     write_sums(copy)
     assert text in refused(copy)
+
+
+def test_the_latest_version_of_a_name(tmp_path):
+    for version in ("2", "10", "9", "notes", ".export-x"):
+        (tmp_path / "name" / version).mkdir(parents=True)
+        (tmp_path / "name" / version / "saved_model.pb").touch()
+    (tmp_path / "name" / "11").mkdir()
+    assert latest_version(tmp_path / "name") == tmp_path / "name" / "10"
+    for path in (tmp_path / "name" / "9", tmp_path, tmp_path / "model.tflite"):
+        assert latest_version(path) == path
 
 
 def test_what_a_signature_takes(exported):

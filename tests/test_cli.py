@@ -296,4 +296,4 @@ def test_demo_reaches_what_it_promises(tmp_path):
         "savedmodels/demo-1-clip-float32.tflite",
     ):
         assert (tmp_path / "demo" / name).is_file()
-    assert "affect demo" in out
+    assert "affect demo" in out and "demo/1: passed" in out

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import affect.export
 from affect.augment import central_view, view_face
 from affect.check import check
 from affect.cli import app
-from affect.config import read_json, to_json, write_json
+from affect.config import Experiment, Regression, read_json, to_json, write_json
 from affect.errors import InputError
 from affect.export import export_trained, model_card, sources_of
 from affect.model import load_trained
@@ -385,3 +386,10 @@ def test_what_cannot_be_exported(tmp_path):
     code, _, error = affect_export(FER2013.with_name("paper_a.py"), tmp_path / "name")
     assert code == 2
     assert "must be trained first" in error
+
+
+def test_networks_that_are_not_given_faces_are_not_exported(saved, tmp_path):
+    config = Regression(temporal="lstm", features="lgbp_top")
+    trained = replace(saved, experiment=Experiment("lgbp", config))
+    with pytest.raises(InputError, match="lgbp is given lgbp_top, which is computed outside of the network"):
+        export_trained(trained, tmp_path / "name", SOURCES)

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +6,9 @@ import pytest
 from scipy.special import softmax
 
 from affect.data import clip_inputs
+from affect.errors import InputError
 from affect.model import detailed, load_trained
-from affect.predict import predict
+from affect.predict import predict, read_model
 from pipelines.detectors.mtcnn import Mtcnn
 from pipelines.faces import cut_clip
 
@@ -54,3 +56,21 @@ def test_a_real_smile_is_happy_and_rises(trained, shared_data):
     happy = [frame["probabilities"]["happy"] for frame in result["frames"]]
     third = len(happy) // 3
     assert np.mean(happy[-third:]) > np.mean(happy[:third]) + 0.5
+
+
+def test_what_predicts_is_told_from_what_is_in_it(exported, converted, tmp_path):
+    saved, file = exported("joint_softmax")[1].path, converted("joint_softmax")[1].path
+    for path in (saved, file):
+        assert (read_model(path).path, read_model(path).is_regression) == (path, False)
+    assert read_model(FER2013).experiment.name == "fer2013"
+    harmed = [shutil.copytree(saved, tmp_path / name / "1") for name in ("altered", "unsealed", "bare")]
+    (harmed[0] / "saved_model.pb").write_bytes(b"x" + (saved / "saved_model.pb").read_bytes()[1:])
+    (harmed[1] / "assets.extra" / "SHA256SUMS").unlink()
+    shutil.rmtree(harmed[2] / "assets.extra")
+    cut_short = tmp_path / "model.tflite"
+    cut_short.write_bytes(file.read_bytes()[:-1])
+    lines = ["saved_model.pb was altered", *["is not an exported model: it has no assets.extra/SHA256SUMS"] * 2]
+    for path, line in zip([*harmed, cut_short], [*lines, "its checksum is another"], strict=True):
+        with pytest.raises(InputError) as error:
+            read_model(path)
+        assert line in str(error.value) and "\n" not in str(error.value)

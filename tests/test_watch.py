@@ -93,6 +93,31 @@ def test_the_last_line_is_what_predict_says(trained, detector, shared_data):
     assert watched[-1]["importance"] == pytest.approx(whole["frames"][-1]["importance"], abs=1e-6)
 
 
+def test_exported_models_are_watched_as_they_predict(ready, exported, converted, face_videos):
+    video, saved = face_videos / "moving.mp4", exported("lstm")[1].path
+    clips, single = converted("lstm")[1].path, converted("lstm", part="frame")[1].path
+    (whole,), (as_tflite,) = (json.loads(affect("predict", path, video, "--json")[1]) for path in (saved, clips))
+    assert as_tflite["label"] == whole["label"]
+    assert as_tflite["probabilities"] == pytest.approx(whole["probabilities"], abs=1e-5)
+    for path in (saved, single):
+        code, out, lines = affect("watch", path, video, "--json")
+        assert (code, lines) == (0, [])
+        last = json.loads(out.splitlines()[-1])
+        assert (last["label"], last["frames_with_a_face"]) == (whole["label"], 8)
+        assert last["probabilities"] == pytest.approx(whole["probabilities"], abs=1e-5)
+    assert affect("watch", clips, video) == (
+        2,
+        "",
+        [
+            f"affect: {clips} takes whole clips. Convert the part for single faces: "
+            "affect convert NAME/VERSION --part frame --to float32"
+        ],
+    )
+    code, _, (line,) = affect("predict", single, video)
+    assert code == 2
+    assert line.startswith(f"affect: {single} takes one face at a time. Watch the video: affect watch {single} VIDEO;")
+
+
 def test_each_face_that_is_followed_is_a_clip_of_its_own(trained, clip):
     frame, (*first, second, third) = np.zeros((16, 16, 3), np.uint8), clip.faces
     faces = [(face.timestamp_s, frame, 0, face) for face in first]

@@ -1,0 +1,51 @@
+"""What stands in savedmodels/: a clone predicts at once, and runs none of the code that models are made of."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from affect.cli import app
+from affect.config import read_json
+from pipelines.datasets.planted import generate
+
+SAVEDMODELS = Path(__file__).parents[1] / "savedmodels"
+PLANTED = SAVEDMODELS / "planted" / "1"
+MODEL_CODE = ("model", "regression", "layers", "backbones", "signatures")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two clips of a subject that the model has not seen: label → file."""
+    oracle = generate(tmp_path_factory.mktemp("planted"), train_clips=0, test_clips=2, seed=1)
+    clips = read_json(oracle)["clips"]
+    return {clip["label"]: oracle.parent / f"{key}.mp4" for key, clip in clips.items()}
+
+
+def test_the_planted_model_passes_its_check():
+    done = CliRunner().invoke(app, ["check", str(PLANTED)])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == f"{PLANTED}: passed"
+
+
+def test_it_names_planted_expressions_without_model_code(videos):
+    code = (
+        "import sys\n"
+        "from affect.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as error:\n"
+        "    assert not error.code, error.code\n"
+        "loaded = {name.split('.')[1] for name in sys.modules if name.startswith('affect.')}\n"
+        f"assert 'predict' in loaded and not loaded & set({MODEL_CODE}), loaded\n"
+    )
+    command = [sys.executable, "-c", code, "predict", PLANTED.parent, *videos.values(), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"affect: {PLANTED} is the latest version of {PLANTED.parent}." in done.stderr
+    assert {result["key"]: result["label"] for result in json.loads(done.stdout)} == {
+        str(video): label for label, video in videos.items()
+    }
