@@ -704,7 +704,7 @@ def demo(
     _headline("export, check and convert: the model for a service and for a phone")
     version = export(run, out / "savedmodels" / "demo")
     check(version)
-    converted = convert(version, to="float32", data=shards)
+    converted = convert(version, to="float32", data=shards, out=out / "demo.tflite")
 
     planted = [oracle["clips"][clip["key"]]["interval_s"] for clip in report["clips"]]
     inside = [

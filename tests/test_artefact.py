@@ -83,6 +83,11 @@ def test_a_description_that_cannot_be_meant(copy, field, value, text):
     assert text in refused(copy)
 
 
+def test_a_regression_has_no_functions_of_frames(exported):
+    with pytest.raises(InputError, match="reads windows of frames. Use affect.stream.StreamingRegressor"):
+        exported("regression")[1].frame_functions  # noqa: B018
+
+
 def test_the_latest_version_of_a_name(tmp_path):
     for version in ("2", "10", "9", "notes", ".export-x"):
         (tmp_path / "name" / version).mkdir(parents=True)

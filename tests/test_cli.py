@@ -293,7 +293,7 @@ def test_demo_reaches_what_it_promises(tmp_path):
         "explain.png",
         "prediction.json",
         "savedmodels/demo/1/saved_model.pb",
-        "savedmodels/demo-1-clip-float32.tflite",
+        "demo.tflite",
     ):
         assert (tmp_path / "demo" / name).is_file()
     assert "affect demo" in out and "demo/1: passed" in out

@@ -299,7 +299,8 @@ def test_clips_that_a_server_cannot_predict(artefact, clients, clip):
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_valence_and_arousal_are_predicted_too(exported, server, models, clip, scheme):
-    client = connect(f"{ {'grpc': f'grpc://{server[1]}', 'http': server[2]}[scheme] }/regression")
+    base = {"grpc": f"grpc://{server[1]}", "http": server[2]}[scheme]
+    client = connect(f"{base}/regression")
     artefact = read_artefact(models / "regression" / "1")
     check_served(client, artefact)
     result, expected = predict_served(client, artefact, clip), predict(exported("regression_sta")[0], clip)

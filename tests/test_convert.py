@@ -94,6 +94,7 @@ def test_half_precision(exported, converted):
     assert schema.TensorType.FLOAT16 in {graph.Tensors(index).Type() for index in range(graph.TensorsLength())}
 
 
+@pytest.mark.large
 def test_dynamic_range(exported, converted):
     _, artefact = converted("joint_softmax", to="dynamic")
     same(
@@ -126,7 +127,7 @@ def test_int8_computes_in_integers_and_keeps_masks(exported, shards, tmp_path):
 
 
 def test_frames_may_be_fixed(exported, tmp_path):
-    saved, out = exported("regression_sta")[1], tmp_path / "model.tflite"
+    saved, out = exported("joint_softmax")[1], tmp_path / "model.tflite"
     assert convert(saved.path, out, to="float32", frames=6)["frames"] == 6
     details = Interpreter(str(out)).get_signature_runner("serving_default").get_input_details()
     assert details["faces"]["shape_signature"].tolist() == [1, 6, 32, 32, 3]

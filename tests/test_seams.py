@@ -25,7 +25,8 @@ from tests.exported import CLASSES, FACES, MODELS, SOURCES
 from tests.test_export import BAD_REQUESTS, HOSTILE, INPUTS
 
 ROWS = [*MODELS, "mini_xception"]
-FLOAT16 = ("joint_softmax", "lstm", "regression_sta")
+# The other rows convert in `make test-large`.
+FLOAT32, FLOAT16 = tuple(MODELS), ("joint_softmax", "regression_sta")
 FRAME_RATE_HZ = 10.0
 
 
@@ -208,15 +209,17 @@ def test_a_stream_through_tflite(name, material, seen, converted):
     same(stream(converted(name, part="frame")[1], inputs["faces"]), without_importance(expected))
 
 
-@pytest.mark.parametrize("name", ROWS)
+def rows(fast):
+    return [row if row in fast else pytest.param(row, marks=pytest.mark.large) for row in ROWS]
+
+
+@pytest.mark.parametrize("name", rows(FLOAT32))
 def test_tflite_of_float32(name, material, seen, converted):
     inputs, expected = seen(name, material)
     same(converted(name)[1].respond(inputs), expected)
 
 
-@pytest.mark.parametrize(
-    "name", [row if row in FLOAT16 else pytest.param(row, marks=pytest.mark.large) for row in ROWS]
-)
+@pytest.mark.parametrize("name", rows(FLOAT16))
 def test_tflite_of_float16(name, material, seen, converted):
     inputs, expected = seen(name, material)
     same(converted(name, "float16")[1].respond(inputs), expected, atol=1e-3)

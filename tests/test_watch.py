@@ -97,6 +97,8 @@ def test_exported_models_are_watched_as_they_predict(ready, exported, converted,
     video, saved = face_videos / "moving.mp4", exported("lstm")[1].path
     clips, single = converted("lstm")[1].path, converted("lstm", part="frame")[1].path
     (whole,), (as_tflite,) = (json.loads(affect("predict", path, video, "--json")[1]) for path in (saved, clips))
+    _, _, lines = affect("predict", saved.parent, video)
+    assert lines == [f"affect: {saved} is the latest version of {saved.parent}."]
     assert as_tflite["label"] == whole["label"]
     assert as_tflite["probabilities"] == pytest.approx(whole["probabilities"], abs=1e-5)
     for path in (saved, single):
