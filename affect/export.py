@@ -62,7 +62,7 @@ def export_trained(trained, out, sources):
         InputError: As `export`.
     """
     out = Path(out)
-    if "faces" not in trained.model.input:
+    if getattr(trained.experiment.model, "features", "faces") != "faces":
         raise InputError(
             f"{trained.experiment.name} reads LGBP-TOP features, which are computed in NumPy and by no graph; an "
             "exported model takes faces. Expected a model with model.features='faces'."

@@ -391,5 +391,5 @@ def test_what_cannot_be_exported(tmp_path):
 def test_networks_that_are_not_given_faces_are_not_exported(saved, tmp_path):
     config = Regression(temporal="lstm", features="lgbp_top")
     trained = replace(saved, experiment=Experiment("lgbp", config))
-    with pytest.raises(InputError, match="lgbp is given lgbp_top, which is computed outside of the network"):
+    with pytest.raises(InputError, match="lgbp reads LGBP-TOP features, which are computed in NumPy"):
         export_trained(trained, tmp_path / "name", SOURCES)
