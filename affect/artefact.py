@@ -75,6 +75,16 @@ class Artefact:
         """Whether the model gives valence and arousal over time, and no classes."""
         return self.task == "regression"
 
+    @property
+    def postprocessing(self):
+        """Dict: dimension → `affect.postprocessing.Postprocessing`; empty of a model that classifies."""
+        steps = self.description.get("postprocessing", {})
+        if not steps:
+            return {}
+        from affect.postprocessing import Postprocessing
+
+        return {name: from_json(Postprocessing, found, f"{self.path}: {name}") for name, found in steps.items()}
+
     def respond(self, inputs):
         """Returns what the model says of a batch of clips.
 

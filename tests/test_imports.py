@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"}
-    | {"artefact", "tflite", "seal"},
-    {"model", "regression", "stream", "delay", "postprocessing", "series"},
+    | {"seal"},
+    {"model", "regression", "stream", "delay", "postprocessing", "series", "artefact", "tflite"},
     {"signatures"},
     {"train", "evaluate", "explain", "export", "check", "convert", "predict", "client", "table", "inspect", "verify"}
     | {"watch", "plots"},
