@@ -105,9 +105,9 @@ def write(path, text):
 @pytest.fixture(scope="module")
 def recola(tmp_path_factory):
     """Shards of a RECOLA: two recordings trained on, two of dev, of which dev_2 has its raters alone and dev_1 no
-    face from 1 to 1.75 s; test_1 is not rated. Rated from 0 to 30 s, 751 rows."""
+    face from 1 to 1.75 s; test_1 is not rated. Rated from 0 to 300 s, 7,501 rows."""
     source, out = tmp_path_factory.mktemp("recola") / "RECOLA", tmp_path_factory.mktemp("shards") / "recola"
-    times_s = np.arange(751) * 0.04
+    times_s = np.arange(7501) * 0.04
     for number, name in enumerate(("train_1", "train_2", "dev_1", "dev_2")):
         for dimension, rated in (("valence", valence), ("arousal", arousal)):
             values = rated(times_s, number)
@@ -233,19 +233,19 @@ def test_the_series_are_those_of_the_recordings(report):
     5 s; dev_1 has none at 1.5 s, for that of 0.75 s is the nearest to 1 s."""
     dev_1, dev_2 = report["recordings"]
     assert (dev_1["name"], dev_2["name"], report["unrated"]) == ("dev_1", "dev_2", [])
-    assert dev_1["frames"] == {"all": 61, "labelled": 59, "without_a_face": 49, "counted": 10}
-    assert dev_2["frames"] == {"all": 61, "labelled": 59, "without_a_face": 48, "counted": 11}
-    assert report["frames"] == {"all": 122, "labelled": 118, "without_a_face": 97, "counted": 21}
+    assert dev_1["frames"] == {"all": 601, "labelled": 599, "without_a_face": 589, "counted": 10}
+    assert dev_2["frames"] == {"all": 601, "labelled": 599, "without_a_face": 588, "counted": 11}
+    assert report["frames"] == {"all": 1202, "labelled": 1198, "without_a_face": 1177, "counted": 21}
     for number, recording in enumerate(report["recordings"], start=2):
         series = recording["series"]
-        np.testing.assert_allclose(series["times_s"], np.arange(61) / 2)
-        face_s = np.array(series["times_s"][:59])
+        np.testing.assert_allclose(series["times_s"], np.arange(601) / 2)
+        face_s = np.array(series["times_s"][:599])
         face_s[10] = 4.75
         if recording is dev_1:
             face_s[2] = 0.75
         for dimension, rated in (("valence", valence), ("arousal", arousal)):
-            assert series["labels"][dimension][59:] == [None, None]
-            labels = series["labels"][dimension][:59]
+            assert series["labels"][dimension][599:] == [None, None]
+            labels = series["labels"][dimension][:599]
             np.testing.assert_allclose(labels, rated(face_s + 0.6, number), atol=1e-3)
             seen = [place for place, value in enumerate(series["predictions"][dimension]) if value is not None]
             assert seen == [place for place in range(11) if recording is dev_2 or place != 3]
@@ -330,7 +330,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path,
             np.testing.assert_array_equal(ours, theirs)
     for name in ("config.json", "delay.json", "postprocessing.json"):
         assert read_json(tmp_path / name) == read_json(whole / name)
-    counts = {"train_recordings": 2, "selection_recordings": 2, "recordings_left_out": 0, "windows_left_out": 26}
+    counts = {"train_recordings": 2, "selection_recordings": 2, "recordings_left_out": 0, "windows_left_out": 296}
     assert expected.items() >= counts.items()
     means = [sum(row[f"val_{name}_ccc"] for name in DIMENSIONS) for row in read_log(whole)]
     assert expected["best_epoch"] == 1 + means.index(max(means))
@@ -413,7 +413,7 @@ def test_evaluate_prints_and_plots(runs, recola, report, tmp_path):
     shutil.copytree(runs[0] / "sta" / "seed-0", run)
     code, out, _ = affect("evaluate", run, "--data", recola[1], "--split", "val", "--plot", tmp_path / "plots")
     assert code == 0
-    assert "122 frames: 21 counted, 97 left out without a face, 4 without a rating" in out
+    assert "1202 frames: 21 counted, 1177 left out without a face, 4 without a rating" in out
     assert "valence, reported by the paper" in out and "0.546" in out
     assert "valence, concatenated, before post-processing" in " ".join(out.split())
     assert read_json(run / "evaluation-val.json") == report
