@@ -33,7 +33,8 @@ DELAY_S = 2.4
 OVERRIDES = (
     *("model.face_size=32", "model.blocks=2", "model.filters=12", "model.kernel_size=3", "model.attention_filters=8"),
     # Of 1, a location is scored by what it sees itself; with 3, attention settled on the edge of the view.
-    *("model.attention_kernel_size=1",),
+    # And without a convolution behind it, what is not attended to is not seen: with one, attention need not choose.
+    *("model.attention_kernel_size=1", "model.attended_blocks=0"),
     *("model.hidden_units=32", "model.dropout=0"),
     # Crops are drawn at random, but for LGBP-TOP: else attention can tell the edge of the view.
     *("data.batch_clips=4", "data.crop_ratio=0.8", "data.flip=false", "data.rotation_deg=0", "data.selection_ratio=0"),
