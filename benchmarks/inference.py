@@ -39,7 +39,7 @@ from affect.convert import NUMBERS, convert, to_flatbuffer
 from affect.export import export_trained
 from affect.labels import EMOTIONS
 from affect.model import Trained, build_model
-from affect.stream import StreamingClassifier, frame_functions
+from affect.stream import StreamingClassifier
 from affect.tflite import Runner
 from configs.paper_a import CONFIG
 from pipelines.prepare import prepare
@@ -191,7 +191,7 @@ def stream_rows(trained, whole, halves, frames, pooled_frames):
     """Returns a row of each way to read a stream, and of pooling alone."""
     signature, features = whole.signature("frame"), halves.signature("backbone")
     scores = itertools.cycle(np.random.default_rng(0).normal(size=(997, 1, len(trained.classes))))
-    keras_frame = frame_functions(trained.model)["frame"]
+    keras_frame = trained.frame_functions["frame"]
     backbone = {"backbone": lambda face: features({"faces": face[None, None]})}
     return {
         "keras": stream_row(trained, keras_frame, frames, backbone),
