@@ -1,6 +1,6 @@
 """What the head costs over the bare backbone in every form of a model, and what a frame of a stream costs.
 
-    python benchmarks/inference.py [--backbone vgg16|mini_xception] [--seconds 20] [--out inference.json]
+    python -m benchmarks.inference [--backbone vgg16|mini_xception] [--seconds 20] [--out inference.json]
 
 The model is paper A's best row, with random weights: times do not depend on them. `backbone` is the same layers up to
 the local features, exported, converted and called by the same code as the whole, on the same clips; its frames are
@@ -41,15 +41,17 @@ from affect.labels import EMOTIONS
 from affect.model import Trained, build_model
 from affect.stream import StreamingClassifier
 from affect.tflite import Runner
+from benchmarks.planted import track
 from configs.paper_a import CONFIG
 from pipelines.prepare import prepare
 
-# Backbone → (clips, frames) of the SavedModels' rows, frames of TFLite's one clip, frames of a stream. 512 faces of
-# VGG16 take more than a minute on two cores.
+# Backbone → (clips, frames) of the SavedModels' rows, frames of TFLite's one clip. 512 faces of VGG16 take more than a
+# minute on two cores.
 SIZES = {
-    "mini_xception": (((1, 16), (8, 16), (32, 16)), 16, 200),
-    "vgg16": (((1, 1), (8, 1), (32, 1), (1, 16)), 1, 60),
+    "mini_xception": (((1, 16), (8, 16), (32, 16)), 16),
+    "vgg16": (((1, 1), (8, 1), (32, 1), (1, 16)), 1),
 }
+STREAM_FRAMES = 200
 POOLED_FRAMES = 100_000
 LEAST_ROUNDS, MOST_ROUNDS = 5, 200
 MATMUL_SIDE = 1024
@@ -97,7 +99,8 @@ def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pool
         },
     }
     result["saved_model"] = [
-        saved_model_row(trained, whole, halves, shape, seconds=seconds, flops=flops) for shape in clips
+        saved_model_row(trained, whole, halves, shape, seconds=seconds, flops=flops)
+        for shape in track(clips, len(clips), "SavedModel")
     ]
     result["tflite"] = tflite_rows(trained, whole, halves, folder, tflite_frames, seconds=seconds, numbers=numbers)
     result["stream"] = stream_rows(trained, whole, halves, stream_frames, pooled_frames)
@@ -166,7 +169,7 @@ def tflite_rows(trained, whole, halves, folder, frames, *, seconds, numbers):
     """Returns a row for each kind of numbers: the TFLite file of a clip and that of the backbone."""
     inputs, _ = clips_of(trained, 1, frames)
     rows = []
-    for to in numbers:
+    for to in track(numbers, len(numbers), "TFLite"):
         shards = make_shards(trained, folder, frames) if to == "int8" else None
         fixed = convert(whole.path, folder / f"{to}.tflite", to=to, frames=frames, data=shards, split="train", clips=2)
         files = {"clip": read_artefact(fixed["path"])}
@@ -319,7 +322,7 @@ def _shares(found):
 
 def main(backbone: Literal["vgg16", "mini_xception"] = "vgg16", seconds: float = 20, out: Path | None = None):
     """Measure latency, throughput and the head's overhead of paper A's best row."""
-    clips, tflite_frames, stream_frames = SIZES[backbone]
+    clips, tflite_frames = SIZES[backbone]
     model = replace(CONFIG.model, backbone=backbone, weights=None)
     experiment = replace(CONFIG, model=model)
     trained = Trained(build_model(model, EMOTIONS), experiment, EMOTIONS, Faces())
@@ -331,7 +334,7 @@ def main(backbone: Literal["vgg16", "mini_xception"] = "vgg16", seconds: float =
             folder,
             clips=clips,
             tflite_frames=tflite_frames,
-            stream_frames=stream_frames,
+            stream_frames=STREAM_FRAMES,
             pooled_frames=POOLED_FRAMES,
             seconds=seconds,
         )

@@ -1,6 +1,6 @@
 """Paper A's tables on planted data: what the poolings are for, where the truth is known.
 
-    python benchmarks/planted.py --out planted [--seeds 3]
+    python -m benchmarks.planted --out planted [--seeds 3]
 
 Three data sets are made. In `short` an expression fills 10 to 30 % of a clip, in `always` the whole clip; a class is a
 move of the brows and a move of the mouth, so neither region alone tells it. `mouth` is as `short`, but the brows move

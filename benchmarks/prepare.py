@@ -1,7 +1,7 @@
 """How fast faces are found and cut, beside the package mtcnn on the same clip in the same run; and in how much memory.
 
-    python benchmarks/prepare.py CLIP [--end-s 2.4] [--rounds 3] [--out result.json]
-    python benchmarks/prepare.py CLIP --memory [--out result.json]
+    python -m benchmarks.prepare CLIP [--end-s 2.4] [--rounds 3] [--out result.json]
+    python -m benchmarks.prepare CLIP --memory [--out result.json]
 
 Ways of the first, in turns, the median of the rounds: `decode` only reads the frames. `mtcnn` and `mtcnn_batches` are
 the package as it comes (faces from 20 pixels, because it finds none with larger limits), one by one and 16 at a time,

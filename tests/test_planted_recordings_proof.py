@@ -42,8 +42,9 @@ def learnt(tmp_path_factory):
     shards, oracle = make(folder)
     rows = {}
     for row in ("cnn", "sta"):
-        train(load_config(CONFIGS / f"{row}.py", OVERRIDES), data=shards, workdir=folder / row, progress=False)
-        rows[row] = folder / row, evaluate(load_trained(folder / row), shards, split="val")
+        run = folder / "runs" / row / "seed-0"
+        train(load_config(CONFIGS / f"{row}.py", OVERRIDES), data=shards, workdir=run, progress=False)
+        rows[row] = run, evaluate(load_trained(run), shards, split="val")
     return rows, shards, oracle
 
 
