@@ -4,8 +4,8 @@
 
 Mouth and brows follow two curves under a tremor that is as strong, so a single frame explains half the variance of what
 it shows; ratings follow the curves 2.4 s late. Every row of `configs/paper_b_recola` searches that delay on the
-training recordings, learns from their windows and reads recordings of other subjects. Runs that are there are not made
-again. Writes `planted.md` and `planted.json`. It says nothing about RECOLA.
+training recordings, learns from their windows and reads recordings of other subjects; `sta` does so with three seeds.
+Runs that are there are not made again. Writes `planted.md` and `planted.json`. It says nothing about RECOLA.
 """
 
 from pathlib import Path
@@ -15,12 +15,14 @@ import numpy as np
 import tensorflow as tf
 import typer
 
-from affect.config import Faces, read_json, write_json
+from affect.config import Faces, load_config, read_json, write_json
 from affect.data import Shards
+from affect.evaluate import evaluate
 from affect.labels import DIMENSIONS
 from affect.model import load_trained
 from affect.records import parse_example
 from affect.table import markdown, table
+from affect.train import train
 from affect.windows import eval_windows, read_recordings
 from benchmarks.planted import in_view, inside, track
 from pipelines.datasets.planted_recordings import generate_recordings
@@ -28,8 +30,10 @@ from pipelines.prepare import prepare
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "paper_b_recola"
 DELAY_S = 2.4
+ATTENTION_SEEDS = 3
 OVERRIDES = (
-    *("model.face_size=32", "model.blocks=2", "model.filters=12", "model.kernel_size=3", "model.attention_filters=8"),
+    # A location sees 10 of 48 pixels; where it saw 10 of 32, attention settled beside the mouth, seen from there too.
+    *("model.face_size=48", "model.blocks=2", "model.filters=12", "model.kernel_size=3", "model.attention_filters=8"),
     # Of 1, a location is scored by what it sees itself; with 3, attention settled on the edge of the view.
     # And without a convolution behind it, what is not attended to is not seen: with one, attention need not choose.
     *("model.attention_kernel_size=1", "model.attended_blocks=0"),
@@ -37,18 +41,25 @@ OVERRIDES = (
     # Crops are drawn at random, but for LGBP-TOP: else attention can tell the edge of the view.
     *("data.batch_clips=4", "data.crop_ratio=0.8", "data.flip=false", "data.rotation_deg=0", "data.selection_ratio=0"),
     "windows.delay_s=null",
-    # One period, so that the rate falls to 0.
-    *("train.head_learning_rate=0.002", "train.epochs=14", "train.restart_epochs=14", "train.concordance=1"),
+    # One period, so that the rate falls to 0. By the concordance alone one of two seeds left for numbers of any size.
+    *("train.head_learning_rate=0.002", "train.epochs=14", "train.restart_epochs=14", "train.concordance=0.5"),
 )
 
 
-def make(folder, *, train=8, dev=4, length_s=60.0, seed=1):
+def make(folder, *, train_recordings=24, dev_recordings=8, length_s=30.0):
     """Makes the recordings and their shards; returns the folder of shards and the oracle.
 
-    `OVERRIDES` were chosen by how recordings of seed 0 were read: those of seed 1 are other people and other curves.
+    `OVERRIDES` and their number were chosen by how recordings of seed 0 were read, and of seed 1 looked at: those of
+    seed 2 are other people and other curves.
     """
     oracle = generate_recordings(
-        folder / "videos", train=train, dev=dev, length_s=length_s, delay_s=DELAY_S, seed=seed, track=track
+        folder / "videos",
+        train=train_recordings,
+        dev=dev_recordings,
+        length_s=length_s,
+        delay_s=DELAY_S,
+        seed=2,
+        track=track,
     )
     shards = folder / "shards"
     prepare(oracle.parent, dataset="sewa", out=shards, faces=Faces(face_size=96), track=track)
@@ -64,10 +75,11 @@ def attended(run, shards, oracle):
         oracle: Content of the recordings' oracle.
 
     Returns:
-        Dict: `hits`, the share of frames whose most attended location has its centre in a planted region; `chance`, the
-        share of all locations that have; `regions`, the share of frames and of attention in each.
+        Dict: `ccc`, by dimension; `hits`, the share of frames whose most attended location has its centre in a planted
+        region; `chance`, the share of all locations that have; `regions`, the share of frames and of attention in each.
     """
     trained = load_trained(run)
+    metrics = evaluate(trained, shards, split="val")["metrics"]
     settings, data = trained.experiment.windows, trained.experiment.data
     recordings, _ = read_recordings(Shards(shards), "val")
     placed = regions(shards, oracle, data.crop_ratio)
@@ -86,6 +98,7 @@ def attended(run, shards, oracle):
                 found = (cells.ravel()[attention.argmax()], attention[cells].sum() / attention.sum())
                 by_region.setdefault(name, []).append(found)
     return {
+        "ccc": {name: metrics[name]["concatenated"]["ccc"] for name in DIMENSIONS},
         "hits": float(np.mean(hits)),
         "chance": float(np.mean(chances)),
         "regions": {
@@ -130,11 +143,17 @@ def prove(folder, shards, oracle, *, seeds, overrides=OVERRIDES):
             )
             for name in DIMENSIONS
         }
+    attention = []
+    for seed in range(max(seeds, ATTENTION_SEEDS)):
+        run = runs / "sta" / f"seed-{seed}"
+        experiment = load_config(CONFIGS / "sta.py", (*overrides, f"train.seed={seed}"))
+        train(experiment, data=shards, workdir=run, progress=False)
+        attention.append(attended(run, shards, oracle))
     return {
         "table": result,
         "delay": read_json(runs / "sta" / "seed-0" / "delay.json"),
         "gains": gains,
-        "attention": [attended(runs / "sta" / f"seed-{seed}", shards, oracle) for seed in range(seeds)],
+        "attention": attention,
     }
 
 
@@ -155,9 +174,15 @@ def text(result):
             for row, of_dimensions in result["gains"].items()
         ),
         "",
-        "The most attended location of sta lies in a planted region in "
-        + ", ".join(f"{found['hits']:.1%}" for found in result["attention"])
-        + f" of the frames (a number a seed), by chance in {result['attention'][0]['chance']:.1%}.",
+        f"Where sta looks (by chance {result['attention'][0]['chance']:.1%} of the locations lie in a planted region):",
+        "",
+        "| seed | CCC of " + " | ".join(DIMENSIONS) + " | most attended location in a region | attention in regions |",
+        "|---|" + "---|" * (len(DIMENSIONS) + 2),
+        *(
+            f"| {seed} | " + " | ".join(f"{ccc:.3f}" for ccc in found["ccc"].values()) + f" | {found['hits']:.1%} | "
+            f"{sum(region['attention'] for region in found['regions'].values()):.1%} |"
+            for seed, found in enumerate(result["attention"])
+        ),
     ]
     return "\n".join(parts) + "\n"
 
