@@ -214,6 +214,12 @@ class Regression:
             last block. Assumed: 1.
         attention_filters: Of the ConvLSTM. Assumed: 64, for its memory is small beside 256 channels of features.
         attention_kernel_size: Of the ConvLSTM's convolutions, in locations. Assumed: 3.
+        spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS`: how the locations of a map become one vector.
+            Paper B: none; assumed: `"average"`. `"attention"` and `"shift"` are paper A's.
+        heads: Attention heads, N. It, `pooling_units` and `diversity` are as paper A's, for `"attention"` and `"shift"`
+            alone. Assumed: 2.
+        pooling_units: Hidden units U of what scores the locations; `None`, which is assumed, is one layer.
+        diversity: Strength λ of the penalty on the pooling's attention, not on `attention`. Assumed: 1.
         recurrent_units: Units of `"rnn"`, of `"lstm"` and of each direction of `"bilstm"`. Assumed: 100.
         hidden_units: Units of the dense layer, with ReLU, before the linear one. Assumed: 300.
         dropout: Rate before the linear layer. Assumed: 0.5, for 9 recordings are few.
@@ -232,6 +238,10 @@ class Regression:
     attended_blocks: int = 1
     attention_filters: int = 64
     attention_kernel_size: int = 3
+    spatial_pooling: str = "average"
+    heads: int = 2
+    pooling_units: int | None = None
+    diversity: float = 1.0
     recurrent_units: int = 100
     hidden_units: int = 300
     dropout: float = 0.5
@@ -239,14 +249,16 @@ class Regression:
 
     def __post_init__(self):
         counts = ("blocks", "filters", "kernel_size", "kernel_size_3d", "attention_filters", "attention_kernel_size")
-        counts = dict.fromkeys((*counts, "recurrent_units", "hidden_units"), (1, math.inf))
-        _check_ranges(self, **counts, attended_blocks=(0, math.inf), dropout=(0, 1))
+        counts = (*counts, "heads", "pooling_units", "recurrent_units", "hidden_units")
+        counts, at_least_0 = dict.fromkeys(counts, (1, math.inf)), (0, math.inf)
+        _check_ranges(self, **counts, attended_blocks=at_least_0, diversity=at_least_0, dropout=(0, 1))
         _check_choices(
             self,
             temporal=("rnn", "lstm", "bilstm", "conv3d"),
             attention=("softmax", "sigmoid"),
             predicts=("frames", "end"),
             features=("faces", "lgbp_top"),
+            spatial_pooling=("attention", "average", "shift"),
             task=("regression",),
         )
         if self.attention is not None and self.temporal != "conv3d":
@@ -260,6 +272,11 @@ class Regression:
             raise InputError(
                 "The 3D-CNN sees faces: expected regression.temporal='rnn', 'lstm', 'bilstm' or None beside "
                 "features='lgbp_top'. Received: temporal='conv3d'"
+            )
+        if self.features == "lgbp_top" and self.spatial_pooling != "average":
+            raise InputError(
+                "LGBP-TOP has no locations to attend to: expected regression.spatial_pooling='average' beside "
+                f"features='lgbp_top'. Received: {self.spatial_pooling!r}"
             )
         if self.face_size % 2**self.blocks or self.face_size < 2**self.blocks:
             raise InputError(

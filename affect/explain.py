@@ -81,20 +81,20 @@ def _explain_over_time(trained, clip, out, frames, by_importance):
     first = trained.classes[0]
     seen = [place for place, frame in enumerate(result["frames"]) if frame[first] is not None]
     shown = np.array(seen)[np.unique(np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int))]
-    faces, attention = _looked_at(trained, clip, set(shown.tolist()))
+    faces, looked_at = _looked_at(trained, clip, shown.tolist())
+    attention = heads_together_and_apart(looked_at) if looked_at is not None else {}
 
-    heights = [1.0] * (2 if attention else 1) + [1.2]
+    heights = [1.0] * (1 + len(attention)) + [1.2]
     figure = Figure(figsize=(1.7 * max(len(shown), 4), 1.7 * sum(heights) + 0.9), layout="constrained")
     grid = figure.add_gridspec(len(heights), len(shown), height_ratios=heights)
     for column, place in enumerate(shown):
         axes = figure.add_subplot(grid[0, column])
-        axes.imshow(faces[place])
+        axes.imshow(faces[column])
         axes.set_title(f"{result['frames'][place]['timestamp_s']:.2f} s", fontsize=9)
         axes.set_axis_off()
-        if attention:
-            axes = figure.add_subplot(grid[1, column])
-            weights = attention[place] / max(attention[place].max(), 1e-9)
-            draw_attention(axes, faces[place], weights, name="" if column else "attention")
+        for row, (name, maps) in enumerate(attention.items(), start=1):
+            axes = figure.add_subplot(grid[row, column])
+            draw_attention(axes, faces[column], maps[column], name="" if column else name)
     axes = figure.add_subplot(grid[-1, :])
     for name in trained.classes:
         draw_curve(axes, result["frames"], name)
@@ -106,13 +106,13 @@ def _explain_over_time(trained, clip, out, frames, by_importance):
 
 
 def _looked_at(trained, clip, places):
-    """Returns place on the grid → face (H, W, 3), and → attention (h, w), which is empty without attention."""
+    """Returns the faces (H, W, 3) at places on the grid, and the attention (P, N, L) to them, or `None` without."""
     settings, faces, attention, start = trained.experiment.windows, {}, {}, 0
     batches = eval_windows([recording_of(clip)], settings, trained.experiment.data, face_size=trained.face_size)
     has_attention = "attention" in trained.network.output
     for batch in batches:
         windows = range(start, start + len(batch["times_s"]) * settings.frames)
-        wanted = places.intersection(windows)
+        wanted = set(places).intersection(windows)
         outputs = {}
         if wanted and has_attention:
             outputs = trained.network.predict_on_batch({name: batch[name] for name in trained.model.input})
@@ -122,7 +122,12 @@ def _looked_at(trained, clip, places):
             if has_attention:
                 attention[place] = outputs["attention"][row, frame]
         start = windows.stop
-    return faces, attention
+    faces = [faces[place] for place in places]
+    if not has_attention:
+        return faces, None
+    attention = np.stack([attention[place] for place in places])
+    is_spatiotemporal = trained.experiment.model.attention is not None  # maps (h, w)
+    return faces, attention.reshape(len(places), 1, -1) if is_spatiotemporal else attention
 
 
 @names_damage
@@ -196,7 +201,7 @@ def heads_together_and_apart(attention):
 def attention_maps(attention):
     """Returns attention (F, N, L) as float maps (F, N, h, w) in [0, 1]; 1 is each map's highest weight. L is square."""
     maps = _square(np.asarray(attention))
-    return maps / maps.max(axis=(-2, -1), keepdims=True)
+    return maps / np.maximum(maps.max(axis=(-2, -1), keepdims=True), 1e-9)
 
 
 def draw_attention(axes, face, attention, *, name=""):

@@ -4,8 +4,16 @@ import keras
 from keras import layers, ops
 
 from affect.labels import DIMENSIONS
-from affect.layers import LastFramePooling, MergeFrames, PixelScaling, SpatiotemporalAttention, SplitFrames
+from affect.layers import (
+    SPATIAL_POOLINGS,
+    LastFramePooling,
+    MergeFrames,
+    PixelScaling,
+    SpatiotemporalAttention,
+    SplitFrames,
+)
 from affect.lgbp import FEATURES
+from affect.regularizers import AttentionDiversity
 
 # About 0, with a deviation of about 1. From colours of 0 to 1 the network stays where it starts for epochs.
 SCALING = {"matrix": [[1 / 64, 0, 0], [0, 1 / 64, 0], [0, 0, 1 / 64]], "offset": [-2, -2, -2]}
@@ -18,6 +26,7 @@ def build_regression(config):
     averages. With features in place of faces it reads those, centred and scaled as they are in the training windows.
     3D-CNN: convolutions over space and time give X; with attention, a second 2D-CNN and a ConvLSTM give A, and
     X'' = A ⊙ X; more convolutions; averages over the locations. Then, for each frame, a dense layer and a linear one.
+    In place of the averages may stand the spatial poolings of paper A, with their penalty on attention.
 
     A masked frame is a step of time whose features are zeros, behind each convolution anew, like what lies beyond a
     window's ends: masked frames at the end of a window change nothing in those before. `"bilstm"`, which would meet
@@ -43,7 +52,7 @@ def build_regression(config):
     else:
         given = keras.Input((None, config.face_size, config.face_size, 3), dtype="uint8", name="faces")
         pixels = PixelScaling(**SCALING, name="pixel_scaling")(given)  # (B, F, H, W, 3)
-        x = ops.mean(_maps(pixels, frame_mask, config), axis=(2, 3))  # (B, F, D)
+        x = _pooled(_maps(pixels, frame_mask, config), frame_mask, config)  # (B, F, D), of N heads (B, F, N*D)
 
     if config.temporal == "rnn":
         x = layers.SimpleRNN(config.recurrent_units, return_sequences=True, name="rnn")(x)
@@ -71,12 +80,13 @@ def detailed_regression(model):
 
     Returns:
         `keras.Model` with a dict of outputs: `dimensions`, those of the model, and, where it has attention,
-        `attention` (B, F, h, w).
+        `attention`: (B, F, h, w), the spatiotemporal one; or else (B, F, N, L), of a spatial pooling, as of paper A.
     """
-    outputs = {"dimensions": model.output}
-    for layer in model.layers:
-        if isinstance(layer, SpatiotemporalAttention):
-            outputs["attention"] = layer.output
+    outputs, layer_of = {"dimensions": model.output}, {layer.name: layer for layer in model.layers}
+    if "attention" in layer_of:
+        outputs["attention"] = layer_of["attention"].output
+    elif "spatial_pooling" in layer_of:
+        outputs["attention"] = layer_of["spatial_pooling"].output[1]
     return keras.Model(model.input, outputs)
 
 
@@ -99,6 +109,21 @@ def _maps(pixels, frame_mask, config):
     for block in range(1, config.attended_blocks + 1):
         x = _conv3d(x, frame_mask, x.shape[-1], config.kernel_size_3d, f"attended_conv{block}")
     return x
+
+
+def _pooled(maps, frame_mask, config):
+    """A vector of each frame's map: (B, F, h, w, D) → (B, F, D), or of N heads (B, F, N*D), 0 where masked."""
+    if config.spatial_pooling == "average":
+        return ops.mean(maps, axis=(2, 3))
+    _, _, height, width, channels = maps.shape
+    locations = layers.Reshape((-1, height * width, channels), name="locations")(maps)  # (B, F, L, D)
+    x, _ = SPATIAL_POOLINGS[config.spatial_pooling](
+        heads=config.heads,
+        hidden_units=config.pooling_units,
+        diversity_regularizer=AttentionDiversity(config.diversity),
+        name="spatial_pooling",
+    )(locations, frame_mask=frame_mask, return_attention=True)
+    return _masked(x, frame_mask)  # SHIFT makes something of nothing.
 
 
 def _encoded(pixels, frame_mask, config):

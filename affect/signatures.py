@@ -26,7 +26,8 @@ TENSORS = {
     "label": "The likeliest class; empty for a clip without a frame.",
     "frame_importance": "p(f|S) of each frame; 0 where masked.",
     "frame_probabilities": "p(c|f,S), what each frame says on its own; 0 where masked.",
-    "attention": "Attention over the locations of each frame, row by row; of masked frames it means nothing.",
+    "attention": "Attention over the locations of each frame: of N heads (B, F, N, L), row by row, or where it is "
+    "spatiotemporal the maps (B, F, h, w); of masked frames it means nothing.",
     "frame_logits": "Class scores of a frame, before the softmax and before pooling over time.",
     "frame_features": "Features of a frame, which the model pools over time.",
     "pooled_features": "Features of a clip, pooled over its frames.",

@@ -27,7 +27,7 @@ MODELS = {
     "max": replace(TINY, temporal_pooling="max", spatial_pooling="shift"),
     "lstm": replace(TINY, temporal_pooling="lstm"),
     "statistics": replace(TINY, temporal_pooling="statistics", spatial_pooling="average"),
-    "regression": replace(REGRESSION, predicts="end"),
+    "regression": replace(REGRESSION, predicts="end", spatial_pooling="attention", pooling_units=5),
     "regression_sta": replace(REGRESSION, temporal="conv3d", attention="softmax"),
 }
 POSTPROCESSING = {"valence": Postprocessing(median_s=1.2, scale=2.0), "arousal": Postprocessing(shift_s=-0.5)}

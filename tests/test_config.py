@@ -392,8 +392,8 @@ def test_json_tells_the_two_networks_apart(tmp_path):
     old = to_json(BASE)
     del old["model"]["task"], old["windows"]  # as runs were written before there were two
     assert from_json(Experiment, old, "run") == BASE
-    wrong = to_json(BASE) | {"model": {"task": "regression", "heads": 2}}
-    assert "run.model has unknown fields ['heads']" in refusal(from_json, Experiment, wrong, "run")
+    wrong = to_json(BASE) | {"model": {"task": "regression", "backbone": "vgg16"}}
+    assert "run.model has unknown fields ['backbone']" in refusal(from_json, Experiment, wrong, "run")
     wrong["model"]["task"] = "ranking"
     text = "run.model.task must be one of ['classification', 'regression']. Received: 'ranking'"
     assert refusal(from_json, Experiment, wrong, "run") == text
@@ -413,7 +413,7 @@ def test_both_networks_are_overridden_field_by_field():
     assert (changed.model.filters, changed.windows.length_s, changed.windows.frames) == (8, 4.0, 40)
     assert override(STA, "model.attention=None").model.attention is None
     assert override(STA, "windows.delay_s=null").windows.delay_s is None
-    assert "Unknown field 'heads'" in refusal(override, STA, "model.heads=2")
+    assert "Unknown field 'backbone'" in refusal(override, STA, "model.backbone=vgg16")
     assert "model.task must be one of ['classification']" in refusal(override, BASE, "model.task=regression")
     assert "regression.task must be one of ['regression']" in refusal(override, STA, "model.task=classification")
 
@@ -433,12 +433,24 @@ def test_both_networks_are_overridden_field_by_field():
         ),
         ("model.features=lbp", "regression.features must be one of ['faces', 'lgbp_top']. Received: 'lbp'"),
         ("model.features=lgbp_top", "The 3D-CNN sees faces: expected regression.temporal='rnn', 'lstm', 'bilstm' or"),
+        (
+            "model.spatial_pooling=max",
+            "regression.spatial_pooling must be one of ['attention', 'average', 'shift']. Received: 'max'",
+        ),
+        ("model.heads=0", "regression.heads must lie in [1, inf]. Received: 0"),
+        ("model.diversity=-1", "regression.diversity must lie in [0, inf]. Received: -1.0"),
         ("model.face_size=90", "regression.face_size must be a multiple of 2^blocks = 8. Received: 90"),
         ("model.face_size=0", "regression.face_size must be a multiple of 2^blocks = 8. Received: 0"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused(text, cause):
     assert cause in refusal(override, STA, text)
+
+
+def test_features_have_no_locations_to_attend_to():
+    lgbp = dataclasses.replace(STA, model=Regression("lstm", features="lgbp_top"))
+    text = refusal(override, lgbp, "model.spatial_pooling=shift")
+    assert "expected regression.spatial_pooling='average' beside features='lgbp_top'. Received: 'shift'" in text
 
 
 def test_an_experiment_cannot_be_changed():

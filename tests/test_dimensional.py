@@ -455,6 +455,20 @@ def test_explain_draws_frames_attention_and_curves(runs, recola, tmp_path):
     assert heights["sta"] - heights["lgbp"] == pytest.approx(1.7 * 110, abs=2)  # the row of attention, in pixels
 
 
+def test_the_pooling_of_paper_a_learns_valence_and_arousal(recola, tmp_path):
+    pooled = replace(CNN.model, spatial_pooling="attention", heads=2, pooling_units=3, diversity=0.1)
+    experiment = replace(CNN, name="pooled", model=pooled, train=replace(BASE.train, epochs=1))
+    train(experiment, data=recola[1], workdir=tmp_path / "run", progress=False)
+    trained = load_trained(tmp_path / "run")
+    assert trained.experiment == experiment
+    assert evaluate(trained, recola[1], split="val")["frames"]["counted"] == 21
+    video = recola[0] / "video" / "dev_1.mp4"
+    code, _, _ = affect("explain", tmp_path / "run", video, "--out", tmp_path / "figure.png", "--frames", 4)
+    # Rows of frames, of both heads together and of each apart, and of the curves.
+    inches = 1.7 * (1 + 3 + 1.2) + 0.9
+    assert code == 0 and imread(tmp_path / "figure.png").shape[0] == pytest.approx(110 * inches, abs=2)
+
+
 def test_what_is_of_classes_alone_is_refused(trained, recola, runs, tmp_path):
     clip, _ = cut_clip(recola[0] / "video" / "dev_1.mp4", trained.faces, DETECTORS["boxes"](trained.faces), key="dev_1")
     with pytest.raises(InputError, match="sta has no importance of frames"):

@@ -28,7 +28,7 @@ from tests.exported import MODELS, SOURCES
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 FER2013_SHA256 = "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e"
-WITH_ATTENTION = ["joint_softmax", "max", "lstm", "regression_sta"]
+WITH_ATTENTION = ["joint_softmax", "max", "lstm", "regression", "regression_sta"]
 RANDOM = np.random.default_rng(0)
 # A whole clip, one with gaps, one without a frame.
 FRAME_MASK = np.array([[True] * 4, [False, True, False, True], [False] * 4])

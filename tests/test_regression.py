@@ -31,6 +31,8 @@ ROWS = {
     "cnn3d": replace(TINY, temporal="conv3d", attended_blocks=2),
     "sta": replace(TINY, temporal="conv3d", attention="softmax"),
     "sta_sigmoid": replace(TINY, temporal="conv3d", attention="sigmoid", attended_blocks=0),
+    "cnn_lstm_attention": replace(TINY, temporal="lstm", spatial_pooling="attention", pooling_units=5, diversity=0.1),
+    "cnn3d_shift": replace(TINY, temporal="conv3d", spatial_pooling="shift", heads=3),
 }
 RANDOM = np.random.default_rng(0)
 FACES = RANDOM.integers(0, 256, (2, 5, 16, 16, 3), dtype=np.uint8)
@@ -46,7 +48,7 @@ def models():
         keras.utils.set_random_seed(1)
         found[name] = build_regression(config)
         for weight in found[name].weights:  # Biases begin at 0, which would hide what becomes of them.
-            if weight.name == "bias":
+            if weight.name in ("bias", "offset"):
                 weight.assign(weight + RANDOM.uniform(0, 0.2, weight.shape))
     return found
 
@@ -60,7 +62,7 @@ def weights(model, name):
 
 
 def transcription(model, config, faces, valid):
-    """One window in NumPy: valence and arousal (F, 2), and attention (F, h, w) or None."""
+    """One window in NumPy: valence and arousal (F, 2), and attention (F, h, w), of a pooling (F, N, L), or None."""
     pixels, attention = faces / 64 - 2, None
     valid = valid[:, None, None, None]
 
@@ -86,7 +88,21 @@ def transcription(model, config, faces, valid):
             x = relu(convolve(x, *weights(model, f"attended_conv{block}"))) * valid
     else:
         x = encoded()
-    x = x.mean(axis=(1, 2))
+    if config.spatial_pooling == "average":
+        x = x.mean(axis=(1, 2))
+    else:
+        first, *others = weights(model, "spatial_pooling")
+        locations = x.reshape(5, 16, -1)
+        scores = np.tanh(locations @ first)
+        if config.pooling_units:
+            scores = scores @ others[0]
+        attention = softmax(scores, axis=1).swapaxes(1, 2)
+        x = attention @ locations  # (F, N, D)
+        if config.spatial_pooling == "shift":
+            scale, offset = others
+            x = scale * x + offset
+            x = x / (np.sqrt(config.heads) * np.linalg.norm(x, axis=2, keepdims=True))
+        x = x.reshape(5, -1) * valid[:, :, 0, 0]
     return from_vectors(model, config, x, valid[:, 0, 0, 0]), attention
 
 
@@ -108,12 +124,13 @@ def from_vectors(model, config, x, valid):
 def test_equals_a_numpy_transcription(models, name):
     config = ROWS[name]
     outputs = run(models[name], INPUTS)
-    assert set(outputs) == ({"dimensions", "attention"} if config.attention else {"dimensions"})
+    has_attention = config.attention or config.spatial_pooling != "average"
+    assert set(outputs) == ({"dimensions", "attention"} if has_attention else {"dimensions"})
     assert outputs["dimensions"][0].std(axis=0).min() > 1e-4  # not a dead network
     for window in range(2):
         dimensions, attention = transcription(models[name], config, FACES[window], FRAME_MASK[window])
         np.testing.assert_allclose(outputs["dimensions"][window], dimensions, atol=1e-5)
-        if config.attention:
+        if has_attention:
             np.testing.assert_allclose(outputs["attention"][window], attention, atol=1e-5)
 
 
@@ -131,10 +148,51 @@ def test_masks_batches_and_padding(models, name):
     for key, value in run(model, padded).items():
         np.testing.assert_allclose(value[:2, :5], expected[key], atol=1e-5)
         np.testing.assert_allclose(value[:1:-1, :5], expected[key], atol=1e-5)
-        np.testing.assert_array_equal(value[:, 5:], 0)
-        np.testing.assert_array_equal(value[:2, :5][~FRAME_MASK], 0)
-    for value in run(model, INPUTS | {"frame_mask": np.zeros((2, 5), bool)}).values():
-        np.testing.assert_array_equal(value, 0)
+        if key == "dimensions" or ROWS[name].attention:  # a spatial pooling's means nothing there
+            np.testing.assert_array_equal(value[:, 5:], 0)
+            np.testing.assert_array_equal(value[:2, :5][~FRAME_MASK], 0)
+    nothing = run(model, INPUTS | {"frame_mask": np.zeros((2, 5), bool)})
+    for key, value in nothing.items():
+        if key == "dimensions" or ROWS[name].attention:
+            np.testing.assert_array_equal(value, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "learnt"),
+    [
+        ("cnn_lstm", 904, ["encoder_conv1", "encoder_conv2", "lstm", "hidden", "dimensions"]),
+        (
+            "sta",
+            3042,
+            ["cnn3d_conv1", "encoder_conv1", "encoder_conv2", "cnn3d_conv2", "attention", "attended_conv1", "hidden"]
+            + ["dimensions"],
+        ),
+    ],
+)
+def test_the_average_is_the_network_of_before_there_were_poolings(models, name, count, learnt):
+    assert models[name].count_params() == count
+    assert [layer.name for layer in models[name].layers if layer.weights] == learnt
+
+
+def test_of_two_attentions_the_spatiotemporal_one_is_given():
+    both = replace(ROWS["sta"], spatial_pooling="attention")
+    assert detailed_regression(build_regression(both)).output["attention"].shape == (None, None, 4, 4)
+
+
+def test_attention_of_a_pooling_has_its_penalty(models):
+    config, model = ROWS["cnn_lstm_attention"], models["cnn_lstm_attention"]
+    attention = run(model, INPUTS)["attention"].astype(np.float64)
+    assert attention.shape == (2, 5, 2, 16)
+    np.testing.assert_allclose(attention.sum(axis=-1), 1, atol=1e-5)
+    losses = []
+    for strength in (config.diversity, 0.0):
+        compiled = build_regression(replace(config, diversity=strength))
+        compiled.set_weights(model.get_weights())
+        compiled.compile(loss=ConcordanceLoss(0.5), jit_compile=False)
+        labels = np.zeros((2, 5, 2), np.float32)
+        losses.append(compiled.test_on_batch(INPUTS, labels, sample_weight=FRAME_MASK.astype("float32")))
+    norms = np.linalg.norm(attention @ attention.swapaxes(-1, -2) - np.eye(2), axis=(-2, -1))
+    np.testing.assert_allclose(losses[0] - losses[1], 0.1 * norms[FRAME_MASK].mean(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ROWS)
