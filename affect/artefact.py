@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.config import Experiment, Faces, from_json, read_json
+from affect.config import Experiment, Faces, VideoModel, from_json, read_json
 from affect.errors import InputError
 
 KIND, FORMAT = "savedmodel", 1
@@ -110,11 +110,15 @@ class Artefact:
         """Dict: name → function of named arrays that returns a dict, of those in `affect.stream.StreamingClassifier`.
 
         Raises:
-            InputError: When it is a TFLite file of whole clips, or a regression.
+            InputError: When it is a TFLite file of whole clips, a regression or a `VideoModel`.
         """
         names = [name for name in ("frame", "classify", "step") if name in self.description["signatures"]]
         if self.is_regression:
             raise InputError(f"{self.path} reads windows of frames. Use affect.stream.StreamingRegressor.")
+        if isinstance(self.experiment.model, VideoModel):
+            raise InputError(
+                f"{self.path} reads whole clips, and does not judge their frames one by one. Use affect predict."
+            )
         if not names:
             raise InputError(
                 f"{self.path} takes whole clips. Convert the part for single faces: "

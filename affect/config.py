@@ -158,7 +158,7 @@ class Model:
         lstm_units: Units of the LSTM, for `"lstm"` alone. Paper: quoted from another paper and not given; code: none;
             ours: 512 is assumed.
         dropout: Rate before the classifier, which is linear with a bias. Paper: –; code: 0; ours: 0.
-        task: `"classification"`, which tells this network from `Regression` in JSON.
+        task: `"classification"`, which tells this network from `Regression` and `VideoModel` in JSON.
     """
 
     backbone: str
@@ -182,8 +182,10 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Regression:
-    """The network of paper B (Lee et al., ICASSP 2018) and of the rows that it is compared with.
+class VideoNetwork:
+    """The network of paper B (Lee et al., ICASSP 2018) and of the rows that it is compared with, up to its last layer.
+
+    `Regression` and `VideoModel` put a layer on it.
 
     What could be read of the paper is its poster, which names the parts and gives no size. Two choices are its own: the
     order of the parts, and X'' = A ⊙ X. All else is assumed, here and in `Windows`, and is no reproduction. The rows
@@ -199,10 +201,6 @@ class Regression:
             3D-CNN are multiplied (STA; for `"conv3d"` alone). `"softmax"` over the h · w locations of each frame, times
             their number, so that attention to all alike leaves X as it is; `"sigmoid"`, each location of each frame on
             its own. Assumed: softmax, which has to choose and so can be looked at.
-        predicts: `"frames"`, valence and arousal of each frame of the window, or `"end"`, of its last frame that shows
-            a face. Assumed: frames; each label of the window is learnt from.
-        features: What the network is given of a frame: `"faces"`, or in their place and the 2D-CNN's `"lgbp_top"`,
-            vectors whose assumed sizes are in `affect.lgbp`.
         face_size: Height and width in pixels of the network's input, or of what LGBP-TOP is taken of. Assumed: 96; 64
             for LGBP-TOP. The network takes colours as x / 64 - 2, assumed too.
         blocks: Convolutions, each with max-pooling to half the size, of the 2D-CNN and likewise of the 3D-CNN before
@@ -223,13 +221,10 @@ class Regression:
         recurrent_units: Units of `"rnn"`, of `"lstm"` and of each direction of `"bilstm"`. Assumed: 100.
         hidden_units: Units of the dense layer, with ReLU, before the linear one. Assumed: 300.
         dropout: Rate before the linear layer. Assumed: 0.5, for 9 recordings are few.
-        task: `"regression"`, which tells this network from `Model` in JSON.
     """
 
     temporal: str | None
     attention: str | None = None
-    predicts: str = "frames"
-    features: str = "faces"
     face_size: int = 96
     blocks: int = 3
     filters: int = 64
@@ -245,7 +240,6 @@ class Regression:
     recurrent_units: int = 100
     hidden_units: int = 300
     dropout: float = 0.5
-    task: str = "regression"
 
     def __post_init__(self):
         counts = ("blocks", "filters", "kernel_size", "kernel_size_3d", "attention_filters", "attention_kernel_size")
@@ -256,32 +250,75 @@ class Regression:
             self,
             temporal=("rnn", "lstm", "bilstm", "conv3d"),
             attention=("softmax", "sigmoid"),
-            predicts=("frames", "end"),
-            features=("faces", "lgbp_top"),
             spatial_pooling=("attention", "average", "shift"),
-            task=("regression",),
         )
+        name = type(self).__name__.lower()
         if self.attention is not None and self.temporal != "conv3d":
             raise InputError(
-                "Attention is multiplied to the features of the 3D-CNN: expected regression.temporal='conv3d'. "
+                f"Attention is multiplied to the features of the 3D-CNN: expected {name}.temporal='conv3d'. "
                 f"Received: temporal={self.temporal!r}, attention={self.attention!r}"
             )
-        if self.features == "lgbp_top":
-            _check_ranges(self, face_size=(4, math.inf))
-        if self.features == "lgbp_top" and self.temporal == "conv3d":
+        if self.face_size % 2**self.blocks or self.face_size < 2**self.blocks:
+            raise InputError(
+                f"{name}.face_size must be a multiple of 2^blocks = {2**self.blocks}. Received: {self.face_size}"
+            )
+
+
+@dataclass(frozen=True)
+class Regression(VideoNetwork):
+    """Paper B's network on valence and arousal over time, or a row that it is compared with: see `VideoNetwork`.
+
+    Args:
+        predicts: `"frames"`, valence and arousal of each frame of the window, or `"end"`, of its last frame that shows
+            a face. Assumed: frames; each label of the window is learnt from.
+        features: What the network is given of a frame: `"faces"`, or in their place and the 2D-CNN's `"lgbp_top"`,
+            vectors whose assumed sizes are in `affect.lgbp`.
+        task: `"regression"`, which tells this network from the others in JSON.
+    """
+
+    predicts: str = "frames"
+    features: str = "faces"
+    task: str = "regression"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_choices(self, predicts=("frames", "end"), features=("faces", "lgbp_top"), task=("regression",))
+        if self.features != "lgbp_top":
+            return
+        _check_ranges(self, face_size=(4, math.inf))
+        if self.temporal == "conv3d":
             raise InputError(
                 "The 3D-CNN sees faces: expected regression.temporal='rnn', 'lstm', 'bilstm' or None beside "
                 "features='lgbp_top'. Received: temporal='conv3d'"
             )
-        if self.features == "lgbp_top" and self.spatial_pooling != "average":
+        if self.spatial_pooling != "average":
             raise InputError(
                 "LGBP-TOP has no locations to attend to: expected regression.spatial_pooling='average' beside "
                 f"features='lgbp_top'. Received: {self.spatial_pooling!r}"
             )
-        if self.face_size % 2**self.blocks or self.face_size < 2**self.blocks:
-            raise InputError(
-                f"regression.face_size must be a multiple of 2^blocks = {2**self.blocks}. Received: {self.face_size}"
-            )
+
+
+@dataclass(frozen=True)
+class VideoModel(VideoNetwork):
+    """Paper B's network on the classes of clips, which is of neither paper: see `VideoNetwork`.
+
+    What it says of each frame is pooled over time as in paper A. It reads the frames that `Data` samples: set
+    `data.eval_frames` to `data.frames`, so that time runs about alike in training and in evaluation, which would else
+    see up to 120 frames of a clip.
+
+    Args:
+        temporal_pooling: Name in `affect.layers.TEMPORAL_POOLINGS`, of those that pool scores: `"joint_softmax"`,
+            `"average"` or `"max"`.
+        task: `"video_classification"`, which tells this network from the others in JSON.
+    """
+
+    temporal_pooling: str = "joint_softmax"
+    task: str = "video_classification"
+
+    def __post_init__(self):
+        super().__post_init__()
+        poolings = ("joint_softmax", "average", "max")
+        _check_choices(self, temporal_pooling=poolings, task=("video_classification",))
 
 
 @dataclass(frozen=True)
@@ -388,7 +425,7 @@ class Experiment:
 
     Args:
         name: Short name.
-        model: `Model`, which classifies clips, or `Regression`.
+        model: `Model` or `VideoModel`, which classify clips, or `Regression`.
         data, train: Its other parts.
         reported: Numbers a paper gives for this row, by metric: `{"accuracy": 0.49}`.
         recipe: Name of the recipe that the parts were made by. A name and no switch: the parts say it all.
@@ -396,7 +433,7 @@ class Experiment:
     """
 
     name: str
-    model: Model | Regression
+    model: Model | Regression | VideoModel
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     reported: dict[str, float] = field(default_factory=dict)

@@ -145,8 +145,8 @@ def explain_classes(trained, data, out, *, split, track=None):
         track: `track(iterable, total, description)` → iterable, to show progress.
 
     Returns:
-        Dict: class → mean attention, float (N, h, w), each head's map summing to 1; classes without a face are left
-        out.
+        Dict: class → mean attention, float (N, h, w), each head's map summing to 1 (spatiotemporal attention by softmax
+        to h · w); classes without a face are left out.
 
     Raises:
         InputError: When the model has no classes, or no spatial attention.

@@ -211,12 +211,11 @@ def sources_of(run, trained):
 
 def _described(trained, signatures, outputs, sources):
     """Returns `affect.json`: all that a reader without our code has to know."""
-    is_regression = trained.experiment.model.task == "regression"
     return {
         "kind": KIND,
         "format": FORMAT,
-        "task": trained.experiment.model.task,
-        "classes": list(DIMENSIONS if is_regression else trained.classes),
+        "task": "regression" if trained.is_regression else "classification",
+        "classes": list(DIMENSIONS if trained.is_regression else trained.classes),
         "face_size": trained.face_size,
         "faces": to_json(trained.faces),
         "experiment": to_json(trained.experiment),

@@ -9,7 +9,7 @@ from keras import ops
 from scipy.special import softmax
 
 from affect.backbones import BACKBONES, build_backbone, build_head
-from affect.config import Experiment, Faces, Regression, from_json, load_config, read_json
+from affect.config import Experiment, Faces, Regression, VideoModel, from_json, load_config, read_json
 from affect.errors import InputError
 from affect.layers import (
     SPATIAL_POOLINGS,
@@ -17,6 +17,7 @@ from affect.layers import (
     AverageScorePooling,
     LSTMPooling,
     MergeFrames,
+    SpatiotemporalAttention,
     SplitFrames,
 )
 from affect.postprocessing import Postprocessing
@@ -102,11 +103,12 @@ def detailed(model):
     frame, and all valid frames are of equal importance, for no number says otherwise.
 
     Args:
-        model: From `build_model`, or read from its file.
+        model: From `build_model` or `affect.regression.build_video_model`, or read from its file.
 
     Returns:
         `keras.Model` with a dict of outputs: `logits` (B, E), `frame_logits` (B, F, E), `frame_importance` (B, F) and,
-        where the model has spatial attention, `attention` (B, F, N, L).
+        where the model has spatial attention, `attention` (B, F, N, L). Spatiotemporal attention is one head, and is
+        what is given of a model that has both; by softmax, it sums to L.
     """
     pooling, classifier = model.get_layer("temporal_pooling"), model.get_layer("frame_logits")
     if pooling.pools == "scores":
@@ -121,6 +123,10 @@ def detailed(model):
     for layer in model.layers:
         if layer.name == "spatial_pooling" and layer.has_attention:
             outputs["attention"] = layer.output[1]
+    for layer in model.layers:
+        if isinstance(layer, SpatiotemporalAttention):
+            _, _, height, width = layer.output.shape
+            outputs["attention"] = keras.layers.Reshape((-1, 1, height * width), name="one_head")(layer.output)
     return keras.Model(model.input, outputs)
 
 
@@ -218,7 +224,16 @@ class Trained:
 
     @cached_property
     def frame_functions(self):
-        """`frame_networks(model)` as functions of named arrays, as `affect.artefact.Artefact.frame_functions`."""
+        """`frame_networks(model)` as functions of named arrays, as `affect.artefact.Artefact.frame_functions`.
+
+        Raises:
+            InputError: Of a `VideoModel`.
+        """
+        if isinstance(self.experiment.model, VideoModel):
+            raise InputError(
+                f"{self.experiment.name} reads whole clips, and does not judge their frames one by one. "
+                "Use affect predict."
+            )
         return {name: partial(_run, network) for name, network in frame_networks(self.model).items()}
 
 

@@ -1,4 +1,4 @@
-"""The network of paper B, whole: windows of faces, or of features → valence and arousal of their frames."""
+"""The network of paper B, whole: faces, or features → valence and arousal of frames, or the class of a clip."""
 
 import keras
 from keras import layers, ops
@@ -6,6 +6,7 @@ from keras import layers, ops
 from affect.labels import DIMENSIONS
 from affect.layers import (
     SPATIAL_POOLINGS,
+    TEMPORAL_POOLINGS,
     LastFramePooling,
     MergeFrames,
     PixelScaling,
@@ -50,10 +51,49 @@ def build_regression(config):
         x = layers.BatchNormalization(center=False, scale=False, name="standardization")(given, mask=frame_mask)
         x = _masked(x, frame_mask)
     else:
-        given = keras.Input((None, config.face_size, config.face_size, 3), dtype="uint8", name="faces")
-        pixels = PixelScaling(**SCALING, name="pixel_scaling")(given)  # (B, F, H, W, 3)
-        x = _pooled(_maps(pixels, frame_mask, config), frame_mask, config)  # (B, F, D), of N heads (B, F, N*D)
+        given, x = _faces(frame_mask, config)
+    x = _through_time(x, frame_mask, config)
+    x = layers.Dense(len(DIMENSIONS), dtype="float32", name="dimensions")(x)
+    if config.predicts == "end":
+        outputs = LastFramePooling(name="end")(x, frame_mask=frame_mask)
+    else:
+        outputs = _masked(x, frame_mask)
+    return keras.Model({given.name: given, "frame_mask": frame_mask}, outputs, name="affect_regression")
 
+
+def build_video_model(config, classes):
+    """Builds paper B's network on classes: each frame's scores, in place of valence and arousal, pooled over time.
+
+    Masks are as in `build_regression`, and masked frames are left out of the pooling.
+
+    Args:
+        config: `affect.config.VideoModel`.
+        classes: Class names, E of them.
+
+    Returns:
+        `keras.Model` as of `affect.model.build_model`: clip logits float32 (B, E), all 0 for a clip without a valid
+        frame. `affect.model.detailed` gives what lies between.
+    """
+    frame_mask = keras.Input((None,), dtype="bool", name="frame_mask")
+    faces, x = _faces(frame_mask, config)
+    x = _through_time(x, frame_mask, config)
+    frame_logits = layers.Dense(len(classes), dtype="float32", name="frame_logits")(x)  # (B, F, E)
+    # The product takes off the mask of its own that Keras hangs on what follows a bilstm, and would warn of.
+    logits, _, _ = TEMPORAL_POOLINGS[config.temporal_pooling](name="temporal_pooling")(
+        _masked(frame_logits, frame_mask), frame_mask=frame_mask, return_importance=True
+    )  # (B, E), (B, F), (B, F, E)
+    return keras.Model({"faces": faces, "frame_mask": frame_mask}, logits, name="affect_video_model")
+
+
+def _faces(frame_mask, config):
+    """Returns the input `faces` and what becomes of it: (B, F, D), or of N heads (B, F, N*D), 0 where masked."""
+    faces = keras.Input((None, config.face_size, config.face_size, 3), dtype="uint8", name="faces")
+    pixels = PixelScaling(**SCALING, name="pixel_scaling")(faces)  # (B, F, H, W, 3)
+    return faces, _pooled(_maps(pixels, frame_mask, config), frame_mask, config)
+
+
+def _through_time(x, frame_mask, config):
+    """The recurrent network, if there is one, and the dense layer: (B, F, D) → (B, F, U)."""
     if config.temporal == "rnn":
         x = layers.SimpleRNN(config.recurrent_units, return_sequences=True, name="rnn")(x)
     elif config.temporal == "lstm":
@@ -63,13 +103,7 @@ def build_regression(config):
             x, mask=frame_mask
         )
     x = layers.Dense(config.hidden_units, activation="relu", name="hidden")(x)
-    x = layers.Dropout(config.dropout, name="dropout")(x)
-    x = layers.Dense(len(DIMENSIONS), dtype="float32", name="dimensions")(x)
-    if config.predicts == "end":
-        outputs = LastFramePooling(name="end")(x, frame_mask=frame_mask)
-    else:
-        outputs = _masked(x, frame_mask)
-    return keras.Model({given.name: given, "frame_mask": frame_mask}, outputs, name="affect_regression")
+    return layers.Dropout(config.dropout, name="dropout")(x)
 
 
 def detailed_regression(model):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from affect.augment import central_view, view_face
+from affect.config import VideoModel
 from affect.labels import DIMENSIONS
 from affect.model import frame_networks
 from affect.regression import detailed_regression
@@ -69,7 +70,8 @@ def build_signatures(trained, *, as_graph=False):
         names = ("dimensions",)
     else:
         network = trained.network
-        clip, extra = _classified(network, trained.classes), _frame_signatures(trained)
+        clip = _classified(network, trained.classes)
+        extra = {} if isinstance(trained.experiment.model, VideoModel) else _frame_signatures(trained)
         names = ("probabilities", "label", "frame_importance", "frame_probabilities")
     size, crop_ratio = trained.face_size, trained.experiment.data.crop_ratio
     inputs = _specs(faces=((None, None, size, size, 3), tf.uint8), frame_mask=((None, None), tf.bool))

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import affect
 from affect.backbones import weights_sha256
-from affect.config import Experiment, Regression, from_json, read_json, to_json, write_json
+from affect.config import Experiment, Regression, VideoModel, from_json, read_json, to_json, write_json
 from affect.data import Shards, eval_batches, names_damage, split_selection, train_batches
 from affect.delay import search_delay
 from affect.errors import InputError
@@ -29,7 +29,7 @@ from affect.losses import ConcordanceLoss
 from affect.metrics import FORMULAS, SeriesMetric
 from affect.model import build_model, face_size_of, load_trained
 from affect.postprocessing import fit
-from affect.regression import build_regression
+from affect.regression import build_regression, build_video_model
 from affect.seal import seal
 from affect.series import estimate
 from affect.windows import Recording, as_triple, at_end, eval_windows, is_rated_at, read_recordings, train_windows
@@ -181,8 +181,9 @@ class _Lesson:
 
 def _clips(experiment, shards):
     """Returns the `_Lesson` of a model that classifies clips."""
-    settings = experiment.train
-    if experiment.model.spatial_pooling is None:
+    settings, config = experiment.train, experiment.model
+    is_video = isinstance(config, VideoModel)  # which has no backbone
+    if config.spatial_pooling is None:
         raise InputError(f"{experiment.name} has its backbone's own classifier and needs no training: affect predict.")
     _check_metric(settings, "accuracy")
     clips = shards.of_split(experiment.data.train_split)
@@ -223,8 +224,8 @@ def _clips(experiment, shards):
         experiment=experiment,
         classes=classes,
         selection=selection_keys,
-        build=lambda: build_model(experiment.model, classes),
-        weights_sha256=weights_sha256(experiment.model.backbone, experiment.model.weights),
+        build=lambda: (build_video_model if is_video else build_model)(config, classes),
+        weights_sha256=None if is_video else weights_sha256(config.backbone, config.weights),
         compiled={
             "loss": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
             "metrics": [keras.metrics.CategoricalAccuracy("accuracy")],

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 
 from affect.backbones import BACKBONES
-from affect.config import Data, Experiment, Faces, Model, Regression
+from affect.config import Data, Experiment, Faces, Model, Regression, VideoModel
 from affect.labels import DIMENSIONS
 from affect.layers import PixelScaling
 from affect.model import Trained, build_model, load_trained
 from affect.postprocessing import Postprocessing
-from affect.regression import build_regression
+from affect.regression import build_regression, build_video_model
 
 CLASSES = ("angry", "happy", "sad")
 FACES = Faces(face_size=48)
 TINY = Model(backbone="tiny", weights=None, heads=2, hidden_units=5, lstm_units=6)
-REGRESSION = Regression(
-    temporal="lstm", face_size=32, blocks=2, filters=3, attention_filters=2, recurrent_units=4, hidden_units=6
-)
+SIZES = {"face_size": 32, "blocks": 2, "filters": 3, "attention_filters": 2, "recurrent_units": 4, "hidden_units": 6}
+REGRESSION = Regression(temporal="lstm", **SIZES)
 MODELS = {
     "joint_softmax": TINY,
     "average": replace(TINY, temporal_pooling="average", spatial_pooling=None),
@@ -29,6 +28,7 @@ MODELS = {
     "statistics": replace(TINY, temporal_pooling="statistics", spatial_pooling="average"),
     "regression": replace(REGRESSION, predicts="end", spatial_pooling="attention", pooling_units=5),
     "regression_sta": replace(REGRESSION, temporal="conv3d", attention="softmax"),
+    "video_sta": VideoModel(temporal="conv3d", attention="softmax", **SIZES),
 }
 POSTPROCESSING = {"valence": Postprocessing(median_s=1.2, scale=2.0), "arousal": Postprocessing(shift_s=-0.5)}
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
@@ -46,6 +46,8 @@ def tiny(name):
         patch.setitem(BACKBONES, "tiny", row)
         if isinstance(config, Regression):
             model, classes = build_regression(config), DIMENSIONS
+        elif isinstance(config, VideoModel):
+            model = build_video_model(config, CLASSES)
         else:
             classes = row.classes if config.spatial_pooling is None else CLASSES
             model = build_model(config, classes)

@@ -83,6 +83,14 @@ def test_a_description_that_cannot_be_meant(copy, field, value, text):
     assert text in refused(copy)
 
 
+def test_a_network_of_whole_clips_has_no_functions_of_frames(exported, converted):
+    for found in (*exported("video_sta"), converted("video_sta")[1]):
+        with pytest.raises(InputError) as caught:
+            found.frame_functions  # noqa: B018
+        text = "reads whole clips, and does not judge their frames one by one. Use affect predict."
+        assert str(caught.value).endswith(text)
+
+
 def test_a_regression_has_no_functions_of_frames(exported):
     with pytest.raises(InputError, match="reads windows of frames. Use affect.stream.StreamingRegressor"):
         exported("regression")[1].frame_functions  # noqa: B018

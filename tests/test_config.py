@@ -14,6 +14,7 @@ from affect.config import (
     Model,
     Regression,
     Train,
+    VideoModel,
     Windows,
     from_json,
     load_config,
@@ -26,6 +27,7 @@ from affect.errors import InputError
 
 TOP = ["data", "model", "name", "recipe", "reported", "train", "windows"]
 BASE = Experiment(name="base", model=Model(backbone="vgg16", weights="vggface"))
+VIDEO = Experiment(name="video", model=VideoModel("conv3d", "softmax", heads=4, temporal_pooling="max"))
 STA = Experiment(name="sta", model=Regression(temporal="conv3d", attention="softmax"), windows=Windows(length_s=1.0))
 HEADER = "from dataclasses import replace\nfrom affect.config import Data, Experiment, Model, Train\n"
 MODEL = 'Model(backbone="vgg16", weights=None)'
@@ -379,23 +381,29 @@ def test_a_json_file_is_replaced_as_a_whole(tmp_path):
     "cls", [cls for cls in vars(config_module).values() if dataclasses.is_dataclass(cls)], ids=lambda cls: cls.__name__
 )
 def test_every_field_stands_in_the_docstring(cls):
+    """Those that are inherited stand in the docstring of the class that they are inherited from."""
     args = cls.__doc__.partition("Args:\n")[2]
     lines = re.findall(r"^ {8}(\w+(?:, \w+)*): \S", args, re.MULTILINE)
     documented = [name for line in lines for name in line.split(", ")]
-    assert documented == [field.name for field in dataclasses.fields(cls)]
+    assert documented == list(cls.__annotations__)
 
 
-def test_json_tells_the_two_networks_apart(tmp_path):
-    for written in (BASE, STA):
+def test_json_tells_the_networks_apart(tmp_path):
+    for written in (BASE, STA, VIDEO):
         write(tmp_path / "config.json", {"experiment": to_json(written)})
         assert load_config(tmp_path / "config.json") == written
     old = to_json(BASE)
     del old["model"]["task"], old["windows"]  # as runs were written before there were two
     assert from_json(Experiment, old, "run") == BASE
+    old = to_json(STA)
+    for name in ("spatial_pooling", "heads", "pooling_units", "diversity"):  # of before they were paper B's too
+        del old["model"][name]
+    assert from_json(Experiment, old, "run") == STA
     wrong = to_json(BASE) | {"model": {"task": "regression", "backbone": "vgg16"}}
     assert "run.model has unknown fields ['backbone']" in refusal(from_json, Experiment, wrong, "run")
     wrong["model"]["task"] = "ranking"
-    text = "run.model.task must be one of ['classification', 'regression']. Received: 'ranking'"
+    known = ["classification", "regression", "video_classification"]
+    text = f"run.model.task must be one of {known}. Received: 'ranking'"
     assert refusal(from_json, Experiment, wrong, "run") == text
 
 
@@ -445,6 +453,13 @@ def test_both_networks_are_overridden_field_by_field():
 )
 def test_a_network_that_cannot_be_is_refused(text, cause):
     assert cause in refusal(override, STA, text)
+
+
+def test_a_network_of_clips_pools_the_scores_of_frames():
+    text = refusal(override, VIDEO, "model.temporal_pooling=lstm")
+    assert text == "videomodel.temporal_pooling must be one of ['average', 'joint_softmax', 'max']. Received: 'lstm'"
+    assert "expected videomodel.temporal='conv3d'. Received: " in refusal(override, VIDEO, "model.temporal=rnn")
+    assert "Unknown field 'features'" in refusal(override, VIDEO, "model.features=faces")
 
 
 def test_features_have_no_locations_to_attend_to():

@@ -17,7 +17,7 @@ from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
 from affect.lgbp import FEATURES
 from affect.losses import ConcordanceLoss
 from affect.model import build_model
-from affect.regression import build_regression
+from affect.regression import build_regression, build_video_model
 from affect.train import build_optimizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
@@ -68,6 +68,7 @@ def exposes_config(path):
 ROWS = sorted(path for path in FOLDER.rglob("*.py") if exposes_config(path))
 OF_PAPER_A = [path for path in ROWS if path.relative_to(FOLDER).as_posix().startswith("paper_a")]
 OF_PAPER_B = [path for path in ROWS if path.relative_to(FOLDER).as_posix().startswith("paper_b")]
+VIDEO_CLASSES = FOLDER / "video_classes.py"
 RECIPES = ("ours", "paper", "authors_code")
 
 
@@ -77,7 +78,9 @@ def name_of(path):
 
 each_row = pytest.mark.parametrize("path", ROWS, ids=name_of)
 each_recipe = pytest.mark.parametrize("recipe", RECIPES)
-each_classifier = pytest.mark.parametrize("path", [path for path in ROWS if path not in OF_PAPER_B], ids=name_of)
+each_classifier = pytest.mark.parametrize(
+    "path", [path for path in ROWS if path not in (*OF_PAPER_B, VIDEO_CLASSES)], ids=name_of
+)
 each_regression = pytest.mark.parametrize("path", OF_PAPER_B, ids=name_of)
 each_row_of_paper_a = pytest.mark.parametrize("path", OF_PAPER_A, ids=name_of)
 
@@ -85,7 +88,7 @@ each_row_of_paper_a = pytest.mark.parametrize("path", OF_PAPER_A, ids=name_of)
 def distinct():
     """Yields each network and optimiser of all rows and recipes once, by the first that has them."""
     found = {}
-    for path in sorted(set(ROWS) - set(OF_PAPER_B)):
+    for path in sorted(set(ROWS) - {*OF_PAPER_B, VIDEO_CLASSES}):
         for recipe in RECIPES if path in OF_PAPER_A else (None,):
             config = load_config(path, recipe=recipe)
             found.setdefault((config.model, config.train), (f"{name_of(path)} {recipe or ''}".strip(), config))
@@ -195,6 +198,20 @@ def test_a_row_of_paper_b_builds_and_takes_a_step(path):
     before = [np.array(weight) for weight in model.trainable_weights]
     labels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 2))
     assert np.isfinite(model.train_on_batch(clips, labels, sample_weight=clips["frame_mask"].astype("float32")))
+    assert any((old != np.array(new)).any() for old, new in zip(before, model.trainable_weights, strict=True))
+
+
+def test_paper_bs_network_builds_on_classes_and_sees_as_much_of_a_clip_in_evaluation():
+    experiment, base = load_config(VIDEO_CLASSES), load_config(FOLDER / "paper_b.py").model
+    assert experiment.data.eval_frames == experiment.data.frames
+    for name in ("temporal", "attention", "face_size", "blocks", "filters", "hidden_units"):
+        assert getattr(experiment.model, name) == getattr(base, name)
+    config = replace(experiment.model, face_size=16, filters=2, attention_filters=2, hidden_units=4)
+    model = build_video_model(config, EMOTIONS[:3])
+    optimizer = build_optimizer(model, experiment.train, 10)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    before = [np.array(weight) for weight in model.trainable_weights]
+    assert np.isfinite(model.train_on_batch(random_clips(16), np.array([0, 2])))
     assert any((old != np.array(new)).any() for old, new in zip(before, model.trainable_weights, strict=True))
 
 

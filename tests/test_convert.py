@@ -253,7 +253,8 @@ def test_mistakes(exported, file):
         "Expected one of ['float32', 'float16', 'dynamic', 'int8']. Received: 'int4'"
     )
     assert "Expected one of ['clip', 'frame']. Received: 'face'" in refused(version, to="float32", part="face")
-    assert "has no signature frame" in refused(version, to="float32", part="frame")
+    for name in ("regression", "video_sta"):
+        assert "has no signature frame" in refused(exported(name)[1].path, to="float32", part="frame")
     assert "Give the shards: --data SHARDS" in refused(version, to="int8")
     assert "is converted already" in refused(file, to="float32")
     assert "must be a file .tflite" in refused(version, version.parent / "model", to="float32")

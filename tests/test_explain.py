@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from skimage.io import imread
 
-from affect.config import Data, Experiment, Faces, Model
+from affect.config import Data, Experiment, Faces, Model, VideoModel
 from affect.data import Shards, eval_batches
 from affect.errors import InputError
 from affect.explain import attention_maps, explain, explain_classes, heads_together_and_apart
 from affect.model import Trained, build_model
 from affect.predict import predict
+from affect.regression import build_video_model
 from pipelines.detectors.mtcnn import Mtcnn
 from pipelines.faces import cut_clip
 
@@ -53,6 +54,18 @@ def test_attention_of_a_class_is_the_mean_over_its_clips_weighted_by_importance(
     assert len(expected) == 2
     np.testing.assert_allclose(means["happy"].reshape(2, -1), np.mean(expected, axis=0), atol=1e-5)
     np.testing.assert_allclose(means["sad"].sum(axis=(1, 2)), 1, atol=1e-5)
+
+
+def test_spatiotemporal_attention_is_one_head(clip, shards, tmp_path):
+    config = VideoModel("conv3d", "softmax", face_size=16, blocks=2, filters=2, attention_filters=2, hidden_units=4)
+    classes = ("happy", "sad")
+    trained = Trained(build_video_model(config, classes), Experiment("video", config, Data()), classes, Faces())
+    means = explain_classes(trained, shards, tmp_path / "classes.png", split="test")
+    assert {name: maps.shape for name, maps in means.items()} == {"happy": (1, 4, 4), "sad": (1, 4, 4)}
+    np.testing.assert_allclose(means["sad"].mean(), 1, atol=1e-5)
+    assert explain(trained, clip, tmp_path / "figure.png") == predict(trained, clip)
+    inches = 1.7 * (1 + 1 + 0.9 + 0.8) + 0.9  # frames, attention, probabilities and importance
+    assert imread(tmp_path / "figure.png").shape[0] == pytest.approx(110 * inches, abs=2)
 
 
 def test_classes_of_a_model_without_attention(shards, tmp_path):

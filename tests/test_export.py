@@ -24,11 +24,11 @@ from affect.export import export_trained, model_card, sources_of
 from affect.model import load_trained
 from affect.regression import detailed_regression
 from affect.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX, MAX_JPEGS
-from tests.exported import MODELS, SOURCES
+from tests.exported import CLASSES, MODELS, SOURCES
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 FER2013_SHA256 = "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e"
-WITH_ATTENTION = ["joint_softmax", "max", "lstm", "regression", "regression_sta"]
+WITH_ATTENTION = ["joint_softmax", "max", "lstm", "regression", "regression_sta", "video_sta"]
 RANDOM = np.random.default_rng(0)
 # A whole clip, one with gaps, one without a frame.
 FRAME_MASK = np.array([[True] * 4, [False, True, False, True], [False] * 4])
@@ -164,6 +164,15 @@ def test_a_regression_carries_its_postprocessing_and_its_metrics_along(exported)
     card = model_card("name", description | {"metrics": {"val": report}})
     assert "post-processed by the steps under `postprocessing` in `affect.json`" in card
     assert "- split val: valence rmse 0.25, arousal rmse 0.125, arousal ccc 0.75\n" in card
+
+
+def test_a_network_of_whole_clips_has_no_signature_of_frames(exported):
+    artefact = exported("video_sta")[1]
+    assert set(artefact.description["signatures"]) == {"serving_default", "jpeg", "explain"}
+    assert artefact.description["signatures"]["explain"]["outputs"]["attention"]["shape"] == [None, None, 1, 64]
+    assert (artefact.task, artefact.classes) == ("classification", CLASSES)
+    card = (artefact.path / "assets.extra" / "model_card.md").read_text()
+    assert "Classification of face video into angry, happy, sad." in card
 
 
 def progressive(scans):

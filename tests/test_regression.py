@@ -1,17 +1,19 @@
 """Paper B's network and its rows, tiny and on random weights; these tests hold on both backends."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
-from scipy.special import expit, softmax
+from scipy.special import expit, logsumexp, softmax
 
-from affect.config import Regression
+from affect.config import Regression, VideoModel, VideoNetwork
+from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
 from affect.lgbp import FEATURES
 from affect.losses import ConcordanceLoss
-from affect.regression import build_regression, detailed_regression
+from affect.model import detailed
+from affect.regression import build_regression, build_video_model, detailed_regression
 from tests.transcriptions import convolve, dense, lstm, max_pool, relu, rnn
 
 TINY = Regression(
@@ -177,6 +179,7 @@ def test_the_average_is_the_network_of_before_there_were_poolings(models, name, 
 def test_of_two_attentions_the_spatiotemporal_one_is_given():
     both = replace(ROWS["sta"], spatial_pooling="attention")
     assert detailed_regression(build_regression(both)).output["attention"].shape == (None, None, 4, 4)
+    assert detailed(video_model(both, "max")).output["attention"].shape == (None, None, 1, 16)
 
 
 def test_attention_of_a_pooling_has_its_penalty(models):
@@ -270,6 +273,79 @@ def test_features_in_place_of_faces(temporal, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
     np.testing.assert_allclose(run(loaded, inputs)["dimensions"], found, atol=1e-6)
+
+
+# Of each score pooling, clip logits from frame logits (F, E) of valid frames.
+POOLED = {
+    "joint_softmax": lambda scores: logsumexp(scores, axis=0),
+    "average": lambda scores: scores.mean(axis=0),
+    "max": lambda scores: scores.max(axis=0),
+}
+
+
+def test_configs_take_the_poolings_that_there_are():
+    for name in SPATIAL_POOLINGS:
+        assert replace(TINY, spatial_pooling=name).spatial_pooling == name
+    for name, pooling in TEMPORAL_POOLINGS.items():
+        assert (name in POOLED) == (pooling.pools == "scores")
+    assert [VideoModel(None, temporal_pooling=name).temporal_pooling for name in POOLED] == list(POOLED)
+
+
+def video_model(config, pooling, classes=("happy", "sad")):
+    shared = {field.name: getattr(config, field.name) for field in fields(VideoNetwork)}
+    return build_video_model(VideoModel(temporal_pooling=pooling, **shared | {"dropout": 0.0}), classes)
+
+
+def explained(model, inputs):
+    return {name: ops.convert_to_numpy(x) for name, x in detailed(model)(inputs, training=False).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"), [("sta", "joint_softmax"), ("cnn_lstm_attention", "average"), ("cnn_bilstm", "max")]
+)
+def test_classes_are_pooled_from_what_dimensions_are_made_of(models, name, pooling):
+    model = video_model(ROWS[name], pooling)
+    model.set_weights(models[name].get_weights())  # two classes in place of two dimensions
+    outputs = explained(model, INPUTS)
+    assert ("attention" in outputs) == (name != "cnn_bilstm")
+    for clip, valid in enumerate(FRAME_MASK):
+        scores, attention = transcription(models[name], ROWS[name], FACES[clip], valid)
+        np.testing.assert_allclose(outputs["frame_logits"][clip][valid], scores[valid], atol=1e-5)
+        np.testing.assert_allclose(outputs["logits"][clip], POOLED[pooling](scores[valid]), atol=1e-5)
+        np.testing.assert_allclose(outputs["frame_importance"][clip].sum(), 1, atol=1e-5)
+        if attention is not None:
+            heads = attention.reshape(5, -1, 16)  # spatiotemporal attention is one head
+            np.testing.assert_allclose(outputs["attention"][clip][valid], heads[valid], atol=1e-5)
+
+    # What stands in masked frames, and how many follow, changes nothing; and no frame is no class.
+    other = np.where(FRAME_MASK[..., None, None, None], FACES, 255 - FACES)
+    padded = {"faces": np.pad(other, ((0, 0), (0, 3), *[(0, 0)] * 3), constant_values=7)}
+    padded["frame_mask"] = np.pad(FRAME_MASK, ((0, 0), (0, 3)))
+    found = explained(model, padded)
+    np.testing.assert_allclose(found["logits"], outputs["logits"], atol=1e-5)
+    np.testing.assert_allclose(found["frame_importance"][:, :5], outputs["frame_importance"], atol=1e-5)
+    assert not found["frame_importance"][:, 5:].any()
+    nothing = explained(model, INPUTS | {"frame_mask": np.zeros((2, 5), bool)})
+    np.testing.assert_array_equal(nothing["logits"], np.zeros((2, 2)))
+    np.testing.assert_array_equal(nothing["frame_importance"], np.zeros((2, 5)))
+
+
+def test_every_weight_learns_of_classes_and_the_file_is_enough(tmp_path):
+    keras.utils.set_random_seed(1)
+    model = video_model(ROWS["cnn_lstm_attention"], "joint_softmax", ("angry", "happy", "sad"))
+    before = [ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.5), loss, jit_compile=False)
+    for _ in range(2):
+        assert np.isfinite(model.train_on_batch(INPUTS, np.eye(3)[[0, 2]]))
+    for old, weight in zip(before, model.trainable_weights, strict=True):
+        assert (old != ops.convert_to_numpy(weight)).any(), weight.path
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    before, after = explained(model, INPUTS), explained(loaded, INPUTS)
+    assert set(before) == set(after)
+    for key, value in before.items():
+        np.testing.assert_allclose(after[key], value, atol=1e-6)
 
 
 def test_mixed_precision_gives_about_the_same(models):

@@ -9,8 +9,9 @@ import safetensors.numpy
 import tensorflow as tf
 
 from affect.backbones import build_backbone, import_weights
-from affect.config import Data, Experiment, Faces, Model, Train, load_config, read_json, write_json
+from affect.config import Data, Experiment, Faces, Model, Train, VideoModel, load_config, read_json, write_json
 from affect.errors import InputError
+from affect.evaluate import evaluate
 from affect.model import build_model, load_trained
 from affect.train import Checkpoint, EpochProgress, _class_weights, build_optimizer, read_log, train
 from pipelines.prepare import prepare
@@ -96,6 +97,23 @@ def test_run_that_was_stopped_twice_ends_as_one_that_was_not(run, shards, tmp_pa
     for name in ("last.keras", "best.keras"):
         for ours, theirs in zip(weights_of(tmp_path / name), weights_of(workdir / name), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_paper_bs_network_learns_classes(shards, tmp_path):
+    experiment = Experiment(
+        name="video",
+        model=VideoModel("lstm", face_size=16, blocks=2, filters=2, spatial_pooling="attention", recurrent_units=3),
+        data=replace(TINY.data, eval_frames=3),
+        train=Train(epochs=1, head_learning_rate=0.01, restart_epochs=1, optimizer="adam"),
+    )
+    result = train(experiment, data=shards, workdir=tmp_path, progress=False)
+    assert (result["train_clips"], result["selection_clips"], result["clips_left_out"]) == (9, 3, 0)
+    assert read_json(tmp_path / "config.json")["weights_sha256"] is None
+    trained = load_trained(tmp_path)
+    assert (trained.experiment, trained.classes, trained.face_size) == (experiment, ("happy", "sad"), 16)
+    report = evaluate(trained, shards, split="test")
+    assert (report["all"]["clips"], report["with_a_face"]["clips"]) == (4, 3)
+    assert train(experiment, data=shards, workdir=tmp_path, progress=False) == result
 
 
 def test_finished_run_is_left_alone(run, shards):

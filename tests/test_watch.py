@@ -328,6 +328,11 @@ def test_a_regression_network_is_refused():
         next(watch(Trained(None, Experiment("row", config), (), Faces()), []))
 
 
+def test_a_network_of_whole_clips_is_refused(exported):
+    with pytest.raises(InputError, match="video_sta reads whole clips, and does not judge their frames one by one."):
+        next(watch(exported("video_sta")[0], []))
+
+
 def test_a_half_life_needs_a_pooling_that_forgets():
     config = Model(backbone="mini_xception", weights=None, face_size=32, temporal_pooling="max")
     model = Trained(build_model(config, ("a", "b")), Experiment("row", config), ("a", "b"), Faces())
