@@ -219,10 +219,15 @@ def to_flatbuffer(artefact, names, frames, to, calibration):
         Bytes of the flatbuffer, which has no description yet.
 
     Raises:
-        InputError: When it needs an operator that is not builtin.
+        InputError: When it needs an operator that is not builtin, or its int8 cannot be calibrated.
     """
     with tempfile.TemporaryDirectory(prefix="affect-") as folder:
-        _write_static(artefact, names, frames, folder)
+        written = _write_static(artefact, names, frames, folder)
+        if to == "int8" and frames and written & {"While", "StatelessWhile"}:
+            raise InputError(
+                f"{artefact.path} has a recurrent layer, over whose fixed frames TFLite's calibrator crashes. "
+                f"Leave its frames free. Received: frames={frames}"
+            )
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if to != "float32":
@@ -243,7 +248,11 @@ def to_flatbuffer(artefact, names, frames, to, calibration):
 
 
 def _write_static(artefact, names, frames, folder):
-    """Writes a SavedModel of some signatures for one clip or face, without strings, of which TFLite has none."""
+    """Writes a SavedModel of some signatures for one clip or face, without strings, of which TFLite has none.
+
+    Returns:
+        Set of the names of its operators.
+    """
     module = tf.Module()
     module.loaded = artefact.loaded
     functions = {name: _static(artefact, name, frames) for name in names}
@@ -253,9 +262,10 @@ def _write_static(artefact, names, frames, folder):
     # free; the converter wants to know, whatever the inputs say.
     path = Path(folder) / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    for function in saved.meta_graphs[0].graph_def.library.function:
-        nodes = {node.name: node for node in function.node_def}
-        for node in function.node_def:
+    graphs = saved.meta_graphs[0].graph_def.library.function
+    for graph in graphs:
+        nodes = {node.name: node for node in graph.node_def}
+        for node in graph.node_def:
             shapes = (nodes.get(name.partition(":")[0]) for name in node.input)
             for constant in shapes if node.op.startswith("TensorList") else ():
                 if constant is not None and constant.op == "Const":
@@ -264,6 +274,7 @@ def _write_static(artefact, names, frames, folder):
                         fixed = tf.make_tensor_proto(np.array([1, *shape[1:]], shape.dtype))
                         constant.attr["value"].tensor.CopyFrom(fixed)
     path.write_bytes(saved.SerializeToString())
+    return {node.op for graph in graphs for node in graph.node_def}
 
 
 def _static(artefact, name, frames):

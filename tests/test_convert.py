@@ -139,6 +139,13 @@ def test_frames_may_be_fixed(exported, tmp_path):
         call({"faces": np.tile(INPUTS["faces"], (1, 2, 1, 1, 1)), "frame_mask": np.tile(FRAME_MASK, (1, 2))})
 
 
+def test_int8_over_fixed_frames_of_a_recurrent_layer_is_refused(exported, shards, tmp_path):
+    """TFLite's calibrator ends the process there."""
+    message = refused(exported("lstm")[1].path, tmp_path / "model.tflite", to="int8", frames=4, data=shards)
+    assert "has a recurrent layer" in message and "Leave its frames free. Received: frames=4" in message
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_app_pools_scores_of_frames(exported, converted):
     _, artefact = converted("joint_softmax", to="float32", part="frame")
     assert list(artefact.description["signatures"]) == ["frame"]
