@@ -6,19 +6,14 @@ clip as training does. Not measured.
 Command:  affect train configs/video_classes.py --data shards --workdir runs/video_classes
 """
 
-from affect.config import Data, Experiment, Train, VideoModel
+from dataclasses import replace
+
+from affect.config import Data, Experiment, VideoModel
+from configs.paper_b import CONFIG as PAPER_B
 
 CONFIG = Experiment(
     name="video_classes",
     model=VideoModel(temporal="conv3d", attention="softmax", temporal_pooling="joint_softmax"),
     data=Data(batch_clips=3, frames=16, eval_frames=16),
-    train=Train(
-        epochs=30,
-        backbone_learning_rate=0.0,  # there is no backbone
-        head_learning_rate=1e-3,
-        optimizer="adam",
-        weight_decay=5e-5,
-        restart_epochs=10,
-        restart_factor=2.0,
-    ),
+    train=replace(PAPER_B.train, selection_metric="accuracy"),
 )
