@@ -202,8 +202,12 @@ def train(
 
 
 def _train(experiment, data, workdir):
+    from affect.device import describe_device
     from affect.train import train
 
+    device = describe_device(experiment.train)
+    repeats = "deterministic" if device["deterministic"] else "not deterministic"
+    print(f"{workdir}: on {device['name']}, precision {device['precision']}, {repeats}", flush=True)
     result = train(experiment, data=data, workdir=workdir)
     units = "clips" if "train_clips" in result else "recordings"
     shown = ("val_accuracy", "val_valence_ccc", "val_arousal_ccc", "val_loss")

@@ -384,7 +384,12 @@ class Train:
         selection_metric: `"accuracy"` or `"loss"` of the selection clips, by which the best epoch is kept. Paper: –;
             code: accuracy; ours: accuracy. For regression `"loss"` or `"ccc"`, the mean over valence and arousal.
         seed: Of initial weights, selection split, order, sampling and augmentation.
-        mixed_precision: Whether to compute in float16 on a GPU; attention and pooling stay in float32.
+        precision: `"float32"`, `"bfloat16"` or `"float16"`, in which training computes; weights, attention and pooling
+            stay in float32. Half precision is for accelerators; float16 scales the loss, and skips steps whose
+            gradients overflow. What was trained is read back, evaluated and exported in float32. `mixed_precision` of
+            older files is read as float16.
+        deterministic: Whether a run comes to the same bits when it is repeated on the same device, for which Keras
+            does without XLA. `None` is yes on a CPU and no on an accelerator.
     """
 
     epochs: int = 30
@@ -404,14 +409,15 @@ class Train:
     class_weights: bool = False
     selection_metric: str = "accuracy"
     seed: int = 0
-    mixed_precision: bool = False
+    precision: str = "float32"
+    deterministic: bool | None = None
 
     def __post_init__(self):
         at_least_0 = dict.fromkeys(("backbone_learning_rate", "head_learning_rate", "weight_decay"), (0, math.inf))
         at_least_1 = dict.fromkeys(("epochs", "restart_epochs", "restart_factor", "accumulation_steps"), (1, math.inf))
         shares = dict.fromkeys(("momentum", "label_smoothing", "concordance"), (0, 1))
         _check_ranges(self, **at_least_0, **at_least_1, **shares, frozen_blocks=(0, math.inf), seed=(0, 2**32 - 1))
-        _check_choices(self, optimizer=("sgd", "adam"))
+        _check_choices(self, optimizer=("sgd", "adam"), precision=("float32", "bfloat16", "float16"))
         if self.pytorch_sgd and self.optimizer != "sgd":
             raise InputError(
                 "train.pytorch_sgd is about SGD alone: expected false beside another optimizer. "
@@ -468,6 +474,8 @@ def load_config(path, overrides=(), recipe=None):
             exposed = runpy.run_path(str(path))
         except Exception as error:  # The user's Python may raise anything.
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            if "'mixed_precision'" in reason:
+                reason += " It is train.precision now: write precision='float16', 'bfloat16' or 'float32'."
             raise InputError(f"The config {path} does not load: {reason}") from error
         name, config = "CONFIG", exposed.get("CONFIG")
         if recipe is not None:
@@ -495,6 +503,8 @@ def override(config, text):
 
 def _replace(config, names, value, text):
     fields = typing.get_type_hints(type(config))
+    if isinstance(config, Train) and names[0] == "mixed_precision":
+        raise InputError(f"{text!r}: it is train.precision now: write train.precision=float16, bfloat16 or float32.")
     if names[0] not in fields:
         raise InputError(f"Unknown field {names[0]!r} in {text!r}. Expected one of {sorted(fields)}.")
     current = getattr(config, names[0])
@@ -528,6 +538,9 @@ def from_json(cls, values, where):
     if not isinstance(values, dict):
         raise InputError(f"{where} must be an object with the fields of {cls.__name__}. Received: {values!r}")
     types_of = typing.get_type_hints(cls)
+    if cls is Train and type(values.get("mixed_precision")) is bool and "precision" not in values:
+        values = {"precision": "float16" if values["mixed_precision"] else "float32"} | values
+        del values["mixed_precision"]
     if unknown := sorted(set(values) - set(types_of)):
         raise InputError(f"{where} has unknown fields {unknown}. Expected some of {sorted(types_of)}.")
     arguments = {name: _checked(types_of[name], value, f"{where}.{name}") for name, value in values.items()}

@@ -5,6 +5,7 @@ from scipy.special import softmax
 
 from affect.config import to_json
 from affect.data import Shards, eval_batches, names_damage
+from affect.device import leave_accelerator_to_backend
 from affect.errors import InputError
 from affect.metrics import FORMULAS, Moments, classification_metrics, regression_metrics
 from affect.series import estimate
@@ -28,6 +29,7 @@ def evaluate(trained, data, *, split, track=None):
     Raises:
         InputError: As the two functions.
     """
+    leave_accelerator_to_backend()
     of_its_kind = evaluate_recordings if trained.is_regression else evaluate_clips
     return {
         "split": split,

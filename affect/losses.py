@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from affect.metrics import Moments, ccc, valid_values
+from affect import metrics  # whose names are looked up when they are used, because it may be half imported by now
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -35,9 +35,9 @@ class ConcordanceLoss(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         losses = []
         for output in range(y_pred.shape[-1]):
-            moments = Moments.of(*valid_values(y_true, y_pred, sample_weight, output, "float32"), ops)
+            moments = metrics.Moments.of(*metrics.valid_values(y_true, y_pred, sample_weight, output, "float32"), ops)
             square = moments.error / ops.maximum(moments.count, 1e-30)
-            losses.append((1 - self.weight) * square + self.weight * (1 - ccc(moments, ops)))
+            losses.append((1 - self.weight) * square + self.weight * (1 - metrics.ccc(moments, ops)))
         return ops.mean(ops.stack(losses))
 
     def get_config(self):

@@ -1,6 +1,6 @@
 """The network of paper A, whole, and runs read back from disk."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from affect.layers import (
     SplitFrames,
 )
 from affect.postprocessing import Postprocessing
-from affect.regression import detailed_regression
+from affect.precision import computing_in
+from affect.regression import build_regression, build_video_model, detailed_regression
 from affect.regularizers import AttentionDiversity
 from affect.seal import is_altered
 
@@ -96,6 +97,7 @@ def build_model(config, classes):
     return keras.Model({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
 
 
+@computing_in("float32")
 def detailed(model):
     """Returns the same network with what lies between its inputs and its clip logits as outputs.
 
@@ -130,6 +132,7 @@ def detailed(model):
     return keras.Model(model.input, outputs)
 
 
+@computing_in("float32")
 def frame_networks(model):
     """Returns the model's parts for one frame at a time, which share its weights.
 
@@ -246,8 +249,9 @@ def face_size_of(model):
     return model.get_layer("faces").output.shape[2]
 
 
+@computing_in("float32")
 def load_trained(path):
-    """Loads a run, or builds a model that needs no training.
+    """Loads a run, or builds a model that needs no training; either computes in float32, whatever a run was trained in.
 
     Args:
         path: Folder that `affect train` wrote, of which the best epoch is read; or a config whose model is a
@@ -288,11 +292,28 @@ def load_trained(path):
             "the run again."
         )
     try:
-        model = keras.saving.load_model(checkpoint, compile=False)
+        if experiment.train.precision == "float32":
+            model = keras.saving.load_model(checkpoint, compile=False)
+        else:
+            model = _rebuilt(experiment.model, run["classes"])
+            model.load_weights(checkpoint)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
     return Trained(model, experiment, tuple(run["classes"]), faces, _read_postprocessing(path / "postprocessing.json"))
+
+
+def _rebuilt(config, classes):
+    """Returns a network whose weights are still to be loaded.
+
+    A graph that was traced in half precision holds casts to it, and so does its file. Artefacts are float32, and so is
+    what they are compared with.
+    """
+    if isinstance(config, Regression):
+        return build_regression(config)
+    if isinstance(config, VideoModel):
+        return build_video_model(config, classes)
+    return build_model(replace(config, weights=None), classes)
 
 
 def _read_postprocessing(path):

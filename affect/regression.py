@@ -14,6 +14,7 @@ from affect.layers import (
     SplitFrames,
 )
 from affect.lgbp import FEATURES
+from affect.precision import computing_in
 from affect.regularizers import AttentionDiversity
 
 # About 0, with a deviation of about 1. From colours of 0 to 1 the network stays where it starts for epochs.
@@ -106,6 +107,7 @@ def _through_time(x, frame_mask, config):
     return layers.Dropout(config.dropout, name="dropout")(x)
 
 
+@computing_in("float32")
 def detailed_regression(model):
     """Returns the same network with its attention as an output.
 

@@ -1,10 +1,12 @@
 """train(): a config and shards → a run: checkpoints, logs, and all that is needed to use them."""
 
 import csv
+import json
 import math
 import os
 import platform
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +16,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -23,14 +24,17 @@ from affect.backbones import weights_sha256
 from affect.config import Experiment, Regression, VideoModel, from_json, read_json, to_json, write_json
 from affect.data import Shards, eval_batches, names_damage, split_selection, train_batches
 from affect.delay import search_delay
+from affect.device import describe_device, leave_accelerator_to_backend, repeatable
 from affect.errors import InputError
 from affect.labels import DIMENSIONS
 from affect.losses import ConcordanceLoss
 from affect.metrics import FORMULAS, SeriesMetric
 from affect.model import build_model, face_size_of, load_trained
+from affect.optimizers import PyTorchSGD
 from affect.postprocessing import fit
+from affect.precision import computing_in
 from affect.regression import build_regression, build_video_model
-from affect.seal import seal
+from affect.seal import is_altered, seal
 from affect.series import estimate
 from affect.windows import Recording, as_triple, at_end, eval_windows, is_rated_at, read_recordings, train_windows
 
@@ -75,16 +79,16 @@ def train(experiment, *, data, workdir, progress=True):
     else:
         lesson = _clips(experiment, shards)
 
-    keras.utils.set_random_seed(settings.seed)
-    if keras.backend.backend() == "tensorflow":
-        tf.config.experimental.enable_op_determinism()
-    policy = keras.config.dtype_policy()
-    if settings.mixed_precision:
-        keras.config.set_dtype_policy("mixed_float16")
-    try:
+    leave_accelerator_to_backend()
+    device = describe_device(settings)
+    with repeatable(settings.seed, device["deterministic"]):
+        return _run(experiment, lesson, shards, device, data, workdir, progress)
+
+
+def _run(experiment, lesson, shards, device, data, workdir, progress):
+    settings = experiment.train
+    with computing_in(settings.precision):
         model = lesson.build()
-    finally:
-        keras.config.set_dtype_policy(policy)
     run = {
         "experiment": to_json(experiment),
         "classes": list(lesson.classes),
@@ -92,11 +96,12 @@ def train(experiment, *, data, workdir, progress=True):
         "shards": {shard["name"]: shard["sha256"] for shard in shards.shards},
         "selection": lesson.selection,
         "weights_sha256": lesson.weights_sha256,
+        "device": device,
     }
     _open_run(workdir, run, data, lesson.delay)
 
     # XLA is slower than oneDNN on a CPU.
-    on_cpu = keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
+    on_cpu = keras.backend.backend() == "tensorflow" and device["name"] == "CPU"
     model.compile(
         optimizer=build_optimizer(model, settings, lesson.steps),
         jit_compile=False if on_cpu else "auto",
@@ -372,6 +377,10 @@ def _rated_at_the_delay(recordings, windows, shards, split):
     return usable
 
 
+# Paths of a backbone's variables; in a model that was read from a file they have lost their prefix.
+BACKBONE = r"(backbone/)?block\d+_.*"
+
+
 def build_optimizer(model, settings, steps):
     """Builds SGD with momentum, or Adam, with weight decay and SGDR, at one rate for the backbone and one for the rest.
 
@@ -385,7 +394,7 @@ def build_optimizer(model, settings, steps):
         steps: Batches an epoch.
 
     Returns:
-        A Keras optimizer.
+        A Keras optimizer; in float16 one that scales the loss.
     """
 
     def group(learning_rate):
@@ -403,44 +412,18 @@ def build_optimizer(model, settings, steps):
 
     backbone, groups = {layer.name: layer for layer in model.layers}.get("backbone"), {}
     if backbone is not None and settings.backbone_learning_rate:
-        groups["backbone/.*"] = group(settings.backbone_learning_rate)
+        groups[BACKBONE] = group(settings.backbone_learning_rate)
         for layer in backbone.layers:
             block = re.match(r"block(\d+)_", layer.name)
             layer.trainable = not block or int(block[1]) > settings.frozen_blocks
     elif backbone is not None:
         backbone.trainable = False
     # One group too, for MultiOptimizer counts every batch, also where gradients are accumulated.
-    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(group(settings.head_learning_rate), groups))
-
-
-@keras.saving.register_keras_serializable(package="affect")
-class PyTorchSGD(keras.optimizers.SGD):
-    """SGD by the formula of `torch.optim.SGD`, which paper A's authors used.
-
-    g ← gradient + decay · w, v ← momentum · v + g, and w ← w − rate · (g + momentum · v with Nesterov's momentum, else
-    v). In Keras decay does not pass through v, which makes it (1 − momentum) times as strong in the long run, and v is
-    made of steps: after a restart it still moves at the rates of old gradients, where here the new rate multiplies all.
-
-    Args:
-        learning_rate, **kwargs: As in `keras.optimizers.SGD`.
-        weight_decay: Float ≥ 0.
-    """
-
-    def __init__(self, learning_rate, *, weight_decay=0.0, **kwargs):
-        super().__init__(learning_rate, **kwargs)  # It is not told of the decay, for it would decouple it.
-        self.coupled_weight_decay = weight_decay
-
-    def update_step(self, gradient, variable, learning_rate):
-        gradient = ops.cast(gradient, variable.dtype) + self.coupled_weight_decay * variable
-        update = gradient
-        if self.momentum:
-            velocity = self.momentums[self._get_variable_index(variable)]
-            self.assign(velocity, self.momentum * velocity + gradient)
-            update = gradient + self.momentum * velocity if self.nesterov else ops.convert_to_tensor(velocity)
-        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
-
-    def get_config(self):
-        return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
+    optimizer = keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(group(settings.head_learning_rate), groups)
+    )
+    # Keras would put this around it too, and leave it out when a checkpoint is loaded.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if settings.precision == "float16" else optimizer
 
 
 def _usable(clips):
@@ -485,11 +468,16 @@ def _class_weights(clips, keys, classes):
     return {index: len(keys) / (len(classes) * counts[name]) for index, name in enumerate(classes)}
 
 
+# The member of a checkpoint that says how many epochs it was trained.
+EPOCHS = "affect.json"
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Keeps `last.keras` and `best.keras`, each written under a temporary name and renamed.
 
     Keras's BackupAndRestore writes weights and epoch one after the other, in place: a run killed between the two goes
-    on one epoch off. Here the epoch is read off the optimizer's step count, in the same file as the weights.
+    on one epoch off. Here the number of epochs is a member of the same archive as the weights. The optimizer's count
+    of steps does not tell it: in float16 a step whose gradients overflow, and the first one always, is skipped.
 
     Args:
         workdir: Folder of the run.
@@ -503,15 +491,26 @@ class Checkpoint(keras.callbacks.Callback):
         self.workdir = Path(workdir)
         self.metric = metric
         self.seed = seed
+        self.steps = self.epochs = 0
 
     def restore(self, model, steps):
         """Loads `last.keras` into a compiled model, if there is one, and returns the epoch that comes next."""
-        if not (self.workdir / "last.keras").is_file():
+        self.steps, last = steps, self.workdir / "last.keras"
+        if not last.is_file():
             (self.workdir / "log.csv").unlink(missing_ok=True)
             return 0
+        if is_altered(last):
+            raise InputError(
+                f"The checkpoint {last} is not what was written: its checksum is another. Copy it again, or train in "
+                "another --workdir."
+            )
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.workdir / "last.keras")
-        epoch = int(model.optimizer.iterations) // steps
+        model.load_weights(last)
+        with zipfile.ZipFile(last) as archive:
+            if EPOCHS in archive.namelist():
+                epoch = json.loads(archive.read(EPOCHS))["epochs"]
+            else:  # of an older version; rounded up, because steps may have been skipped
+                epoch = -(-int(model.optimizer.iterations) // steps)
         # Rows that were logged after the last save belong to epochs that will be run again.
         log = self.workdir / "log.csv"
         _write_rows(log, [row for row in _read_rows(log) if int(row["epoch"]) < epoch])
@@ -534,10 +533,21 @@ class Checkpoint(keras.callbacks.Callback):
         generators = [layer.seed_generator for layer in self.model.layers if hasattr(layer, "seed_generator")]
         for index, generator in enumerate(generators):
             generator.state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
+        self._count_skipped_steps(epoch)
+
+    def _count_skipped_steps(self, epoch):
+        """Moves the counts by which rates are scheduled to where an epoch begins, in whole steps of accumulation."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        skipped = epoch * self.steps - int(optimizer.iterations)
+        skipped -= skipped % (optimizer.optimizers[-1].gradient_accumulation_steps or 1)
+        if skipped:
+            for counted in (optimizer, *optimizer.optimizers):
+                counted.variables[0].assign_add(skipped)  # its `iterations` counts accumulated batches as one
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["loss"]):
             return
+        self.epochs = epoch + 1
         # best first: a run killed between the two does the epoch again and comes to the same.
         rows = read_log(self.workdir)
         if self.best_of(rows) == len(rows) - 1:
@@ -547,6 +557,8 @@ class Checkpoint(keras.callbacks.Callback):
     def _save(self, name):
         temporary = self.workdir / f"tmp-{name}"
         self.model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(EPOCHS, json.dumps({"epochs": self.epochs}))
         seal(temporary)
         os.replace(temporary, self.workdir / name)
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"}
-    | {"seal"},
+    | {"seal", "optimizers", "precision", "device"},
     {"model", "regression", "stream", "delay", "postprocessing", "series", "artefact", "tflite"},
     {"signatures"},
     {"train", "evaluate", "explain", "export", "check", "convert", "predict", "client", "table", "inspect", "verify"}
@@ -33,6 +33,8 @@ WITHOUT_TENSORFLOW = {
     "regression",
     "stream",
     "lgbp",
+    "optimizers",
+    "precision",
 }
 
 

@@ -1,0 +1,34 @@
+"""Optimizers that Keras does not have."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="affect")
+class PyTorchSGD(keras.optimizers.SGD):
+    """SGD by the formula of `torch.optim.SGD`, which paper A's authors used.
+
+    g ← gradient + decay · w, v ← momentum · v + g, and w ← w − rate · (g + momentum · v with Nesterov's momentum, else
+    v). In Keras decay does not pass through v, which makes it (1 − momentum) times as strong in the long run, and v is
+    made of steps: after a restart it still moves at the rates of old gradients, where here the new rate multiplies all.
+
+    Args:
+        learning_rate, **kwargs: As in `keras.optimizers.SGD`.
+        weight_decay: Float ≥ 0.
+    """
+
+    def __init__(self, learning_rate, *, weight_decay=0.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)  # It is not told of the decay, for it would decouple it.
+        self.coupled_weight_decay = weight_decay
+
+    def update_step(self, gradient, variable, learning_rate):
+        gradient = ops.cast(gradient, variable.dtype) + self.coupled_weight_decay * variable
+        update = gradient
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            self.assign(velocity, self.momentum * velocity + gradient)
+            update = gradient + self.momentum * velocity if self.nesterov else ops.convert_to_tensor(velocity)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
+
+    def get_config(self):
+        return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
