@@ -378,7 +378,7 @@ def _rated_at_the_delay(recordings, windows, shards, split):
 
 
 # Paths of a backbone's variables; in a model that was read from a file they have lost their prefix.
-BACKBONE = r"(backbone/)?block\d+_.*"
+BACKBONE = r"backbone/.*|block\d+_.*"
 
 
 def build_optimizer(model, settings, steps):
