@@ -1,14 +1,15 @@
 """Experiments as frozen dataclasses: load, override, write as JSON.
 
 A config file is Python and exposes `CONFIG`, an `Experiment`; a misspelt field is an error when it is loaded. Runs and
-artefacts carry the resolved config as JSON, and reading JSON never executes code.
+artefacts carry the resolved config as JSON, and reading JSON never executes code. A `.py` config is a program, which
+may do all that its user may do; no file of another suffix is ever run.
 """
 
 import contextlib
 import dataclasses
 import json
 import math
-import runpy
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -460,18 +461,23 @@ def load_config(path, overrides=(), recipe=None):
         An `Experiment`.
 
     Raises:
-        InputError: On a missing file or recipe, a misspelt field, or a value of the wrong type or out of its range.
+        InputError: On a missing file or recipe, a file of another kind, a misspelt field, or a value of the wrong type
+            or out of its range.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no config file {path}. Name a .py file under configs/ or a config.json of a run.")
+    if path.suffix not in (".py", ".json"):
+        raise InputError(
+            f"{path} is no config. Expected a .py file, such as those under configs/, or a config.json of a run."
+        )
     if path.suffix == ".json":
         if recipe is not None:
             raise InputError(f"{path} was resolved by its recipe already. Choose a recipe of a .py config.")
         config = from_json(Experiment, read_json(path).get("experiment"), f"{path}: experiment")
     else:
         try:
-            exposed = runpy.run_path(str(path))
+            exposed = run_python(path)
         except Exception as error:  # The user's Python may raise anything.
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             if "'mixed_precision'" in reason:
@@ -491,6 +497,26 @@ def load_config(path, overrides=(), recipe=None):
     for text in overrides:
         config = override(config, text)
     return config
+
+
+def run_python(path):
+    """Runs a Python file and returns the names that it defines, a dict.
+
+    Its source text alone is run. `runpy.run_path` would also run bytecode, a folder and a ZIP archive, whatever their
+    names are.
+
+    Raises:
+        Exception: Of any kind, from what is run; ValueError or SyntaxError where the file is no source text.
+    """
+    code = compile(Path(path).read_bytes(), str(path), "exec", dont_inherit=True)
+    module = types.ModuleType("<config>")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their own module up
+    try:
+        exec(code, vars(module))
+    finally:
+        del sys.modules[module.__name__]
+    return vars(module)
 
 
 def override(config, text):

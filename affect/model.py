@@ -261,9 +261,15 @@ def load_trained(path):
         `Trained`.
 
     Raises:
-        InputError: When there is no run, no checkpoint, or the model of a config needs training.
+        InputError: When there is no run, no checkpoint, the model of a config needs training, or it is a file of
+            another kind: only a `.py` config is ever run.
     """
     path = Path(path)
+    if path.is_file() and path.suffix not in (".py", ".json"):
+        raise InputError(
+            f"{path} is neither a run nor a config. Expected the folder that affect train wrote, which holds "
+            "best.keras, or a .py config that needs no training."
+        )
     if path.is_file():
         experiment = load_config(path)
         model = experiment.model

@@ -6,6 +6,7 @@ import numpy as np
 
 from affect.artefact import ASSETS, TFLITE, read_artefact
 from affect.data import clip_inputs
+from affect.errors import InputError
 from affect.series import estimate
 from affect.windows import recording_of
 
@@ -22,11 +23,16 @@ def read_model(path):
         `is_regression`, `respond` and `frame_functions`.
 
     Raises:
-        InputError: As those two.
+        InputError: As those two; on a file of another kind, of which none is ever run but a `.py` config.
     """
     path = Path(path)
     if path.suffix == TFLITE or (path / ASSETS).is_dir() or (path / "saved_model.pb").is_file():
         return read_artefact(path)
+    if path.is_file() and path.suffix not in (".py", ".json"):
+        raise InputError(
+            f"{path} is no model. Expected a run (the folder that holds best.keras and config.json), an exported model "
+            "(a folder NAME/VERSION), a .tflite file or a .py config that needs no training."
+        )
     from affect.model import load_trained
 
     return load_trained(path)

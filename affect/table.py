@@ -2,7 +2,6 @@
 
 import csv
 import re
-import runpy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from affect.config import Regression, load_config, read_json, write_json
+from affect.config import Regression, load_config, read_json, run_python, write_json
 from affect.errors import InputError
 from affect.evaluate import evaluate, moments_of
 from affect.labels import DIMENSIONS
@@ -351,7 +350,7 @@ KINDS = {
 def _row_paths(folder):
     folder = Path(folder)
     init = folder / "__init__.py"
-    names = runpy.run_path(str(init)).get("ROWS") if init.is_file() else None
+    names = run_python(init).get("ROWS") if init.is_file() else None
     if not names:
         raise InputError(f"{folder} is no table. Expected an __init__.py with ROWS, the names of its configs in order.")
     return [folder / f"{name}.py" for name in names]

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import py_compile
 import re
+import zipfile
 
 import pytest
 
@@ -20,6 +22,7 @@ from affect.config import (
     load_config,
     override,
     read_json,
+    run_python,
     to_json,
 )
 from affect.config import write_json as write
@@ -91,6 +94,57 @@ def test_a_config_file_that_is_not_text_is_refused(tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(b"PK\x03\x04\x00\xff\xfe")
     assert str(path) in refusal(load_config, path)
+
+
+@pytest.mark.parametrize("suffix", ["", ".cfg", ".h5", ".keras", ".PY", ".pyc", ".pyz", ".txt", ".yaml", ".zip"])
+def test_only_a_file_of_python_is_ever_run(tmp_path, suffix):
+    trap, path = tmp_path / "trap", tmp_path / f"config{suffix}"
+    source = f"open({str(trap)!r}, 'w')\n"
+    for write_it in (lambda: path.write_text(source), lambda: archive(path, source), lambda: bytecode(path, source)):
+        write_it()
+        text = refusal(load_config, path)
+        assert (
+            text
+            == f"{path} is no config. Expected a .py file, such as those under configs/, or a config.json of a run."
+        )
+        assert not trap.exists()
+
+
+@pytest.mark.parametrize("name", ["archive", "bytecode", "folder", "prefixed"])
+def test_a_file_of_python_is_run_by_its_text_alone(tmp_path, name):
+    trap, path = tmp_path / "trap", tmp_path / "config.py"
+    source = f"open({str(trap)!r}, 'w')\n"
+    if name == "bytecode":
+        bytecode(path, source)
+    elif name == "folder":
+        path.mkdir()
+        (path / "__main__.py").write_text(source)
+    else:
+        path.write_text("" if name == "archive" else "CONFIG = 1\n")
+        archive(path, source, mode="w" if name == "archive" else "a")
+    assert str(path) in refusal(load_config, path)
+    assert not trap.exists()
+
+
+def test_a_file_of_python_may_hold_dataclasses_and_name_its_encoding(tmp_path):
+    path = tmp_path / "row.py"
+    body = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    path.write_bytes(
+        f"# -*- coding: latin-1 -*-\n{body}@dataclass\nclass A:\n    name: str = 'Ärger'\nFOUND = A()\n".encode(
+            "latin-1"
+        )
+    )
+    assert run_python(path)["FOUND"].name == "Ärger"
+
+
+def archive(path, source, mode="w"):
+    with zipfile.ZipFile(path, mode) as file:
+        file.writestr("__main__.py", source)
+
+
+def bytecode(path, source):
+    (path.parent / "source").write_text(source)
+    py_compile.compile(str(path.parent / "source"), cfile=str(path), doraise=True)
 
 
 @pytest.mark.parametrize("name", ["no_such.py", "no_such.json", "."])

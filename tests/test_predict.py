@@ -1,10 +1,13 @@
 import shutil
+import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
 
+from affect.config import to_json, write_json
 from affect.data import clip_inputs
 from affect.errors import InputError
 from affect.model import detailed, load_trained
@@ -74,3 +77,30 @@ def test_what_predicts_is_told_from_what_is_in_it(exported, converted, tmp_path)
         with pytest.raises(InputError) as error:
             read_model(path)
         assert line in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", ["", ".h5", ".json", ".keras", ".onnx", ".pb", ".pth", ".tflite", ".txt", ".zip"])
+def test_a_file_that_is_data_is_never_run(tmp_path, suffix):
+    trap, path = tmp_path / "trap", tmp_path / f"model{suffix}"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__main__.py", f"open({str(trap)!r}, 'w')")
+    for read in (read_model, load_trained):
+        with pytest.raises(InputError) as error:
+            read(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+        assert not trap.exists()
+
+
+def test_a_checkpoint_that_holds_code_is_refused(exported, tmp_path):
+    """Keras keeps a lambda as bytecode, and reads it in safe mode only as an error."""
+    trap = tmp_path / "trap"
+    faces = keras.Input((2,))
+    layer = keras.layers.Lambda(lambda x, opened=open, path=str(trap): opened(path, "w") and x, output_shape=(2,))
+    keras.Model(faces, layer(faces)).save(tmp_path / "best.keras")
+    trap.unlink(missing_ok=True)
+    trained = exported("joint_softmax")[0]
+    run = {"experiment": to_json(trained.experiment), "faces": to_json(trained.faces), "classes": trained.classes}
+    write_json(tmp_path / "config.json", run)
+    with pytest.raises(InputError, match="best.keras cannot be read"):
+        load_trained(tmp_path)
+    assert not trap.exists()
