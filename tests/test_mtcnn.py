@@ -24,9 +24,10 @@ def found(detector):
 
 
 def same(one, other):
-    np.testing.assert_array_equal(one.box, other.box)
-    np.testing.assert_array_equal(one.landmarks, other.landmarks)
-    assert one.score == other.score
+    # A processor may sum a larger batch in another order, which moves the last digits of a coordinate.
+    np.testing.assert_allclose(one.box, other.box, atol=1e-3)
+    np.testing.assert_allclose(one.landmarks, other.landmarks, atol=1e-3)
+    assert one.score == pytest.approx(other.score, abs=1e-5)
 
 
 def test_detections_are_the_packages_own(found):
