@@ -69,6 +69,7 @@ class Faces:
 
     def __post_init__(self):
         _check_choices(self, detect=("every", "follow"), tracks=("all", "largest", "main"))
+        _check_ranges(self, min_face_px=(1, math.inf))
         if (self.detector == "boxes") != (self.boxes is not None):
             raise InputError(
                 "The detector boxes and a CSV file of boxes belong together. "

@@ -1,20 +1,32 @@
 """MTCNN: what the package gives is what we give, and O-Net alone finds a face again."""
 
+import cv2
 import numpy as np
 import pytest
+import skimage.data
 import tensorflow as tf
 from mtcnn import MTCNN
 from mtcnn.utils.images import extract_patches
 
 from affect.config import Faces
-from pipelines.detectors.mtcnn import Mtcnn, cut_patches
+from affect.errors import InputError
+from pipelines.detectors.mtcnn import Mtcnn, cut_patches, face_sizes
 from pipelines.tracks import iou
 from tests.conftest import no_face, portrait
+
+# What mtcnn 1.0 gives for the astronaut: x0 y0 x1 y1; and eyes, nose and corners of the mouth, from the left.
+FACE_BOX = np.array([181.6, 63.7, 264.6, 171.1])
+POINTS = np.array([[203.5, 100.1], [245.4, 102.2], [224.2, 126.4], [201.8, 138.6], [244.4, 140.4]])
 
 
 @pytest.fixture(scope="module")
 def detector():
     return Mtcnn(Faces(min_face_px=20))
+
+
+@pytest.fixture(scope="module")
+def detector_40px():
+    return Mtcnn(Faces())
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +92,78 @@ def test_patches_are_cut_as_the_package_cuts_them(size):
     np.testing.assert_allclose(patches, expected, atol=2e-4)
     assert (patches[2, :3] == 0).all()
     assert (patches[3, :, -3:] == 0).all()
+
+
+def close_up(ratio, *, height, width, shift=(0, 0)):
+    """Returns the astronaut in a frame, her box `ratio` times as high as the shorter side; and her landmarks.
+
+    `shift` moves her to the right and down, as shares of the box's height.
+    """
+    size = ratio * min(height, width)
+    scale = size / (FACE_BOX[3] - FACE_BOX[1])
+    place = np.array([width, height]) / 2 + size * np.array(shift) - scale * (FACE_BOX[:2] + FACE_BOX[2:]) / 2
+    matrix = np.array([[scale, 0, place[0]], [0, scale, place[1]]])
+    frame = cv2.warpAffine(skimage.data.astronaut(), matrix, (width, height), flags=cv2.INTER_AREA)
+    return frame, scale * POINTS + place, size
+
+
+def check(face, points, size):
+    assert np.linalg.norm(face.landmarks - points, axis=1).mean() < 0.08 * size
+
+
+@pytest.mark.parametrize("height", [120, 241, 360, 480, 721, 1080])
+@pytest.mark.parametrize("margin", [-0.08, -0.05, 0, 0.05, 0.2])
+def test_a_face_that_fills_the_frame_is_found_and_followed(detector_40px, margin, height):
+    # The frame is the face's box with a margin on each side, as a share of the box.
+    width = round(height * 83 / 107.4)
+    frame, points, size = close_up(height / width / (1 + 2 * margin), height=height, width=width)
+    ((face,),) = detector_40px.detect([frame])
+    check(face, points, size)
+    (again,) = detector_40px.follow([frame], [face.box])
+    check(again, points, size)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.6, 1])
+@pytest.mark.parametrize("side", [(-1, 0), (1, 0), (0, -1), (0, 1)])
+def test_a_face_that_the_edge_of_the_frame_cuts_is_found_and_followed(detector_40px, side, ratio):
+    # A tenth of its box is outside, which is 0.77 times as wide as high.
+    shift = np.array(side) * (np.array([320, 240]) / (2 * ratio * 240) - 0.4 * np.array([0.77, 1]))
+    frame, points, size = close_up(ratio, height=240, width=320, shift=shift)
+    ((face,),) = detector_40px.detect([frame])
+    check(face, points, size)
+    (again,) = detector_40px.follow([frame], [face.box])
+    check(again, points, size)
+
+
+@pytest.mark.parametrize("size", [24, 30, 39])
+def test_a_face_below_forty_pixels_is_found_where_that_is_asked_for(detector, size):
+    # In the middle of a frame, and with a frame that is no larger.
+    for shape in ((120, 160), (size, round(0.9 * size))):
+        frame, points, size = close_up(size / min(shape), height=shape[0], width=shape[1])
+        ((face,),) = detector.detect([frame])
+        check(face, points, size)
+
+
+def test_every_level_that_holds_a_field_of_the_first_network_is_searched():
+    for min_face_px, shorter_px in ((20, 368), (40, 368), (40, 41), (40, 40), (40, 39), (300, 1080), (12, 12)):
+        sizes = face_sizes(min_face_px, shorter_px)
+        assert sizes[0] == min_face_px
+        np.testing.assert_allclose(np.diff(np.log(sizes)), np.log(1 / 0.709))
+        assert sizes[-1] * 0.709 <= shorter_px < sizes[-1]
+    assert face_sizes(40, 28) == []
+    with pytest.raises(InputError, match=r"faces\.min_face_px must lie in \[1, inf\]. Received: 0"):
+        Faces(min_face_px=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 64), (13, 400), (27, 27), (39, 41), (40, 40)])
+def test_a_frame_too_small_for_a_face_has_none(detector_40px, shape):
+    frames = [np.full((*shape, 3), shade, np.uint8) for shade in (0, 90, 255)]
+    assert detector_40px.detect(frames) == [[], [], []]
+    assert detector_40px.follow(frames, [[0, 0, 40, 40]] * 3) == [None] * 3
+
+
+def test_close_ups_are_found_in_a_batch_as_alone(detector_40px):
+    frames = [close_up(ratio, height=241, width=183)[0] for ratio in (0.5, 0.9, 1.1, 1.3, 1.4)]
+    for (one,), frame in zip(detector_40px.detect(frames), frames, strict=True):
+        ((alone,),) = detector_40px.detect([frame])
+        same(one, alone)

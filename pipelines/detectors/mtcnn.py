@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 from mtcnn import MTCNN
 from mtcnn.stages import StageONet, StagePNet, StageRNet
-from mtcnn.utils.bboxes import adjust_bboxes, resize_to_square
-from mtcnn.utils.images import normalize_images
+from mtcnn.utils.bboxes import adjust_bboxes, generate_bounding_box, resize_to_square, smart_nms_from_bboxes
+from mtcnn.utils.images import normalize_images, scale_images
 from mtcnn.utils.landmarks import adjust_landmarks
 
 from affect.errors import InputError
@@ -14,6 +14,10 @@ from pipelines.tracks import Detection, iou
 
 # The package's own factor from one level of the image pyramid to the next.
 _SCALE_FACTOR = 0.709
+# P-Net sees a square of so many pixels at each place.
+_FIELD_PX = 12
+# A face of at least this share of the frame's shorter side may cross the frame's edge on any side.
+_FILLING_RATIO = 0.7
 # Sides of the networks' inputs in pixels; P-Net takes any.
 _INPUT_SIZES = (None, 24, 48)
 # More frames at once are no faster and take more memory.
@@ -23,16 +27,45 @@ _SETTLED_IOU = 0.8
 
 
 class _ProposalStage(StagePNet):
-    """P-Net without the pyramid levels below its 12-pixel field.
+    """P-Net on every level of the pyramid, from the smallest face to one that is larger than the frame.
 
-    mtcnn 1.0 counts the levels as if the smallest face were 12 pixels. With any larger one the last levels are too
-    small for P-Net, which raises, and the package reports «no faces» for the whole batch. The count depends on the
-    shapes alone, so it is given the shapes of the first level.
+    mtcnn 1.0 counts the levels as if the smallest face were 12 pixels. At 20 pixels it therefore stops at faces of
+    about 0.85 of the frame's shorter side; at larger limits its last levels are too small for P-Net, which raises, and
+    the package reports «no faces» for the whole batch.
     """
 
-    def __call__(self, *, images_oshapes, min_face_size, **kwargs):
-        shapes = images_oshapes * (12 / min_face_size / _SCALE_FACTOR)
-        return super().__call__(images_oshapes=shapes, min_face_size=min_face_size, **kwargs)
+    def __call__(self, *, images_normalized, min_face_size, threshold_pnet=0.6, nms_pnet1=0.5, nms_pnet2=0.7, **kwargs):
+        shorter = min(images_normalized.shape[1:3])
+        boxes = [np.empty((0, 6))]
+        for face_px in face_sizes(min_face_size, shorter):
+            scale = _FIELD_PX / face_px
+            shape = [int(side * scale + 1e-6) for side in images_normalized.shape[1:3]]
+            # The other networks see the same grey beyond the frame.
+            edge = _FIELD_PX // 2 if face_px > _FILLING_RATIO * shorter else 0
+            level = tf.pad(scale_images(images_normalized, new_shape=shape), [[0, 0], [edge] * 2, [edge] * 2, [0, 0]])
+            found = generate_bounding_box(*self._model(level), threshold_pnet)
+            found[:, 1:5] = (found[:, 1:5] - edge) / scale
+            boxes.append(smart_nms_from_bboxes(found, threshold=nms_pnet1, initial_sort=False))
+        return resize_to_square(smart_nms_from_bboxes(np.concatenate(boxes), threshold=nms_pnet2))
+
+
+def face_sizes(min_face_px, shorter_px):
+    """Returns the sizes of the faces that P-Net looks for, one for each level of the image pyramid.
+
+    Args:
+        min_face_px: Smallest face looked for, in pixels.
+        shorter_px: Shorter side of the frame in pixels.
+
+    Returns:
+        List of sizes in pixels, rising by the package's factor. The last one is the first beyond `shorter_px`: a face
+        that fills the frame lies between the last two, and one that is cut off on all sides is near the last. The list
+        is empty where already the smallest face is larger than that.
+    """
+    sizes, size = [], float(min_face_px)
+    while size * _SCALE_FACTOR <= shorter_px:
+        sizes.append(size)
+        size /= _SCALE_FACTOR
+    return sizes
 
 
 class Mtcnn:
@@ -66,8 +99,6 @@ class Mtcnn:
         Returns:
             List of lists of `Detection`, best first; a frame without a face has an empty list.
         """
-        if min(frames[0].shape[:2]) < self.min_face_px:
-            return [[] for _ in frames]
         batches = (frames[start : start + _BATCH_FRAMES] for start in range(0, len(frames), _BATCH_FRAMES))
         return [detections for batch in batches for detections in self._detect(batch)]
 
