@@ -111,7 +111,7 @@ def prepare(
     if runner == "beam":
         options["beam_options"] = list(beam_options or ())
     manifest = _prepare(source, dataset, out, faces, **options)
-    if lost := len(_lost(manifest)):
+    if (lost := len(_lost(manifest))) or manifest["left_out"]:
         raise typer.Exit(1 if lost < manifest["counts"]["videos"] else 2)
 
 
@@ -121,7 +121,9 @@ def _prepare(source, dataset, out, faces, **options):
     manifest = prepare(source, dataset=dataset, out=out, faces=faces, track=_track, **options)
     for clip in _lost(manifest):
         _say(f"{clip['recording']}: {clip['problem']}")
-    for line in manifest["differences"]:
+    for line in manifest["left_out"]:
+        _say(f"left out: {line}")
+    for line in (*manifest["differences"], *manifest["notes"]):
         _say(f"{dataset}: {line}")
     counts = manifest["counts"]
     print(
@@ -184,6 +186,8 @@ def inspect(
             print(f"{title} (lowest, quartiles, highest): {numbers}")
     for key, problem in report["problems"].items():
         print(f"problem: {key}: {problem}")
+    for line in report["left_out"]:
+        print(f"left out: {line}")
     if out:
         print(f"{out}: faces")
 

@@ -29,6 +29,7 @@ class Shards:
         faces: Dict of the settings by which the faces were cut.
         clips: List of dicts, one for each clip: key, label, subject, split, frames_with_a_face, ...
         shards: List of dicts, one for each shard file: name, split, clips, bytes, sha256.
+        left_out: List of sentences on what looked like a clip and is none.
 
     Raises:
         InputError: When there is no manifest, when records are of another version, or when a shard is not there whole.
@@ -44,6 +45,7 @@ class Shards:
             self.settings, version = manifest["settings"], manifest["settings"]["records_version"]
             self.classes, self.clips = tuple(manifest["classes"]), manifest["clips"]
             self.faces, self.shards = self.settings["faces"], manifest["shards"]
+            self.left_out = list(manifest.get("left_out", ()))
             sizes = {shard["name"]: shard["bytes"] for shard in self.shards}
         except (KeyError, TypeError) as error:
             raise InputError(

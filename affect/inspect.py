@@ -14,6 +14,7 @@ from affect import records
 from affect.data import Shards, names_damage
 from affect.errors import InputError
 from affect.explain import save_figure
+from affect.verify import find_strays
 
 # Rows of faces by valence, where there are no classes.
 _PARTS = 5
@@ -37,12 +38,15 @@ def inspect(data, *, out=None, columns=8, track=None):
         `label`, `clips`, `clips_with_a_face`, `frames`, `faces` and `coverage` (faces by frames, `None` without
         frames); `subjects`, split → number of those who are named; `subjects_in_several_splits`, list; `length_s`
         (frames looked at by frame rate, of the clips whose rate is known) and `scores` (the detector's, of all faces),
-        each the lowest, the quartiles and the highest, `None` of nothing; `length_total_s`; `problems`, key → problem.
+        each the lowest, the quartiles and the highest, `None` of nothing; `length_total_s`; `problems`, key → problem,
+        with those of ratings that are of another time than the video; `left_out`, sentences of `affect prepare` on
+        what it left out, and on files that are not of these shards.
 
     Raises:
         InputError: When there are no shards, they are not there whole, or they hold no face to be drawn.
     """
     shards = Shards(data)
+    problems = {clip["key"]: clip["problem"] for clip in shards.clips if clip["problem"]}
     rows, lengths_s, scores = defaultdict(Counter), [], []
     subjects, drawable = defaultdict(set), []
     read = _read(shards)
@@ -52,6 +56,9 @@ def inspect(data, *, out=None, columns=8, track=None):
         rows[split, label].update(clips=1, clips_with_a_face=faces > 0, frames=frames, faces=faces)
         subjects[split].update({subject} - {""})
         scores.append(record["face/score"])
+        key, fault = record["clip/media_id"].decode(), records.name_record_fault(record)
+        if fault and fault not in problems.get(key, ""):
+            problems[key] = " ".join(filter(None, (problems.get(key), fault)))
         if record["image/frame_rate"] > 0:
             lengths_s.append(frames / record["image/frame_rate"])
         if faces:
@@ -74,7 +81,8 @@ def inspect(data, *, out=None, columns=8, track=None):
         "length_s": _quartiles(lengths_s),
         "length_total_s": float(np.sum(lengths_s)),
         "scores": _quartiles(np.concatenate(scores)) if scores else None,
-        "problems": {clip["key"]: clip["problem"] for clip in shards.clips if clip["problem"]},
+        "problems": problems,
+        "left_out": [*shards.left_out, *(f"{name}: {problem}" for name, problem in find_strays(shards))],
     }
 
 

@@ -113,6 +113,54 @@ class Clip:
     dimensions: Dimensions | None = None
 
 
+def name_rating_fault(times_s, frames, frame_rate_hz, last_face_s=0.0):
+    """Compares the times of a recording's ratings with its video, at both ends.
+
+    The video ends where its frames end at its frame rate, or with its last face if that is later (the rate of a video
+    may vary). Ratings may begin after its start, and end before or after its end, by 1 s, by 1 % of its length or by
+    two of its frames, whichever is most.
+
+    Args:
+        times_s: Times of the ratings in seconds, ascending.
+        frames: Frames of the video that were looked at.
+        frame_rate_hz: Of these; 0 where unknown: then the end is known by the last face only, and ratings may be
+            longer.
+        last_face_s: Time of the last face in seconds.
+
+    Returns:
+        What is wrong as one sentence; an empty str where nothing is, and without ratings.
+    """
+    if not len(times_s) or not frames:
+        return ""
+    first_s, end_s = float(times_s[0]), float(times_s[-1])
+    length_s = max(frames / frame_rate_hz if frame_rate_hz > 0 else 0.0, float(last_face_s))
+    tolerance_s = max(1.0, 0.01 * length_s, 2 / frame_rate_hz if frame_rate_hz > 0 else 0.0)
+    begins_late, ends_early = first_s > tolerance_s, end_s < length_s - tolerance_s
+    ends_late = frame_rate_hz > 0 and end_s > length_s + tolerance_s
+    if not begins_late and not ends_early and not ends_late:
+        return ""
+    hint = ""
+    if ends_late and abs(end_s / 1000 - length_s) <= tolerance_s:
+        hint = " They look like milliseconds."
+    elif ends_late and abs(end_s / frame_rate_hz - length_s) <= tolerance_s:
+        hint = " They look like numbers of frames."
+    return (
+        f"The ratings are of another time than the video: they go from {first_s:g} to {end_s:g} s, and the video is "
+        f"{length_s:.4g} s long.{hint} Times must be in seconds of the video."
+    )
+
+
+def name_record_fault(record):
+    """Returns what `name_rating_fault` says of a record as `parse_example` reads it, in NumPy."""
+    timestamps = record["image/timestamp"]
+    return name_rating_fault(
+        record["affect/dimensions/timestamp"] / 1e6,
+        int(record["affect/frames_decoded"]),
+        float(record["image/frame_rate"]),
+        timestamps[-1] / 1e6 if len(timestamps) else 0.0,
+    )
+
+
 def _feature(values):
     values = list(values)
     if not values:

@@ -24,7 +24,8 @@ def verify(data, *, track=None):
 
     A shard must have its size and SHA-256, good checksums and its number of records. A clip must stand once, in a shard
     of its split, in a record that agrees with the manifest and with itself, and its faces must be whole JPEGs of the
-    right size. One record is in memory at a time.
+    right size. Its ratings must be of the time of its video. A file of shards that the manifest does not list is named,
+    because two prepares may have been copied together. One record is in memory at a time.
 
     Args:
         data: Folder of shards.
@@ -80,8 +81,33 @@ def verify(data, *, track=None):
         "shards": len(shards.shards),
         "records": counts["records"],
         "faces": counts["faces"],
-        "damage": of_shards + list(of_clips.values()),
+        "damage": [
+            *of_shards,
+            *({"key": "", "shard": name, "problem": problem} for name, problem in find_strays(shards)),
+            *of_clips.values(),
+        ],
     }
+
+
+def find_strays(shards):
+    """Finds the shards and manifests in a folder that are not its own, as where two prepares were copied together.
+
+    Args:
+        shards: `Shards`.
+
+    Returns:
+        List of `(name, problem)`, sorted by name.
+    """
+    listed = {shard["name"] for shard in shards.shards} | {"manifest.json"}
+    return [
+        (path.name, "the manifest does not list it; two prepares may have been copied together")
+        for path in sorted(shards.folder.iterdir())
+        if path.name not in listed and (".tfrecord" in path.name.lower() or _is_manifest(path))
+    ]
+
+
+def _is_manifest(path):
+    return "manifest" in path.name.lower() and path.suffix.lower() == ".json"
 
 
 def read_framed(file):
@@ -165,6 +191,7 @@ def _examine(shards, shard, clips, face_size):
                         found.append(f"it is of split {clips[key]['split']} and stands in split {shard['split']}")
                     found += _inconsistencies(record, clips[key], shards.classes)
                     found += _damaged_faces(record, face_size)
+                    found += filter(None, [records.name_record_fault(record)])
                     yield shard["name"], key, len(record["image/encoded"]), "; ".join(found)
                 else:
                     kind = "belong to no clip of the manifest" if record else "cannot be read"

@@ -3,7 +3,9 @@
 import hashlib
 import io
 import math
+import re
 import warnings
+from collections import defaultdict
 
 import cv2
 import numpy as np
@@ -11,9 +13,10 @@ from PIL import Image
 
 from affect.errors import InputError
 from affect.records import Clip, Face
+from pipelines.files import name_fault
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-# AFEW's. Images carry no time: those named by a number are frames of that number, others follow each other.
+# AFEW's. Images carry no time: the number in a name is the number of the frame.
 FRAME_RATE_HZ = 25.0
 # Far beyond any face that is cut; a damaged or hostile file may claim more than memory holds.
 MOST_BYTES = 32 * 2**20
@@ -56,20 +59,56 @@ def read_clip(folder, settings, **identity):
 
 
 def timed_images(folder):
-    """Returns `(timestamp_s, path)` of a folder's images in time order; hidden ones are left out."""
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
-    paths = sorted(path for path in paths if not path.name.startswith("."))
-    numbers = [int(path.stem) if path.stem.isdecimal() and len(path.stem) < 10 else None for path in paths]
-    if None in numbers or len(set(numbers)) < len(numbers):
-        numbers = range(len(paths))
-    return sorted((number / FRAME_RATE_HZ, path) for number, path in zip(numbers, paths, strict=True))
+    """Returns `(timestamp_s, path)` of a folder's frames in time order; hidden files are left out.
+
+    Frames are the images whose names have the same text about their last number, such as `7.jpg` or `frame_7.jpg`, if
+    they are more than half of all: the number is that of the frame. Otherwise, and where two have one number, images
+    follow each other in natural order, 2 before 10, at `FRAME_RATE_HZ`. For the images that are left out see
+    `stray_images`.
+    """
+    return _sort_images(folder)[0]
+
+
+def stray_images(folder):
+    """Returns the paths of the images in a folder that are no frames, such as `cover.jpg` beside `0.jpg`, `1.jpg`."""
+    return _sort_images(folder)[1]
+
+
+def _sort_images(folder):
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    folders = sorted(path for path in paths if path.is_dir())
+    paths = sorted(path for path in paths if not path.is_dir())
+    patterns = defaultdict(list)
+    for path in paths:
+        if match := re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", path.stem):
+            patterns[match[1].casefold(), match[3].casefold()].append((int(match[2]), path))
+    frames = max(patterns.values(), key=len, default=[])
+    if 2 * len(frames) <= len(paths):
+        frames = [(0, path) for path in paths]
+    numbers = {number for number, _ in frames}
+    if len(numbers) < len(frames) or max(numbers, default=0) >= 10**9:
+        ordered = sorted((path for _, path in frames), key=_naturally)
+        frames = list(enumerate(ordered))
+    timed = sorted((number / FRAME_RATE_HZ, path) for number, path in frames)
+    return timed, [*folders, *sorted({*paths} - {path for _, path in timed})]
+
+
+def _naturally(path):
+    parts = re.split(r"([0-9]+)", path.name.casefold())
+    return [(part, 0) if index % 2 == 0 else ("", int(part)) for index, part in enumerate(parts)], path.name
+
+
+def size_of_images(folder):
+    """Returns the bytes of the frames in a folder."""
+    return sum(path.stat().st_size for _, path in timed_images(folder) if path.is_file())
 
 
 def sha256_of_images(folder):
     """Returns the SHA-256 of the images' bytes, one after the other in time order, in hexadecimal."""
     digest = hashlib.sha256()
     for _, path in timed_images(folder):
-        digest.update(path.read_bytes())
+        if path.is_file():
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -84,6 +123,8 @@ def read_image(path):
     Raises:
         InputError: When the file is damaged, of another format, or larger than `MOST_BYTES` or `MOST_PIXELS`.
     """
+    if fault := name_fault(path):
+        raise InputError(fault)
     with open(path, "rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:

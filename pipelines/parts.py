@@ -16,8 +16,9 @@ import tensorflow as tf
 
 from affect import records
 from affect.config import read_json, write_json
-from pipelines.aligned import read_clip, sha256_of_images, timed_images
+from pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from pipelines.faces import cut_video
+from pipelines.files import name_fault
 from pipelines.spool import Spool
 from pipelines.video import sha256_of
 
@@ -45,14 +46,18 @@ def write_part(source, parts, faces, classes, detector):
         folder = Path(folder)
         try:
             video["bytes"] = _size(source)
-            video["source_sha256"] = _sha256(source)
+            fault = "" if source.aligned else name_fault(source.path)
+            # A pipe or a device is not opened. The bytes of a pointer to a large file say whether it was fetched since.
+            video["source_sha256"] = _sha256(source) if video["bytes"] or not fault else ""
         except FileNotFoundError:
             problem = f"There is no {'folder' if source.aligned else 'file'} {source.path}."
         except OSError as error:
             problem = f"{source.path} cannot be read ({error.strerror})."
         else:
             try:
-                if source.aligned:
+                if fault:
+                    problem = fault
+                elif source.aligned:
                     whole, problem = read_clip(source.path, faces, key=source.key)
                     clip = {"frame_rate_hz": whole.frame_rate_hz, "frames_decoded": whole.frames_decoded}
                     tracks = [(len(whole.faces), iter(whole.faces))]
@@ -74,7 +79,7 @@ def write_part(source, parts, faces, classes, detector):
             "votes": tuple(source.votes.get(name, 0.0) for name in classes) if source.votes else None,
             "dimensions": source.dimensions,
         }
-        entries = []
+        entries, last_s = [], 0.0
         for key, chosen in _examples(source.key, tracks):
             example = records.Clip(key=key, part=len(entries), faces=chosen, **clip)
             entry = {"key": key, "recording": source.key, "part": example.part, **video}
@@ -83,6 +88,14 @@ def write_part(source, parts, faces, classes, detector):
                 writer.write(records.encode_example(example))
             (folder / "record").replace(record_of(parts, entry))
             entries.append(entry)
+            last_s = max(last_s, *(face.timestamp_s for face in chosen[-1:]), 0.0)
+        if source.dimensions and clip.get("frames_decoded") and source.start_s is None and source.end_s is None:
+            rates = clip["frames_decoded"], clip["frame_rate_hz"]
+            problem = " ".join(
+                filter(None, (problem, records.name_rating_fault(source.dimensions.times_s, *rates, last_s)))
+            )
+        problem = " ".join(filter(None, (source.problem.strip(), problem)))
+        entries = [entry | {"problem": problem} for entry in entries]
         write_json(folder / "outcome", {"clips": entries})
         (folder / "outcome").replace(outcome_of(parts, source))
 
@@ -152,7 +165,7 @@ def _listed(source):
 
 def _size(source):
     if source.aligned:
-        return sum(path.stat().st_size for _, path in timed_images(source.path)) if source.path.is_dir() else 0
+        return size_of_images(source.path) if source.path.is_dir() else 0
     # Not Path.is_file, which raises where a name is too long.
     return source.path.stat().st_size if os.path.isfile(source.path) else 0
 

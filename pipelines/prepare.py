@@ -60,8 +60,10 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
 
     Returns:
         The manifest, a dict: `settings`, `classes`, `counts`, `differences` from the numbers of clips that the data
-        set's publisher gives, `shards` and `clips`, which has an entry for each example. `bytes`, `source_sha256`,
-        `frames_decoded` and `problem` there are those of the whole clip, the same for all its examples; `counts` has
+        set's publisher gives, `left_out` and `notes` (sentences on what looks like a clip and is none, and on names
+        that were read otherwise than they are written), `shards` and `clips`, which has an entry for each example.
+        `bytes`, `source_sha256`, `frames_decoded` and `problem` there are those of the whole clip, the same for all its
+        examples; `counts` has
         them once, under `videos`, `videos_with_a_face` and `frames`. `problem` is empty where the video could be used
         without loss.
 
@@ -77,6 +79,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
     if beam_options is not None:
         _check_absolute(source, out, faces.boxes)
     sources = check_clips(source, DATASETS[dataset](source))
+    said = {"left_out": sources.left_out, "notes": sources.notes}
     sources.sort(key=lambda clip: digest(clip.key))
     out, classes = Path(out), order_classes(name for clip in sources for name in (clip.label, *(clip.votes or ())))
     settings = {"records_version": records.VERSION, "dataset": dataset, "faces": to_json(faces)}
@@ -96,7 +99,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
                 if not (out / shard["name"]).is_file():
                     raise InputError(f"{out / shard['name']} is missing. Make the shards again with --overwrite.")
             shutil.rmtree(parts, ignore_errors=True)
-            return manifest
+            return manifest | said
         _open_parts(out, parts, settings | {"classes": list(classes)})
         waiting = [clip for clip in sources if not is_done(parts, clip)]
         for clip in waiting:
@@ -114,6 +117,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
             "classes": list(classes),
             "counts": _counts(entries),
             "differences": _differences(dataset, entries),
+            **said,
             "shards": _join(entries, parts),
             "clips": entries,
         }

@@ -62,7 +62,9 @@ def test_a_folder_becomes_a_clip(tmp_path):
     ("names", "expected"),
     [
         (("9.jpg", "10.png", "0012.jpeg"), [9 / 25, 10 / 25, 12 / 25]),
-        (("a.jpg", "10.jpg", "9.JPG"), [0.0, 1 / 25, 2 / 25]),
+        (("a.jpg", "10.jpg", "9.JPG"), [9 / 25, 10 / 25]),
+        (tuple(f"frame_{index}.jpg" for index in range(12)), [index / 25 for index in range(12)]),
+        (("b2.jpg", "a10.jpg", "a9.jpg", "c.jpg"), [0.0, 1 / 25, 2 / 25, 3 / 25]),
         (("1.jpg", "1.png"), [0.0, 1 / 25]),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from affect.errors import InputError
 from pipelines.datasets.ratings import gold_standard, read_arff, read_semicolons
 
+COLUMNS = ("name", "time", "a", "b")
 ARFF = """@relation GOLDSTANDARD
 
 @attribute Instance_name string
@@ -72,10 +73,10 @@ def test_what_is_no_arff_of_ratings_is_refused_by_line(tmp_path, old, new, expec
 
 def test_semicolons_with_and_without_a_header(tmp_path):
     path = written(tmp_path, 'time;FM1;"FF2"\n0;0.5;-0.5\n0.04;0.25;-1\n')
-    header, numbers = read_semicolons(path, texts=0)
+    header, numbers = read_semicolons(path)
     assert header == ("time", "fm1", "ff2")
     np.testing.assert_array_equal(numbers, [[0, 0.5, -0.5], [0.04, 0.25, -1]])
-    header, numbers = read_semicolons(written(tmp_path, "'Train_01';0.1;1;2\n'Train_01';0.2;3;4\n"), texts=1)
+    header, numbers = read_semicolons(written(tmp_path, "'Train_01';0.1;1;2\n'Train_01';0.2;3;4\n"), columns=COLUMNS)
     assert header is None
     np.testing.assert_array_equal(numbers, [[0.1, 1, 2], [0.2, 3, 4]])
 
@@ -84,18 +85,22 @@ def test_semicolons_with_and_without_a_header(tmp_path):
     ("text", "expected"),
     [
         ("", " holds no ratings"),
-        ("time;a\n", " holds no ratings"),
-        ("name\n", ", line 1: expected 3 fields. Received: 1"),
-        ("n;0;1\nn;1\n", ", line 2: expected 3 fields. Received: 2"),
-        ("n;0;1\n\nn;1;x\n", r", line 3: expected a rating in \[-10, 10\]. Received: 'x'"),
-        ("n;0;1\nn;0;1\n", ", line 2: times must start at 0 or later and ascend. Received: 0"),
-        ("n,0,1\n", ", line 1: expected 3 fields. Received: 1"),
+        ("name;time;a;b\n", " holds no ratings"),
+        ("name\nn\n", ": there is no column time, a, b. Expected the columns name;time;a;b. Received: name"),
+        ("name;time;a;A;b\nn;0;1;1;1\n", ": there are two columns A. Received: name;time;a;A;b"),
+        ("name;time;a;timestamp;b\nn;0;1;1;1\n", ": expected one column of times. Received: "),
+        ("name;time_ms;a;b\nn;0;1;1\n", ": expected times in seconds. Received: the column 'time_ms', in ms."),
+        ("m;0;1;2\nn;1;1;2\n", ", line 2: expected a row of m. Received: 'n'"),
+        ("n;0;1;2\nn;1\n", ", line 2: expected 4 fields. Received: 2"),
+        ("n;0;1;2\n\nn;1;2;x\n", r", line 3: expected a rating in \[-10, 10\]. Received: 'x'"),
+        ("n;0;1;2\nn;0;1;2\n", ", line 2: times must start at 0 or later and ascend. Received: 0"),
+        ("n,0,1\nn,1,1\n", ": there is no column name, time, a, b. Expected"),
     ],
 )
 def test_what_is_no_table_of_ratings_is_refused_by_line(tmp_path, text, expected):
     path = written(tmp_path, text)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}{expected}"):
-        read_semicolons(path, texts=1, columns=2)
+        read_semicolons(path, columns=COLUMNS)
 
 
 def test_gold_standard_by_hand():

@@ -1,8 +1,8 @@
 """AFEW, the audio-video sub-challenge of EmotiW: `Train_AFEW|Val_AFEW/<Emotion>/<id>.avi`."""
 
-from affect.errors import InputError
 from affect.labels import AFEW, EMOTIONS
-from pipelines.datasets.source import Source, folders_in, require_folder, videos_in
+from pipelines.datasets.source import Clips, Source, folders_in, name_rest, require_folder, videos_in
+from pipelines.files import fold
 
 SPLITS = {"Train_AFEW": "train", "Val_AFEW": "val"}
 # Clips of AFEW 7.0 as published, 773 and 383, in the order of `affect.labels.EMOTIONS`.
@@ -13,26 +13,40 @@ PUBLISHED = {
 
 
 def afew(source):
-    """Lists the clips of AFEW in its published layout; subjects are not published.
+    """Lists the clips of AFEW in its published layout, with folders in whatever case; subjects are not published.
 
     Args:
         source: The folder that holds Train_AFEW and Val_AFEW, or one of them.
 
     Returns:
-        List of `Source`; a key is `"train/000046280"`.
+        `Clips`; a key is `"train/000046280"`. Videos in other folders are left out and named.
     """
     source = require_folder(source)
-    clips = []
-    for folder, split in SPLITS.items():
-        for emotion in folders_in(source / folder) if (source / folder).is_dir() else []:
-            if emotion.name.startswith("AlignedFaces"):  # see afew_faces
+    clips, labels = Clips(), {fold(name): label for name, label in AFEW.items()}
+    for folder, split in split_folders(source):
+        for emotion in folders_in(folder):
+            if is_of_faces(emotion):
                 continue
-            if emotion.name not in AFEW:
-                raise InputError(f"{emotion} is not one of AFEW's classes. Expected one of {sorted(AFEW)}.")
+            if fold(emotion.name) not in labels:
+                clips.left_out.append(f"{emotion} is not one of AFEW's classes. Expected one of {sorted(AFEW)}.")
+                continue
+            label = labels[fold(emotion.name)]
             clips += [
-                Source(key=f"{split}/{video.stem}", path=video, label=AFEW[emotion.name], split=split)
+                Source(key=f"{split}/{video.stem}", path=video, label=label, split=split)
                 for video in videos_in(emotion)
             ]
-    if not clips:
-        raise InputError(f"{source} is not AFEW. Expected {source}/Train_AFEW/Angry/*.avi and so on.")
-    return clips
+    name_rest(clips, source, "Expected Train_AFEW|Val_AFEW/CLASS/VIDEO.")
+    if not clips and not any(split_folders(source)):
+        clips.left_out.clear()
+    return clips.require(f"{source} is not AFEW. Expected {source}/Train_AFEW/Angry/*.avi and so on.")
+
+
+def split_folders(source):
+    """Returns `(folder, split)` of the folders of AFEW's splits."""
+    splits = {fold(name): split for name, split in SPLITS.items()}
+    return [(path, splits[fold(path.name)]) for path in folders_in(source) if fold(path.name) in splits]
+
+
+def is_of_faces(path):
+    """Returns whether a folder holds the organisers' faces; see afew_faces."""
+    return fold(path.name).startswith("alignedfaces")

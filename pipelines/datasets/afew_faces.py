@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from affect.errors import InputError
-from pipelines.datasets.afew import SPLITS, afew
+from pipelines.aligned import stray_images
+from pipelines.datasets.afew import afew, is_of_faces, split_folders
 from pipelines.datasets.source import folders_in, require_folder
+from pipelines.files import fold
 
 # In the folder of the split or beside it, with or without the archive's own folder around it.
-PLACES = ("AlignedFaces_LBPTOP_Points*/Faces", "AlignedFaces_LBPTOP_Points*/*/Faces")
+PLACE = "AlignedFaces_LBPTOP_Points*/Faces"
 
 
 def afew_faces(source):
@@ -20,17 +21,28 @@ def afew_faces(source):
         source: The folder that holds Train_AFEW and Val_AFEW, or one of them.
 
     Returns:
-        List of `Source` with `aligned`; a key is `"train/000046280"`.
+        `Clips` with `aligned`; a key is `"train/000046280"`. Images that are no frames are noted.
     """
     source = require_folder(source)
-    clips, faces = {clip.key: clip for clip in afew(source)}, {}
-    for place in PLACES:
-        found = [(path, "val" if "_Val" in str(path.relative_to(source)) else "train") for path in source.glob(place)]
-        found += [(path, split) for name, split in SPLITS.items() for path in source.glob(f"{name}/{place}")]
-        faces |= {f"{split}/{folder.name}": folder for path, split in found for folder in folders_in(path)}
-    if not faces:
-        raise InputError(f"{source} has no aligned faces. Expected Train_AFEW/{PLACES[0]}/000046280/*.jpg.")
-    if unknown := sorted(faces.keys() - clips.keys()):
-        raise InputError(f"{faces[unknown[0]]} has no label: no video is named {unknown[0]}.avi in that split.")
-    nowhere = source / PLACES[0]
-    return [replace(clip, path=faces.get(key, nowhere / clip.path.stem), aligned=True) for key, clip in clips.items()]
+    clips, faces = afew(source), {}
+    places = [(path, "val" if "_val" in fold(path.name) else "train") for path in folders_in(source)]
+    places += [(path, split) for folder, split in split_folders(source) for path in folders_in(folder)]
+    for outer, split in places:
+        for place in (outer, *folders_in(outer)) if is_of_faces(outer) else ():
+            for folder in (each for each in folders_in(place) if fold(each.name) == "faces"):
+                faces |= {f"{split}/{clip.name}": clip for clip in folders_in(folder)}
+    known = {clip.key for clip in clips}
+    for key in sorted(faces.keys() - known):
+        clips.left_out.append(f"{faces[key]} has no label: no video is named {key}.avi in that split.")
+    nowhere = source / PLACE
+    clips[:] = [replace(clip, path=faces.get(clip.key, nowhere / clip.path.stem), aligned=True) for clip in clips]
+    for clip in clips:
+        if strays := [path.name for path in stray_images(clip.path)] if clip.path.is_dir() else []:
+            clips.notes.append(f"{clip.path}: {len(strays)} images are no frames and are left out: {_few(strays)}.")
+    if not known & faces.keys():
+        clips.clear()
+    return clips.require(f"{source} has no aligned faces. Expected Train_AFEW/{PLACE}/000046280/*.jpg.")
+
+
+def _few(names):
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

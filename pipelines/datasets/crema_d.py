@@ -4,10 +4,10 @@ import re
 
 from affect.errors import InputError
 from affect.labels import CREMA_D, CREMA_D_VOTES
-from pipelines.datasets.source import Source, require_folder, videos_below
+from pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
 from pipelines.tables import read_rows
 
-NAME = re.compile(r"(?P<actor>1\d{3})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX|X)")
+NAME = re.compile(r"(?P<actor>1\d{3})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX|X)", re.IGNORECASE)
 # Clips as published, 7,442.
 PUBLISHED = {("all", label): 1087 if label == "neutral" else 1271 for label in CREMA_D.values()}
 # Where the tables of votes may lie, seen from the folder of the videos.
@@ -26,28 +26,25 @@ def crema_d(source):
         source: Folder: the whole data set's, or that of the videos.
 
     Returns:
-        List of `Source`; a key is `"1001_DFA_ANG_XX"`, a subject `"1001"`. Without tables there are no votes.
+        `Clips`; a key is `"1001_DFA_ANG_XX"`, a subject `"1001"`. Without tables there are no votes. A clip that
+        a table lacks has a `problem`, and videos of other names are left out and named.
 
     Raises:
-        InputError: On a video of another name, or a table that is damaged or lacks a clip.
+        InputError: On a table that is damaged.
     """
     source = require_folder(source)
-    videos = videos_below(source)
-    if not videos:
-        raise InputError(f"{source} is not CREMA-D. Expected {source}/VideoFlash/1001_DFA_ANG_XX.flv and so on.")
     table, votes = _votes(source)
-    clips = []
-    for video in videos:
-        name = NAME.fullmatch(video.stem)
-        if not name:
-            raise InputError(f"{video} is not named as CREMA-D names its videos. Expected 1001_DFA_ANG_XX.")
-        if votes and video.stem not in votes:
-            raise InputError(f"{table} has no votes for {video.stem}.")
-        label = CREMA_D[name["emotion"]]
-        clips.append(
-            Source(key=video.stem, path=video, label=label, subject=name["actor"], votes=votes.get(video.stem))
-        )
-    return clips
+    clips, odd = Clips(), []
+    for video in videos_below(source):
+        if not NAME.fullmatch(video.stem):
+            odd.append(video)
+            continue
+        name = video.stem.upper()
+        actor, _, emotion, _ = name.split("_")
+        lacks = f"{table} has no votes for {name}." if votes and name not in votes else ""
+        clips.append(Source(name, video, CREMA_D[emotion], actor, votes=votes.get(name), problem=lacks))
+    name_rest(clips, source, "A name is not as CREMA-D names its videos. Expected 1001_DFA_ANG_XX.", videos=odd)
+    return clips.require(f"{source} is not CREMA-D. Expected {source}/VideoFlash/1001_DFA_ANG_XX.flv and so on.")
 
 
 def _votes(source):

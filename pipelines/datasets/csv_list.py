@@ -5,7 +5,8 @@ import re
 from pathlib import Path, PurePosixPath
 
 from affect.errors import InputError
-from pipelines.datasets.source import Source
+from pipelines.datasets.source import Clips, Source, distinguish_suffixes, spell_alike
+from pipelines.files import find_listed, fold, name_fault
 
 COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s")
 
@@ -13,36 +14,45 @@ COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s")
 def csv_list(source):
     """Lists the rows of a CSV file with the columns path, label, subject, split, start_s and end_s.
 
-    Only `path` must be there. It is relative to the CSV file's folder. Rows of one video differ in their times; a key
-    is the path without its suffix, then `@start-end` where times are given.
+    Only `path` must be there. It is relative to the CSV file's folder. Columns are known by their names, in any order
+    and case. Rows of one video differ in their times; a key is the path without its suffix, and with it where two
+    videos differ in nothing else, then `@start-end` where times are given. Rows without any value are blank.
 
     Args:
         source: CSV file in UTF-8 with a header.
 
     Returns:
-        List of `Source`.
+        `Clips`. A path that is not there as it is written is looked for in another Unicode normal form, and with `/`
+        where `\\` stands.
     """
     source = Path(source)
     if not source.is_file():
         raise InputError(f"There is no file {source}. Expected a CSV file with the columns {', '.join(COLUMNS)}.")
-    clips = []
+    if fault := name_fault(source):
+        raise InputError(fault)
+    clips = Clips()
     with open(source, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         try:
-            header = reader.fieldnames or []
-            if "path" not in header or set(header) - set(COLUMNS):
+            written = reader.fieldnames or []
+            header = [fold(name) for name in written]
+            if "path" not in header or set(header) - {*COLUMNS, ""} or len(set(header) - {""}) < sum(map(bool, header)):
                 raise InputError(
-                    f"{source}: expected the columns {', '.join(COLUMNS)}. Received: {', '.join(header)!r}"
+                    f"{source}: expected the columns {', '.join(COLUMNS)}. Received: {', '.join(written)!r}"
                 )
+            reader.fieldnames = header
             for row in reader:
-                if None in row:
+                beyond = [*row.pop(None, ()), row.pop("", "")]
+                if not any((value or "").strip() for value in (*beyond, *row.values())):
+                    continue
+                if any((value or "").strip() for value in beyond):
                     raise InputError(f"{source}, line {reader.line_num}: more fields than the header has columns.")
                 clips.append(_clip(source, {key: (value or "").strip() for key, value in row.items()}, reader.line_num))
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{source} is not a CSV file in UTF-8: {error}") from error
     if not clips:
         raise InputError(f"{source} lists no videos.")
-    return clips
+    return spell_alike(distinguish_suffixes(clips))
 
 
 def _clip(source, row, line):
@@ -54,17 +64,21 @@ def _clip(source, row, line):
     split = row.get("split") or "all"
     if not re.fullmatch(r"[\w-]+", split):
         raise InputError(f"{source}, line {line}: the split must be a word, such as train. Received: {split!r}")
-    key = PurePosixPath(row["path"]).with_suffix("").as_posix()
+    path, hint = find_listed(source.parent, row["path"])
+    # What is listed with `\\` and found with `/` is named by its parts.
+    text = row["path"].replace("\\", "/") if path != source.parent / row["path"] else row["path"]
+    key = PurePosixPath(text).with_suffix("").as_posix()
     if start_s is not None or end_s is not None:
         key += f"@{start_s or 0:.10g}-{'end' if end_s is None else f'{end_s:.10g}'}"
     return Source(
         key=key,
-        path=source.parent / row["path"],
+        path=path,
         label=row.get("label", ""),
         subject=row.get("subject", ""),
         split=split,
         start_s=start_s,
         end_s=end_s,
+        problem=hint,
     )
 
 

@@ -1,41 +1,54 @@
 """Folders of videos named by class."""
 
-from affect.errors import InputError
-from affect.labels import EMOTIONS
-from pipelines.datasets.source import Source, folders_in, require_folder, videos_below, videos_in
+from pipelines.datasets.source import (
+    Clips,
+    Source,
+    distinguish_suffixes,
+    folders_in,
+    looks_like_video,
+    name_rest,
+    require_folder,
+    spell_alike,
+    videos_in,
+)
+from pipelines.files import fold, name_fault
 
 SPLITS = ("train", "val", "test")
 
 
 def folder(source):
-    """Lists `SOURCE/<split>/<class>/*`, `SOURCE/<class>/*` or, without labels, `SOURCE/*`.
+    """Lists `SOURCE/<split>/<class>/*`, `SOURCE/<class>/*` or, without labels, `SOURCE/*` and `SOURCE/<split>/*`.
 
-    A folder named train, val or test is a split. A class named as an emotion in whatever case becomes that emotion;
-    any other name is kept.
+    A folder named train, val or test in whatever case is a split. A class named as an emotion in whatever case becomes
+    that emotion; any other name is kept.
 
     Args:
         source: Folder.
 
     Returns:
-        List of `Source`; a key is the video's path below SOURCE without its suffix.
+        `Clips`; a key is the video's path below SOURCE without its suffix, and with it where two videos differ in
+        nothing else. Videos that lie elsewhere are left out and named.
     """
     source = require_folder(source)
-    clips = [Source(key=video.stem, path=video) for video in videos_in(source)]
+    # A link to nowhere has no label here, and a clip without one would stand among those that have.
+    clips = Clips(Source(key=path.stem, path=path) for path in videos_in(source) if not name_fault(path))
+    clips.left_out += filter(None, map(name_fault, videos_in(source)))
     for outer in folders_in(source):
-        if outer.name in SPLITS:
-            for inner in folders_in(outer):
-                clips += [_clip(source, video, outer.name) for video in videos_in(inner)]
-        else:
-            clips += [_clip(source, video, "all") for video in videos_in(outer)]
+        if looks_like_video(outer):
+            continue
+        split = fold(outer.name)
+        if split not in SPLITS:
+            clips += [_clip(source, path, outer.name, "all") for path in videos_in(outer)]
+            continue
+        inner = [each for each in folders_in(outer) if not looks_like_video(each)]
+        labelled = [_clip(source, path, each.name, split) for each in inner for path in videos_in(each)]
+        clips += labelled or [_clip(source, path, "", split) for path in videos_in(outer)]
     expected = "Expected SOURCE/[train|val|test/]CLASS/VIDEO, or SOURCE/VIDEO."
-    if lost := sorted({*videos_below(source)} - {clip.path for clip in clips}):
-        raise InputError(f"{source}: {len(lost)} videos lie where no class is expected, such as {lost[0]}. {expected}")
-    if not clips:
-        raise InputError(f"{source} holds no videos. {expected}")
-    return clips
+    reported = {path for path in videos_in(source) if name_fault(path)}
+    name_rest(clips, source, expected, known=reported)
+    return spell_alike(distinguish_suffixes(clips)).require(f"{source} holds no videos. {expected}")
 
 
-def _clip(source, video, split):
-    name = video.parent.name
-    label = name.lower() if name.lower() in EMOTIONS else name
-    return Source(key=video.relative_to(source).with_suffix("").as_posix(), path=video, label=label, split=split)
+def _clip(source, path, label, split):
+    key = path.relative_to(source).with_suffix("").as_posix()
+    return Source(key=key, path=path, label=label, split=split)

@@ -1,5 +1,6 @@
 """Files of time-continuous ratings → arrays of numbers; several raters → their gold standard."""
 
+import csv
 import itertools
 import math
 import re
@@ -7,65 +8,143 @@ import re
 import numpy as np
 
 from affect.errors import InputError
+from affect.labels import DIMENSIONS
+from pipelines.files import fold
 from pipelines.tables import read_text
 
 # Ratings lie in about [-1, 1], and recordings last minutes; what is far beyond is no rating.
 MOST_VALUE = 10.0
 MOST_SECONDS = 1e6
+# What columns are called, without case and separators: the recording's name; what counts rows or frames; what sums up
+# raters, by its start.
+NAMES = ("name", "instancename", "instance", "recording", "recordingname", "file", "filename", "video", "id")
+PLACES = ("", "index", "row", "frame", "frames", "frameid", "framenumber", "framenr", "unnamed0", "unnamed")
+SUMMARIES = ("mean", "average", "avg", "median", "std", "sd", "var", "gold")
+MILLISECONDS = ("ms", "msec", "msecs", "millis", "millisecond", "milliseconds")
+# The value of an ARFF file, where there are more numbers than the time and it.
+VALUES = ("goldstandard", "gold", "value", "rating", *DIMENSIONS)
 
 
-def read_arff(path):
-    """Reads an ARFF file with the attributes name, time in seconds and value, in this order.
+def read_arff(path, *, name=None, dimension=None):
+    """Reads an ARFF file of one recording's ratings, whose attributes are known by their names in any order.
 
-    It is the part of the format that AVEC uses: string and numeric attributes, comments, and rows without quotes.
+    It is the part of the format that AVEC uses: string and numeric attributes, comments, and rows, quoted or not. The
+    time is the attribute whose name speaks of time or seconds; of the other numbers, the value is the only one, or the
+    one that is called gold standard, value, rating or as the dimension.
 
     Args:
         path: File.
+        name: Of the recording; rows of another are refused. `None` takes any, but of one name.
+        dimension: `"valence"` or `"arousal"`, as which the file is to be read; a value that is called as the other is
+            refused. `None` takes any.
 
     Returns:
-        float64 (T, 2): time, ascending, and value.
+        float64 (T, 2): time in seconds, ascending, and value.
 
     Raises:
         InputError: With file and line, on anything else.
     """
-    kinds, rows = [], None
+    attributes, rows = [], None
     for number, line in _lines(path):
         if rows is not None:
-            rows.append((number, line.split(",")))
+            if not line.startswith("%"):
+                rows.append((number, _split(path, number, line, ",")))
         elif line.lower() == "@data":
             rows = []
-        elif attribute := re.fullmatch(r"@attribute\s+\S+\s+(string|numeric|real)", line, re.IGNORECASE):
-            kinds.append("string" if attribute[1].lower() == "string" else "numeric")
+        elif attribute := re.fullmatch(
+            r"""@attribute\s+('[^']*'|"[^"]*"|\S+)\s+(string|numeric|real|integer)""", line, re.IGNORECASE
+        ):
+            kind = "string" if attribute[2].lower() == "string" else "numeric"
+            attributes.append((attribute[1].strip("'\""), kind))
         elif not line.startswith("%") and not line.lower().startswith("@relation"):
             raise InputError(
                 f"{path}, line {number}: expected @relation, @attribute NAME string, @attribute NAME numeric or @data. "
                 f"Received: {line[:60]!r}"
             )
-    if kinds != ["string", "numeric", "numeric"]:
+    kinds = [kind for _, kind in attributes]
+    if kinds.count("string") < 1 or kinds.count("numeric") < 2:
         raise InputError(f"{path}: expected the attributes name (string), time and value (numeric). Received: {kinds}")
-    return _numbers(path, [row for row in rows or () if not row[1][0].startswith("%")], texts=1, columns=2)
+    header = [written for written, _ in attributes]
+    numeric = [column for column, kind in enumerate(kinds) if kind == "numeric"]
+    time = _time_column(path, header, numeric)
+    texts = [column for column, kind in enumerate(kinds) if kind == "string"]
+    names = texts if len(texts) == 1 else [column for column in texts if _plain(header[column]) in NAMES]
+    others = [column for column in numeric if column != time and _plain(header[column]) not in PLACES]
+    values = [column for column in numeric if column != time and _plain(header[column]) in VALUES]
+    own = [column for column in values if _plain(header[column]) == dimension]
+    values = own or (values if len(others) > 1 else others)
+    if len(names) != 1 or len(values) != 1:
+        raise InputError(f"{path}: expected one attribute with the name and one with the value. Received: {header}")
+    called = _plain(header[values[0]])
+    if dimension and called in DIMENSIONS and called != dimension:
+        raise InputError(f"{path}: expected ratings of {dimension}. Received: the attribute {header[values[0]]!r}")
+    _check_lengths(path, rows or [], len(header))
+    _check_names(path, rows or [], names[0], name)
+    return _numbers(path, rows or [], [time, *values])
 
 
-def read_semicolons(path, *, texts, columns=None):
-    """Reads a file of values separated by `;`, with or without a header.
+def read_semicolons(path, *, name=None, columns=None, optional=()):
+    """Reads a file of one recording's values separated by `;`.
+
+    With a header its names decide, in any order and quoting: the time is the column whose name speaks of time or
+    seconds, a column that is called name, file or the like holds the recording's name, and a mean, an index or a number
+    of frames is left out. Without a header the order is that of `columns`, or the time and then the values.
 
     Args:
         path: File.
-        texts: Columns before the time, which are left out.
-        columns: Numeric columns, the time among them; `None` is as many as the first row has.
+        name: Of the recording; rows of another are refused. `None` takes any, but of one name.
+        columns: Names of the columns that must be there, of a file that has a name in each row, in their order where
+            there is no header: the first is the name's and the second the time's. `None` is any number of raters
+            behind the time.
+        optional: Of these, those that a header may lack.
 
     Returns:
-        `(header, numbers)`: tuple of the numeric columns' names in lower case, `None` without a header; float64
-        (T, columns), of which the first is the time, ascending.
+        `(header, numbers)`: tuple of the names of the columns of numbers, the time first: those of `columns`, or the
+        header's in lower case; `None` without a header; float64 (T, columns), the first of which is the time, rising.
 
     Raises:
-        InputError: With file and line, when a row has another number of columns or something that is no rating.
+        InputError: With file and line, when a column is missing or twice there, a row has another number of columns, or
+            something is no rating.
     """
-    rows = [(number, line.split(";")) for number, line in _lines(path)]
-    header = None
-    if rows and len(rows[0][1]) > texts and not _is_number(rows[0][1][texts]):
-        header = tuple(name.strip().strip('"').lower() for name in rows.pop(0)[1][texts:])
-    return header, _numbers(path, rows, texts=texts, columns=len(header) if header else columns)
+    rows = [(number, _split(path, number, line, ";")) for number, line in _lines(path)]
+    rows = [(number, fields) for number, fields in rows if any(field.strip() for field in fields)]
+    header = rows.pop(0)[1] if _has_header(rows) else None
+    width = len(header) if header else len(columns) if columns else len(rows[0][1]) if rows else 0
+    _check_lengths(path, rows, width)
+    if not rows:
+        raise InputError(f"{path} holds no ratings.")
+    if header is None:
+        if columns:
+            _check_names(path, rows, 0, name)
+        return None, _numbers(path, rows, range(1 if columns else 0, width))
+    plain = [_plain(each) for each in header]
+    times = [column for column, each in enumerate(header) if _is_time(each)]
+    found = dict(zip(plain, range(width), strict=True))
+    if columns:
+        found |= {columns[1]: times[0]} if times else {}
+        found |= dict.fromkeys(columns[:1] if set(plain) & set(NAMES) else ())
+        if missing := [each for each in columns if each not in (*found, *optional)]:
+            raise InputError(
+                f"{path}: there is no column {', '.join(missing)}. Expected the columns {';'.join(columns)}. "
+                f"Received: {';'.join(header)}"
+            )
+        called = [each for each in columns[2:] if each in found]
+        chosen = [found[each] for each in called]
+    else:
+        chosen = [
+            column
+            for column, each in enumerate(plain)
+            if each not in (*PLACES, *NAMES) and not each.startswith(SUMMARIES) and column not in times
+        ]
+    time = _time_column(path, header, range(width))
+    for column in chosen:
+        if sum(fold(each) == fold(header[column]) for each in header) > 1:
+            raise InputError(f"{path}: there are two columns {header[column]}. Received: {';'.join(header)}")
+    names = [column for column, each in enumerate(plain) if each in NAMES]
+    for column in names[:1]:
+        _check_names(path, rows, column, name)
+    called = (columns[1], *called) if columns else tuple(fold(header[column]) for column in (time, *chosen))
+    return called, _numbers(path, rows, [time, *chosen])
 
 
 def gold_standard(path, ratings):
@@ -102,6 +181,16 @@ def _lines(path):
     return [(number, line) for number, line in lines if line]
 
 
+def _split(path, number, line, delimiter):
+    """Returns the fields of a line; both quotes are taken."""
+    quote = "'" if "'" in line and '"' not in line else '"'
+    try:
+        (fields,) = csv.reader([line], delimiter=delimiter, quotechar=quote, skipinitialspace=True)
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{path}, line {number}: not fields separated by {delimiter!r}: {error}") from error
+    return [field.strip().strip("'\"").strip() for field in fields]
+
+
 def _is_number(text):
     try:
         float(text)
@@ -110,23 +199,71 @@ def _is_number(text):
     return True
 
 
-def _numbers(path, rows, *, texts, columns):
-    columns = columns or (len(rows[0][1]) - texts if rows else 0)
-    numbers, before_s = np.empty((len(rows), columns)), -math.inf
+def _plain(name):
+    """Returns the letters and digits of a column's name in lower case."""
+    return "".join(filter(str.isalnum, fold(name)))
+
+
+def _words(name):
+    """Returns the words of a column's name in lower case: those of frameTime_s are frame, time and s."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
+
+
+def _is_time(name):
+    words = _words(name)
+    if any(word.endswith(("time", "times", "timestamp", "timestamps")) for word in words):
+        return True
+    return len(words) == 1 and words[0] in ("t", "sec", "secs", "second", "seconds", *MILLISECONDS)
+
+
+def _time_column(path, header, columns):
+    """Returns the place of the one column of times in seconds."""
+    times = [column for column in columns if _is_time(header[column])]
+    if len(times) != 1:
+        raise InputError(f"{path}: expected one column of times. Received: {header}")
+    if unit := next((word for word in _words(header[times[0]]) if word in MILLISECONDS), None):
+        raise InputError(f"{path}: expected times in seconds. Received: the column {header[times[0]]!r}, in {unit}.")
+    return times[0]
+
+
+def _has_header(rows):
+    """Returns whether the first row names columns: it has fewer numbers than the second, or none where it is alone."""
+    numbers = [sum(map(_is_number, fields)) for _, fields in rows[:2]]
+    return bool(numbers) and (numbers[0] == 0 if len(numbers) == 1 else numbers[0] < numbers[1] or numbers[0] == 0)
+
+
+def _check_lengths(path, rows, width):
+    for line, fields in rows:
+        if len(fields) != width:
+            raise InputError(f"{path}, line {line}: expected {width} fields. Received: {len(fields)}")
+
+
+def _check_names(path, rows, column, name):
+    """Refuses rows of another recording than the first row's, or than `name`."""
+    expected = fold(rows[0][1][column] if name is None and rows else name or "")
+    # Some write the name of the file.
+    known = (expected, *(expected + suffix for suffix in (".csv", ".arff", ".mp4", ".avi")))
+    name = name or (rows[0][1][column] if rows else "")
+    for line, fields in rows:
+        if fold(fields[column]) not in known:
+            raise InputError(f"{path}, line {line}: expected a row of {name}. Received: {fields[column][:40]!r}")
+
+
+def _numbers(path, rows, columns):
+    """Returns the numbers of some columns, float64 (T, columns), of which the first is the time."""
+    numbers, before_s = np.empty((len(rows), len(columns))), -math.inf
     if not numbers.size:
         raise InputError(f"{path} holds no ratings.")
     for index, (line, fields) in enumerate(rows):
-        if len(fields) != texts + columns:
-            raise InputError(f"{path}, line {line}: expected {texts + columns} fields. Received: {len(fields)}")
-        for column, text in enumerate(fields[texts:]):
-            most = MOST_VALUE if column else MOST_SECONDS
+        for place, column in enumerate(columns):
+            text, most = fields[column], MOST_VALUE if place else MOST_SECONDS
             if not _is_number(text) or not -most <= float(text) <= most:
-                what = f"a rating in [-{most:g}, {most:g}]" if column else "a time in seconds"
+                what = f"a rating in [-{most:g}, {most:g}]" if place else "a time in seconds"
                 raise InputError(f"{path}, line {line}: expected {what}. Received: {text[:40]!r}")
-            numbers[index, column] = float(text)
+            numbers[index, place] = float(text)
         if numbers[index, 0] < max(0.0, before_s + 1e-6):  # records hold microseconds
             raise InputError(
-                f"{path}, line {line}: times must start at 0 or later and ascend. Received: {fields[texts].strip()}"
+                f"{path}, line {line}: times must start at 0 or later and ascend. Received: {fields[columns[0]]}"
             )
         before_s = numbers[index, 0]
     return numbers

@@ -2,9 +2,8 @@
 
 import re
 
-from affect.errors import InputError
 from affect.labels import RAVDESS
-from pipelines.datasets.source import Source, require_folder, videos_below
+from pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
 
 # Modality, vocal channel, emotion, intensity, statement, repetition, actor.
 NAME = re.compile(r"(?P<modality>0[12])-(?P<take>0[12]-(?P<emotion>0[1-8])-0[12]-0[12]-0[12]-(?P<actor>\d\d))")
@@ -21,21 +20,17 @@ def ravdess(source):
         source: Folder.
 
     Returns:
-        List of `Source`; a key is `"02-01-06-01-02-01-12"`, a subject `"12"`.
+        `Clips`; a key is `"02-01-06-01-02-01-12"`, a subject `"12"`. Videos of other names are left out and named.
     """
     source = require_folder(source)
-    takes = {}
+    clips, takes, odd = Clips(), {}, []
     for video in videos_below(source):
-        name = NAME.fullmatch(video.stem)
-        if not name:
-            raise InputError(
-                f"{video} is not named as RAVDESS names its videos. Expected 01 or 02, then six numbers: "
-                "02-01-06-01-02-01-12."
-            )
-        takes.setdefault(name["take"], []).append((name, video))
-    if not takes:
-        raise InputError(f"{source} is not RAVDESS. Expected {source}/Actor_01/02-01-01-01-01-01-01.mp4 and so on.")
-    clips = []
+        if name := NAME.fullmatch(video.stem):
+            takes.setdefault(name["take"], []).append((name, video))
+        else:
+            odd.append(video)
+    expected = "Expected 01 or 02, then six numbers: 02-01-06-01-02-01-12."
+    name_rest(clips, source, f"A name is not as RAVDESS names its videos. {expected}", videos=odd)
     for versions in takes.values():
         best = max(name["modality"] for name, _ in versions)
         clips += [
@@ -43,4 +38,4 @@ def ravdess(source):
             for name, video in versions
             if name["modality"] == best
         ]
-    return clips
+    return clips.require(f"{source} is not RAVDESS. Expected {source}/Actor_01/02-01-01-01-01-01-01.mp4 and so on.")

@@ -5,56 +5,60 @@ import re
 from affect.errors import InputError
 from affect.records import Dimensions
 from pipelines.datasets.ratings import read_semicolons
-from pipelines.datasets.source import Source, require_folder, videos_by_name
+from pipelines.datasets.source import Clips, Source, require_folder, videos_by_name
 
 SPLITS = {"Train": "train", "Devel": "val", "Test": "test"}
 # AVEC 2018 names the country too: Train_DE_01.
-NAME = re.compile(r"(Train|Devel|Test)(_[A-Z]{2})?_\d+")
-# Of the numbers in a row, behind the recording's name, where there is no header.
-COLUMNS = ("timestamp", "arousal", "valence", "liking")
+NAME = re.compile(r"(Train|Devel|Test)(_[A-Z]{2})?_\d+", re.IGNORECASE)
+# In this order where there is no header; with one, liking may be missing.
+COLUMNS = ("name", "timestamp", "arousal", "valence", "liking")
 
 
 def sewa(source):
     """Lists the recordings of SEWA with their ratings of valence and arousal; those of liking are not kept.
 
     `labels/Train_01.csv` is separated by `;`. A row is the recording's name, the time and the ratings: with a header
-    that names timestamp, arousal and valence in any order, or without one in the order of `COLUMNS`. Only recordings of
-    the test split may lack ratings. A video may lie anywhere below SOURCE and is known by its name, `Train_01.avi`.
-    AVEC does not say who is recorded; each recording is another person, so its name is its subject.
+    that names name, timestamp, arousal and valence in any order, or without one in the order of `COLUMNS`. A recording
+    that lacks ratings, but for those of the test split, has a `problem`, and so has one whose ratings cannot be read.
+    A video may lie anywhere below SOURCE and is known by its name, `Train_01.avi`. AVEC does not say who is recorded;
+    each recording is another person, so its name is its subject.
 
     Args:
         source: The folder that holds `labels`, and the videos.
 
     Returns:
-        List of `Source`; a key is `"Train_01"`.
+        `Clips`; a key is `"Train_01"`.
     """
-    source = require_folder(source)
-    videos = videos_by_name(source, NAME, "Train_01, Devel_01 or Test_01")
-    labels = {path.stem: path for path in source.glob("labels/*.csv") if NAME.fullmatch(path.stem)}
+    source, clips, labels = require_folder(source), Clips(), {}
+    videos = videos_by_name(source, NAME, "Train_01, Devel_01 or Test_01", clips, _spell)
+    for path in sorted(source.glob("[lL]abels/*.csv")):
+        if NAME.fullmatch(path.stem):
+            labels.setdefault(_spell(path.stem), path)
+        elif not path.name.startswith("."):
+            clips.notes.append(f"{path} is of no recording: expected the name Train_01, Devel_01 or Test_01.")
     if not labels:
-        raise InputError(f"{source} is not SEWA. Expected {source}/labels/Train_01.csv and so on.")
-    clips = []
-    for name in sorted(labels.keys() | videos.keys()):
-        split = SPLITS[NAME.fullmatch(name)[1]]
-        if name not in labels and split != "test":
-            raise InputError(f"{name} has no ratings. Expected {source / 'labels' / name}.csv.")
-        clips.append(
-            Source(
-                key=name,
-                path=videos.get(name, source / "video" / f"{name}.avi"),
-                subject=name,
-                split=split,
-                dimensions=_dimensions(labels[name]) if name in labels else None,
-            )
-        )
-    return clips
+        clips.left_out.clear()
+    for name in sorted(labels.keys() | videos.keys()) if labels else ():
+        split, dimensions, problem = SPLITS[NAME.fullmatch(name)[1]], None, ""
+        try:
+            if name in labels:
+                dimensions = _dimensions(labels[name], name)
+            elif split != "test":
+                problem = f"{name} has no ratings. Expected {source / 'labels' / name}.csv."
+        except InputError as error:
+            problem = str(error)
+        path = videos.get(name, source / "video" / f"{name}.avi")
+        clips.append(Source(name, path, subject=name, split=split, dimensions=dimensions, problem=problem))
+    return clips.require(f"{source} is not SEWA. Expected {source}/labels/Train_01.csv and so on.")
 
 
-def _dimensions(path):
-    header, numbers = read_semicolons(path, texts=1, columns=len(COLUMNS))
-    header = header or COLUMNS
-    if header[0] != "timestamp" or not {"arousal", "valence"} <= set(header):
-        raise InputError(f"{path}: expected the columns name;{';'.join(COLUMNS)}. Received: name;{';'.join(header)}")
-    columns = dict(zip(header, numbers.T.tolist(), strict=True))
-    times_s, valence, arousal = (tuple(columns[name]) for name in ("timestamp", "valence", "arousal"))
+def _spell(name):
+    split, *country, number = name.split("_")
+    return "_".join([split.capitalize(), *map(str.upper, country), number])
+
+
+def _dimensions(path, name):
+    header, numbers = read_semicolons(path, name=name, columns=COLUMNS, optional=COLUMNS[4:])
+    columns = dict(zip(header or COLUMNS[1:], numbers.T.tolist(), strict=True))
+    times_s, valence, arousal = (tuple(columns[each]) for each in ("timestamp", "valence", "arousal"))
     return Dimensions(times_s=times_s, valence=valence, arousal=arousal)

@@ -1,20 +1,62 @@
-"""What a data set lists: its clips, and what must hold for those of every data set."""
+"""What a data set lists: its clips, what it left out, and what must hold for the clips of every data set."""
 
+import difflib
 import itertools
+import mimetypes
 import re
 import unicodedata
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from affect.errors import InputError
+from affect.labels import EMOTIONS
 from affect.records import Dimensions
-from pipelines.video import SUFFIXES
+from pipelines import video
+from pipelines.files import fold, read_start
 
 # In characters: of a key, a label or a subject.
 LONGEST_NAME = 1000
 # Unicode's categories of control characters, line ends and the surrogates as which Python reads what is not UTF-8.
 NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
+SPLITS = ("train", "val", "test", "all")
+# Names of one kind that are compared with each other at most.
+MOST_COMPARED = 300
+# Of files that are taken for videos by their names; FFmpeg reads most of them.
+SUFFIXES = (
+    *video.SUFFIXES,
+    *(
+        ".3g2",
+        ".3gp",
+        ".amv",
+        ".asf",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".gif",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".m2t",
+        ".m2ts",
+        ".m2v",
+    ),
+    *(".m4p", ".mjpeg", ".mjpg", ".mod", ".mp4v", ".mpe", ".mpv", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm"),
+    *(".rmvb", ".tod", ".ts", ".vob", ".wtv", ".y4m"),
+)
+# What programs add to the name of a file that is not there whole.
+UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
+# How the content of a video begins, as place → bytes.
+SIGNATURES = (
+    {4: b"ftyp"},
+    {0: b"RIFF", 8: b"AVI "},
+    {0: b"\x1a\x45\xdf\xa3"},
+    {0: b"FLV\x01"},
+    {0: b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"},
+    {0: b"\x00\x00\x01\xba"},
+    {0: b"\x47", 188: b"\x47", 376: b"\x47"},
+    {4: b"\x47", 196: b"\x47", 388: b"\x47"},
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +73,8 @@ class Source:
         votes: Class name → share of raters, of those classes that got votes; `None` where there were no raters.
         dimensions: Valence and arousal of the whole recording, `None` where it was not rated.
         aligned: Whether the images are faces that others have cut and aligned.
+        problem: What the data set lacks of this clip, or what is wrong with it, as one sentence; empty where nothing
+            is. The video is prepared all the same, and `prepare` names the problem beside those of the video.
     """
 
     key: str
@@ -43,81 +87,293 @@ class Source:
     votes: dict[str, float] | None = None
     dimensions: Dimensions | None = field(default=None, repr=False)
     aligned: bool = False
+    problem: str = ""
+
+
+class Clips(list):
+    """A list of `Source`, and what the data set says beside it.
+
+    Args:
+        clips: Iterable of `Source`.
+
+    Attributes:
+        left_out: List of sentences: what looks like a clip and cannot be listed as one. `prepare` prints each and exits
+            with 1.
+        notes: List of sentences: what was read otherwise than it is written, said once. `prepare` prints each.
+    """
+
+    def __init__(self, clips=()):
+        super().__init__(clips)
+        self.left_out, self.notes = [], []
+
+    def require(self, message):
+        """Returns itself if there is a clip that can be used; else what is wrong with the first, or `message`."""
+        faults = [*self.left_out, *(clip.problem for clip in self)]
+        if self and not all(clip.problem for clip in self):
+            return self
+        if not faults:
+            raise InputError(message)
+        more = f" {len(faults) - 1} more cannot be used." if len(faults) > 1 else ""
+        raise InputError(faults[0] + more)
 
 
 def check_clips(source, clips):
-    """Returns the clips of a data set, whichever it is, if they can be prepared.
+    """Returns the clips of a data set, whichever it is, that can be prepared, with one spelling of labels and splits.
+
+    Labels and splits that differ in case, outer space or Unicode normal form are one: that of `EMOTIONS` or `SPLITS`
+    where it is one of these, else the spelling that most clips have. Names that are merely alike stay apart and are
+    noted. A clip whose names cannot be used, or that is there twice, is left out and named.
 
     Args:
         source: Where the data set lies, for the errors.
-        clips: List of `Source`.
+        clips: List of `Source`; what `Clips` says beside them is kept.
+
+    Returns:
+        `Clips`.
 
     Raises:
-        InputError: When a key, label or subject is too long or cannot be printed, when two clips have one key or one's
-            may be that of an example of the other, or when a subject stands in two splits, so that what is learnt of a
-            face is tested on the same face.
+        InputError: When no clip is left, or when a subject stands in two splits, so that what is learnt of a face is
+            tested on the same face.
     """
+    found = Clips()
+    found.left_out += getattr(clips, "left_out", ())
+    found.notes += getattr(clips, "notes", ())
     for clip in clips:
-        for name in (clip.key, clip.label, clip.subject):
-            if len(name) > LONGEST_NAME:
-                raise InputError(
-                    f"{source}: a name has {len(name)} characters, more than {LONGEST_NAME}: {name[:40]!r}..."
-                )
-            if any(unicodedata.category(character) in NO_TEXT for character in name):
-                raise InputError(f"{source}: a name has control characters or is not UTF-8: {name!r}. Rename it.")
-    if twice := sorted(key for key, count in Counter(clip.key for clip in clips).items() if count > 1):
-        raise InputError(f"{source}: two videos have the same key: {', '.join(twice[:3])}. Rename one of them.")
-    keys = {clip.key for clip in clips}
-    for key in sorted(keys):
-        # `prepare` names the examples of a clip that is several KEY#000 and KEY@1.
-        for name in (re.sub(r"#\d+$", "", key), re.sub(r"(@\d+)?(#\d+)?$", "", key)):
-            if name != key and name in keys:
-                raise InputError(f"{source}: the key {key} may also be a part of {name}. Rename one of them.")
-    split_of = {}
-    for clip in clips:
-        if clip.subject and (other := split_of.setdefault(clip.subject, clip.split)) != clip.split:
-            raise InputError(
-                f"{source}: subject {clip.subject!r} stands in the splits {other!r} and {clip.split!r}. "
-                "Put all clips of a subject into one split."
-            )
-    return list(clips)
+        fault = next(filter(None, map(_fault_of_name, (clip.key, clip.label, clip.subject))), "")
+        if fault:
+            found.left_out.append(f"{source}: {fault}")
+        else:
+            found.append(clip)
+    spell_alike(found)
+    _note_alike("labels", {name for clip in found for name in (clip.label, *(clip.votes or ()))}, found.notes)
+    _note_alike("splits", {*SPLITS[:3], *(clip.split for clip in found)}, found.notes)
+    found.notes += [
+        f"The label {label!r} looks like the split {split!r}; its clips are of the split {clip.split!r}."
+        for label, clip in {clip.label: clip for clip in found}.items()
+        for split in SPLITS[:3]
+        if _alike(label, split)
+    ]
+    found[:] = _without_doubles(source, found, found.left_out)
+    found.left_out, found.notes = (list(map(_printable, lines)) for lines in (found.left_out, found.notes))
+    found.require(f"{source} lists no clip.")
+    _check_subjects(source, found)
+    return found
 
 
-def videos_in(folder):
-    """Returns the video files directly in a folder, sorted by name; hidden ones (macOS's `._clip.mp4`) are left out."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def spell_alike(clips):
+    """Gives the labels and splits of `Clips` one spelling each, as `check_clips` says, and notes where there were two.
+
+    Returns:
+        The same `Clips`, changed.
+    """
+    labels = [name for clip in clips for name in (clip.label, *(clip.votes or ()))]
+    labels = _one_spelling("label", labels, EMOTIONS, clips.notes)
+    splits = _one_spelling("split", [clip.split for clip in clips], SPLITS, clips.notes)
+    clips[:] = [_respelt(clip, labels, splits) for clip in clips]
+    return clips
+
+
+def _respelt(clip, labels, splits):
+    label, split = labels.get(clip.label, ""), splits[clip.split]
+    votes = Counter()
+    for name, share in (clip.votes or {}).items():
+        votes[labels[name]] += share
+    return replace(clip, label=label, split=split, votes=dict(votes) if clip.votes else clip.votes)
+
+
+def _fault_of_name(name):
+    if len(name) > LONGEST_NAME:
+        return f"a name has {len(name)} characters, more than {LONGEST_NAME}: {name[:40]!r}..."
+    if any(unicodedata.category(character) in NO_TEXT for character in name):
+        return f"a name has control characters or is not UTF-8: {name!r}. Rename it."
+    return ""
+
+
+def _printable(text):
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in NO_TEXT else character
+        for character in text
     )
 
 
+def _one_spelling(what, names, known, notes):
+    """Returns each spelling of a name → the one that is used; several of one are noted."""
+    counts, spellings = Counter(filter(None, names)), defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        spellings[fold(name)].append(name)
+    chosen = {}
+    for folded, written in spellings.items():
+        best = folded if folded in known else unicodedata.normalize("NFC", " ".join(written[0].split()))
+        chosen |= dict.fromkeys(written, best)
+        if len(written) > 1:
+            notes.append(f"The {what}s {', '.join(map(repr, sorted(written)))} are one, read as {best!r}.")
+    return chosen
+
+
+def _note_alike(what, names, notes):
+    if len(names) > MOST_COMPARED:
+        return
+    notes.extend(
+        f"The {what} {one!r} and {two!r} look alike and stay apart. If they are one, rename one of them."
+        for one, two in itertools.combinations(sorted(names), 2)
+        if _alike(one, two)
+    )
+
+
+def _alike(one, two):
+    """Returns whether two names may be one by mistake: another form of a word, other separators, or a slip."""
+    one, two = ("".join(filter(str.isalnum, fold(name))) for name in (one, two))
+    if re.findall(r"\d+", one) != re.findall(r"\d+", two) or one[:1] != two[:1]:
+        return False
+    shared, shorter = len(_shared_start(one, two)), min(len(one), len(two))
+    starts_alike = shorter >= 3 and shared >= 3 and shared >= 0.75 * shorter
+    return bool(one) and (starts_alike or difflib.SequenceMatcher(None, one, two).ratio() >= 0.8)
+
+
+def _shared_start(one, two):
+    return "".join(a for a, b in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
+
+
+def _without_doubles(source, clips, left_out):
+    """Returns the clips with keys of their own; the others are named."""
+    of_key = defaultdict(list)
+    for clip in clips:
+        of_key[clip.key].append(clip)
+    kept = []
+    for clip in clips:
+        first, *others = of_key[clip.key]
+        if others and clip is first:
+            says = {(each.label, each.subject, each.split) for each in of_key[clip.key]}
+            others = ", ".join(str(each.path) for each in others[:3])
+            if len(says) > 1:
+                left_out.append(
+                    f"{source}: two videos have the same key: {clip.key}, and other labels, subjects or splits. "
+                    f"None is used: {clip.path}, {others}. Rename or remove one of them."
+                )
+                continue
+            left_out.append(
+                f"{source}: two videos have the same key: {clip.key}. {clip.path} is used, and not {others}. Rename or "
+                "remove one of them."
+            )
+        elif others:
+            continue
+        # `prepare` names the examples of a clip that is several KEY#000 and KEY@1.
+        wholes = (re.sub(r"#\d+$", "", clip.key), re.sub(r"(@\d+)?(#\d+)?$", "", clip.key))
+        if whole := next((name for name in wholes if name != clip.key and name in of_key), None):
+            left_out.append(f"{source}: the key {clip.key} may also be a part of {whole}. Rename one of them.")
+            continue
+        kept.append(clip)
+    return kept
+
+
+def _check_subjects(source, clips):
+    split_of = {}
+    for clip in clips:
+        name, split = split_of.setdefault(fold(clip.subject), (clip.subject, clip.split))
+        if clip.subject and split != clip.split:
+            spelt = "" if name == clip.subject else f" (also as {clip.subject!r})"
+            raise InputError(
+                f"{source}: subject {name!r}{spelt} stands in the splits {split!r} and {clip.split!r}. "
+                "Put all clips of a subject into one split."
+            )
+
+
+def distinguish_suffixes(clips):
+    """Returns the clips; where two of one key differ in their suffix it is added to their keys: `a.mp4`, `a.mov`."""
+    of_key = defaultdict(set)
+    for clip in clips:
+        of_key[clip.key].add(clip.path.suffix)
+    for index, clip in enumerate(clips):
+        if len(of_key[clip.key]) > 1:
+            is_timed = clip.start_s is not None or clip.end_s is not None
+            name, at, times = clip.key.rpartition("@") if is_timed else (clip.key, "", "")
+            clips[index] = replace(clip, key=f"{name}{clip.path.suffix}{at}{times}")
+    return clips
+
+
+def name_rest(clips, source, expected, *, videos=None, known=()):
+    """Notes in `clips.left_out` the videos below a folder that no clip has, a sentence for each folder of them.
+
+    Args:
+        clips: `Clips`.
+        source: The data set's folder.
+        expected: Sentence on where videos are expected.
+        videos: Those that may be named; `None` is all below `source`.
+        known: Paths that are named elsewhere.
+    """
+    listed, rest = {*known, *(clip.path for clip in clips)}, defaultdict(list)
+    for path in videos_below(source) if videos is None else videos:
+        if path not in listed:
+            rest[path.parent].append(path)
+    for folder, paths in sorted(rest.items()):
+        names = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+        clips.left_out.append(f"{folder}: {len(paths)} videos are no clips of this data set ({names}). {expected}")
+
+
+def looks_like_video(path):
+    """Returns whether a path is a video by its name or by how its content begins, whatever is there.
+
+    A link that leads nowhere, a pipe, a device and a folder count by their names, so that they are named and not
+    dropped; a link to nowhere without a suffix counts too. Hidden files (macOS's `._clip.mp4`) never do.
+    """
+    if path.name.startswith("."):
+        return False
+    suffix, before = (part.suffix.lower().strip() for part in (path, path.with_suffix("")))
+    if suffix in SUFFIXES or (suffix in UNFINISHED and before in SUFFIXES):
+        return True
+    kind = mimetypes.types_map.get(suffix, "")
+    if kind.startswith("video/"):
+        return True
+    if path.is_symlink() and not path.exists():
+        return not suffix
+    if kind.partition("/")[0] in ("audio", "image", "text", "font") or not path.is_file():
+        return False
+    start = read_start(path, 400)
+    return any(all(start[at:].startswith(piece) for at, piece in each.items()) for each in SIGNATURES)
+
+
+def videos_in(folder):
+    """Returns what looks like a video directly in a folder, sorted by name; see `looks_like_video`."""
+    return sorted(path for path in _entries(folder) if looks_like_video(path))
+
+
 def videos_below(folder):
-    """Returns the video files in a folder and in those below it, sorted by path; hidden ones are left out."""
+    """Returns what looks like a video in a folder and in those below it, sorted by path; hidden ones are left out."""
     return sorted(itertools.chain(videos_in(folder), *map(videos_below, folders_in(folder))))
 
 
-def videos_by_name(folder, pattern, expected):
+def videos_by_name(folder, pattern, expected, clips, spell):
     """Returns name → video file, of those below a folder.
 
     Args:
         folder: Folder.
         pattern: Compiled regular expression that each name without suffix must match as a whole.
-        expected: What it matches, for the error.
+        expected: What it matches, for what is left out.
+        clips: `Clips` whose `left_out` names videos of other names, and all but the first of one name.
+        spell: `spell(name)` → the data set's spelling of a name.
     """
-    videos = {}
-    for video in videos_below(folder):
-        if not pattern.fullmatch(video.stem):
-            raise InputError(f"{video} is no recording of this data set. Expected the name {expected}.")
-        if video.stem in videos:
-            raise InputError(f"{video.stem} lies in two places, {videos[video.stem]} and {video}. Remove one of them.")
-        videos[video.stem] = video
+    videos, odd = {}, []
+    for path in videos_below(folder):
+        if not pattern.fullmatch(path.stem):
+            odd.append(path)
+        elif (name := spell(path.stem)) in videos:
+            clips.left_out.append(f"{name} lies in two places: {videos[name]} is used, and not {path}. Remove one.")
+        else:
+            videos[name] = path
+    name_rest(clips, folder, f"Expected the name {expected}.", videos=odd)
     return videos
 
 
 def folders_in(folder):
     """Returns the folders in a folder, sorted by name; hidden ones are left out."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in _entries(folder) if path.is_dir() and not path.name.startswith("."))
+
+
+def _entries(folder):
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}).") from error
 
 
 def require_folder(path):
