@@ -15,7 +15,7 @@ from affect.config import Faces
 from affect.errors import InputError
 from affect.records import parse_example
 from pipelines import aligned
-from pipelines.aligned import read_clip, read_image, sha256_of_images
+from pipelines.aligned import read_clip, read_image, sha256_of_images, size_of_images, stray_images, timed_images
 from pipelines.prepare import prepare
 from tests.conftest import SMALL_FACES, portrait
 
@@ -170,3 +170,27 @@ def test_afew_faces_are_prepared_without_detection(tmp_path):
     write_images(faces / "001", "002.jpg")
     with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(train/001\)"):
         prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
+
+
+def test_strays_change_nothing_and_are_named(tmp_path):
+    names = [f"frame_{index}.jpg" for index in range(12)]
+    write_images(tmp_path, *names, "cover.jpg", "thumb_1.png", size=(8, 8))
+    assert [path.name for _, path in timed_images(tmp_path)] == names
+    assert [path.name for path in stray_images(tmp_path)] == ["cover.jpg", "thumb_1.png"]
+
+
+def test_images_without_a_common_name_stand_in_natural_order(tmp_path):
+    write_images(tmp_path, "b2.jpg", "a10.jpg", "a9.jpg", "c.jpg", size=(8, 8))
+    assert [path.name for _, path in timed_images(tmp_path)] == ["a9.jpg", "a10.jpg", "b2.jpg", "c.jpg"]
+
+
+def test_images_that_are_no_files_are_named(tmp_path):
+    write_images(tmp_path, "0.jpg", "2.jpg", size=(8, 8))
+    (tmp_path / "1.jpg").symlink_to("gone.jpg")
+    (tmp_path / "3.jpg").write_text("version https://git-lfs.github.com/spec/v1\n")
+    clip, problem = read_clip(tmp_path, FACES, key="a")
+    assert times(clip) == [0.0, 2 / 25]
+    assert (
+        problem.startswith("2 of 4 images cannot be used.") and "is a link to gone.jpg, which is not there" in problem
+    )
+    assert size_of_images(tmp_path) > 0 and len(sha256_of_images(tmp_path)) == 64

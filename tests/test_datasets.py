@@ -1,6 +1,8 @@
 """Layouts of data sets → lists of clips; nothing is read of the videos, so empty files do."""
 
+import os
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from pipelines.datasets.folder import folder
 from pipelines.datasets.ravdess import ravdess
 from pipelines.datasets.recola import recola
 from pipelines.datasets.sewa import sewa
-from pipelines.datasets.source import LONGEST_NAME, Source, check_clips
+from pipelines.datasets.source import LONGEST_NAME, Clips, Source, check_clips, looks_like_video
+from pipelines.files import name_fault
 
 
 def make(root, *names):
@@ -302,7 +305,8 @@ def test_ravdess_take_in_two_places_is_used_once_and_named(tmp_path):
     make(tmp_path, "a/02-01-01-01-01-01-01.mp4", "b/02-01-01-01-01-01-01.mp4")
     clips = check_clips(tmp_path, ravdess(tmp_path))
     assert [clip.path.parent.name for clip in clips] == ["a"]
-    assert re.search("two videos have the same key: 02-01-01-01-01-01-01. .*/a/.* is used, and not .*/b/", *clips.left_out)
+    (line,) = clips.left_out
+    assert re.search("two videos have the same key: 02-01-01-01-01-01-01. .*/a/.* is used, and not .*/b/", line)
 
 
 @pytest.mark.parametrize(
@@ -493,8 +497,6 @@ def test_sewa_with_and_without_a_header(tmp_path, text):
     assert [clip.path.name for clip in clips] == ["Devel_DE_14.avi", "Test_03.avi", "Train_01.avi"]
 
 
-
-
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
@@ -504,12 +506,318 @@ def test_sewa_with_and_without_a_header(tmp_path, text):
             {"labels/Train_01.csv": "n;t;arousal;valence\nn;0;1;1\n"},
             r"no column name\. Expected the columns name;timestamp;arousal;valence;liking\. Received: n;t;arousal;val",
         ),
-        ({"labels/Train_01.csv": "name;timestamp;arousal\nn;0;1\n"}, r"no column valence\. .*: name;timestamp;arousal$"),
+        ({"labels/Train_01.csv": "name;timestamp;arousal\nn;0;1\n"}, r"no column valence\. .*;arousal$"),
         ({"labels/Train_01.csv": "timestamp;arousal;valence;liking\n0;1;1;1\n"}, r"there is no column name\. Expected"),
-        ({"labels/Train_01.csv": "Train_02;0;0.5;-0.5;0\n"}, r"line 1: expected a row of Train_01\. Received: 'Train_02'"),
+        ({"labels/Train_01.csv": "Train_02;0;0.5;-0.5;0\n"}, r"line 1: expected a row of Train_01\. Rec.*02'"),
     ],
 )
 def test_what_is_not_whole_of_sewa_is_refused(tmp_path, files, expected):
     write(tmp_path, **files)
     with pytest.raises(InputError, match=expected):
         sewa(tmp_path)
+
+
+def checked(name, source):
+    return check_clips(source, DATASETS[name](source))
+
+
+# A good clip of each data set: its key, its files, and the text of those that are not empty.
+GOOD = {
+    "afew": ("train/1", ["Train_AFEW/Angry/1.avi"], {}),
+    "afew_faces": (
+        "train/1",
+        ["Train_AFEW/Angry/1.avi", "Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/1/0.jpg"],
+        {},
+    ),
+    "crema_d": ("1001_DFA_ANG_XX", ["VideoFlash/1001_DFA_ANG_XX.flv"], {}),
+    "folder": ("happy/a", ["happy/a.mp4"], {}),
+    "ravdess": ("02-01-06-01-02-01-01", ["Actor_01/02-01-06-01-02-01-01.mp4"], {}),
+    "recola": ("train_1", ["recordings_video/train_1.mp4"], RECOLA),
+    "sewa": ("Train_01", ["video/Train_01.avi"], {"labels/Train_01.csv": "Train_01;0;0.5;-0.5;0\n"}),
+}
+FOLDERS = sorted(GOOD)
+
+
+def good(root, name):
+    key, files, texts = GOOD[name]
+    write(make(root, *files), **texts)
+    return key
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("odd", ["odd/deep/notes.mp4", "odd/deep/notes.MTS", "odd/deep/notes.3gp.part", "link", "fifo"])
+def test_an_odd_video_is_named_and_the_others_are_listed(tmp_path, name, odd):
+    key = good(tmp_path, name)
+    path = tmp_path / ("odd/deep/notes.ts" if odd in ("link", "fifo") else odd)
+    path.parent.mkdir(parents=True)
+    if odd == "link":
+        path.symlink_to("nowhere.ts")
+    elif odd == "fifo":
+        os.mkfifo(path)
+    else:
+        path.touch()
+    clips = checked(name, tmp_path)
+    assert [(clip.key, clip.problem) for clip in clips] == [(key, "")]
+    (line,) = clips.left_out
+    assert line.startswith(f"{path.parent}: 1 videos are no clips of this data set ({path.name}). ")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_clip_that_is_there_twice_is_named_and_used_once(tmp_path, name):
+    key = good(tmp_path, name)
+    video = tmp_path / GOOD[name][1][0]
+    video.with_suffix(".mkv").touch()
+    clips = checked(name, tmp_path)
+    if name == "afew_faces":  # the faces are there once
+        assert [clip.key for clip in clips] == [key] and clips.notes == [
+            f"{tmp_path}: {key} is listed twice and used once."
+        ]
+        return
+    if name == "folder":
+        assert [clip.key for clip in clips] == [f"{key}.mkv", f"{key}.mp4"] and not clips.left_out
+        return
+    (clip,) = clips
+    (line,) = clips.left_out
+    assert clip.key == key and video.stem in line and ".mkv" in line and " is used, and not " in line
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_is_good_alone_says_nothing(tmp_path, name):
+    good(tmp_path, name)
+    clips = checked(name, tmp_path)
+    assert (len(clips), clips.left_out, clips.notes) == (1, [], [])
+
+
+@pytest.mark.parametrize("suffix", [".MTS", ".m2ts", ".3gp", ".ogv", ".ts", ".MP4", ".vob", ".divx", ".qt", ".asf"])
+def test_files_that_are_probably_videos_are_clips(tmp_path, suffix):
+    make(tmp_path, f"happy/a{suffix}")
+    assert [clip.path.suffix for clip in folder(tmp_path)] == [suffix]
+
+
+def test_videos_are_known_by_their_content_too(tmp_path):
+    contents = {
+        "clip": b"\0\0\0\x20ftypisom",
+        "clip.dat": b"\0\0\1\xba0",
+        "clip.000": b"RIFF1234AVI LIST",
+        "clip.bin": b"\x1a\x45\xdf\xa3",
+        "clip.dvr": b"\x47" + (b"0" * 187 + b"\x47") * 2,
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    others = make(tmp_path, "notes.txt", "a.jpg", "a.wav", "a.csv", "a.json", "README", ".a.mp4", "data.bin")
+    (others / "sound.m4a").write_bytes(contents["clip"])
+    found = {path.name for path in tmp_path.iterdir() if looks_like_video(path)}
+    assert found == set(contents)
+
+
+def test_what_is_no_file_is_listed_with_its_reason(tmp_path):
+    make(tmp_path, "happy/a.mp4")
+    (tmp_path / "happy/folder.mp4").mkdir()
+    (tmp_path / "happy/link.mp4").symlink_to("gone.mp4")
+    (tmp_path / "happy/null.mp4").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "happy/pipe.mp4")
+    (tmp_path / "happy/large.mp4").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    faults = {clip.path.stem: name_fault(clip.path) for clip in folder(tmp_path)}
+    assert faults.pop("a") == ""
+    for name, text in {
+        "folder": "is a folder",
+        "link": "is a link to gone.mp4, which is not there",
+        "null": "is a pipe, a socket or a device",
+        "pipe": "is a pipe, a socket or a device",
+        "large": "is a Git LFS pointer .* git lfs pull",
+    }.items():
+        assert re.search(text, faults.pop(name))
+    assert not faults
+
+
+def test_one_rule_for_labels_and_splits():
+    clips = [Source(str(i), Path("a"), label) for i, label in enumerate(["Happy", "happy ", "HAPPY", "Bored", "bored"])]
+    decomposed = unicodedata.normalize("NFD", "Café")
+    clips += [Source("n", Path("a"), decomposed), Source("m", Path("a"), "Café")]
+    clips += [Source(f"s{split}", Path("a"), split=split) for split in ("Train", "train", "Training", " VAL")]
+    found = check_clips("here", clips)
+    assert {clip.label for clip in found} == {"happy", "Bored", "Café", ""}
+    assert {clip.split for clip in found} == {"train", "Training", "val", "all"}
+    assert found.notes == [
+        "The labels 'Bored', 'bored' are one, read as 'Bored'.",
+        f"The labels {decomposed!r}, 'Café' are one, read as 'Café'.",
+        "The labels 'HAPPY', 'Happy', 'happy ' are one, read as 'happy'.",
+        "The splits 'Train', 'train' are one, read as 'train'.",
+        "The splits 'Training' and 'train' look alike and stay apart. If they are one, rename one of them.",
+    ]
+    assert check_clips("here", found).notes == found.notes  # said once
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "alike"),
+    [
+        ("happiness", "happy", True),
+        ("anger", "angry", True),
+        ("sad", "sadness", True),
+        ("suprise", "surprise", True),
+        ("very-happy", "very_happy", True),
+        ("class 1", "class 2", False),
+        ("positive", "negative", False),
+        ("male", "female", False),
+        ("fear", "sad", False),
+    ],
+)
+def test_labels_that_are_alike_are_noted(one, two, alike):
+    found = check_clips("here", [Source("a", Path("a"), one), Source("b", Path("a"), two)])
+    assert {clip.label for clip in found} == {one, two}
+    assert found.notes == (
+        [f"The labels {one!r} and {two!r} look alike and stay apart. If they are one, rename one of them."]
+        if alike
+        else []
+    )
+
+
+@pytest.mark.parametrize("name", ["Train", "TEST", "val "])
+def test_a_folder_of_a_split_without_classes_is_no_class(tmp_path, name):
+    make(tmp_path, f"{name}/a.mp4", f"{name}/b.avi")
+    assert {(clip.label, clip.split) for clip in folder(tmp_path)} == {("", name.strip().lower())}
+
+
+def test_folders_of_one_class_or_split_in_two_cases(tmp_path):
+    make(tmp_path, "Train/Happy/a.mp4", "train/happy/b.mp4", "Test/HAPPY/c.mp4")
+    clips = checked("folder", tmp_path)
+    assert {(clip.label, clip.split) for clip in clips} == {("happy", "train"), ("happy", "test")}
+    assert clips.notes == ["The labels 'HAPPY', 'Happy', 'happy' are one, read as 'happy'."]
+
+
+def test_afew_in_other_cases_and_folders_of_no_class(tmp_path):
+    make(tmp_path, "train_afew/angry/1.mp4", "Val_AFEW/HAPPY/2.mp4", "Val_AFEW/Hapy/3.mp4", "Val_AFEW_2017/Sad/4.mp4")
+    clips = checked("afew", tmp_path)
+    assert sorted(rows(clips)) == [("train/1", "angry", "", "train"), ("val/2", "happy", "", "val")]
+    text = "\n".join(clips.left_out)
+    assert "Val_AFEW/Hapy is not one of AFEW's classes" in text and "Val_AFEW_2017/Sad: 1 videos" in text
+
+
+def test_afew_videos_of_one_id_in_two_classes_are_both_left_out(tmp_path):
+    make(tmp_path, "Train_AFEW/Angry/1.avi", "Train_AFEW/Sad/1.avi", "Train_AFEW/Sad/2.avi")
+    clips = checked("afew", tmp_path)
+    assert [clip.key for clip in clips] == ["train/2"]
+    assert "other labels, subjects or splits. None is used" in clips.left_out[0]
+
+
+def test_afew_faces_name_what_is_no_frame_and_who_has_no_label(tmp_path):
+    faces = "Train_AFEW/AlignedFaces_LBPTOP_Points/Faces"
+    make(tmp_path, "Train_AFEW/Angry/1.avi", *(f"{faces}/1/{i}.jpg" for i in range(12)), f"{faces}/1/cover.jpg")
+    make(tmp_path, f"{faces}/2/0.jpg")
+    clips = checked("afew_faces", tmp_path)
+    assert [clip.key for clip in clips] == ["train/1"]
+    assert clips.notes == [f"{tmp_path / faces / '1'}: 1 images are no frames and are left out: cover.jpg."]
+    assert re.search(r"Faces/2 has no label", clips.left_out[0]) and len(clips.left_out) == 1
+
+
+def test_crema_d_clip_without_votes_is_named(tmp_path):
+    write(
+        make(tmp_path, *CREMA_D_VIDEOS, "VideoFlash/notes.mp4"), **{"summaryTable.csv": SUMMARY.replace("1002", "1003")}
+    )
+    clips = checked("crema_d", tmp_path)
+    assert [clip.votes for clip in clips] == [{"angry": 0.5, "disgust": 0.5}, None]
+    assert [clip.problem for clip in clips] == [
+        "",
+        f"{tmp_path / 'summaryTable.csv'} has no votes for 1002_DFA_HAP_XX.",
+    ]
+    assert "notes.mp4" in clips.left_out[0]
+
+
+def test_csv_header_and_blank_rows(tmp_path):
+    text = "Label, Path ,SPLIT\nhappy,a.mp4,Train\n,,\n\nsad,b.mp4,train,,\n,,,,,\n"
+    clips = checked("csv", written(tmp_path, text))
+    assert rows(clips) == [("a", "happy", "", "train"), ("b", "sad", "", "train")]
+    with pytest.raises(InputError, match="expected the columns path, .* Received: 'path, label, Label'"):
+        csv_list(written(tmp_path, "path,label,Label\na.mp4,happy,sad\n"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "there"),
+    [
+        (unicodedata.normalize("NFC", "Jörg.mp4"), unicodedata.normalize("NFD", "Jörg.mp4")),
+        (unicodedata.normalize("NFD", "é/Jörg.mp4"), unicodedata.normalize("NFC", "é/Jörg.mp4")),
+        ("clips\\a.mp4", "clips/a.mp4"),
+        (".\\clips\\ö.mp4", unicodedata.normalize("NFD", "clips/ö.mp4")),
+    ],
+)
+def test_csv_paths_of_other_systems_are_found(tmp_path, listed, there):
+    make(tmp_path, there)
+    (clip,) = csv_list(written(tmp_path, f"path\n{listed}\n"))
+    assert clip.path.samefile(tmp_path / there) and not clip.problem
+
+
+def test_csv_name_that_is_much_alike_is_named(tmp_path):
+    make(tmp_path, "Clips/A.mp4", "b.mp4")
+    clips = csv_list(written(tmp_path, "path\nclips/a.MP4\nb.mp4\nc.mp4\n"))
+    assert [clip.problem for clip in clips][1:] == ["", ""]
+    assert clips[0].problem.endswith(f"is not there, and {tmp_path / 'Clips/A.mp4'} is spelt much like it.")
+
+
+def test_csv_two_suffixes_are_two_clips(tmp_path):
+    text = "path,label,start_s\np1.cam.mp4,happy,\np1.cam.avi,sad,\nq.mp4,sad,1\nq.avi,sad,1\n"
+    clips = checked("csv", written(tmp_path, text))
+    assert [clip.key for clip in clips] == ["p1.cam.mp4", "p1.cam.avi", "q.mp4@1-end", "q.avi@1-end"]
+
+
+def test_recola_own_tree_with_and_without_splits(tmp_path):
+    text = "time;FM1 ;FM2 ;FF1\n0.00;0;1;0\n0.04;1;2;2\n0.08;2;3;4\n"
+    for name in ("P16", "P17", "P21"):
+        ratings = {f"RECOLA-Annotation/emotional_behaviour/{each}/{name}.csv": text for each in ("arousal", "valence")}
+        write(make(tmp_path, f"RECOLA-Video-recordings/{name}.mp4"), **ratings)
+    clips = checked("recola", tmp_path)
+    assert {(clip.key, clip.subject, clip.split) for clip in clips} == {(n, n, "all") for n in ("P16", "P17", "P21")}
+    assert clips[0].dimensions.arousal == pytest.approx((108 / 64 - 4 / 3, 108 / 64, 108 / 64 + 4 / 3))
+    assert clips[0].path == tmp_path / "RECOLA-Video-recordings/P16.mp4"
+    assert "No split is known of P16, P17, P21" in clips.notes[0]
+    write(tmp_path, **{"splits.csv": "split,Name\nTrain,P16\ndev,p17\n,\ntest,P99\n"})
+    clips = checked("recola", tmp_path)
+    assert [(clip.key, clip.split) for clip in clips] == [("P16", "train"), ("P17", "val"), ("P21", "all")]
+    assert "names what is not there: P99" in clips.notes[0] and "No split is known of P21:" in clips.notes[1]
+    write(tmp_path, **{"splits.csv": "name,split\nP16,training\n"})
+    with pytest.raises(InputError, match="line 2: expected a recording such as P16 and its one split"):
+        recola(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "key", "problem"),
+    [
+        ({"dev_3.mp4": ""}, "dev_3", "dev_3 has no ratings of arousal"),
+        ({GOLD.format("valence", "dev_1"): arff(0, 1).replace("train", "dev")}, "dev_1", "has no ratings of arousal"),
+        (
+            {GOLD.format(each, "dev_1"): arff(0, 1) for each in ("arousal", "valence")},
+            "dev_1",
+            "line 9: expected a row of dev_1. Received: 'train_1'",
+        ),
+    ],
+)
+def test_recording_that_is_not_whole_does_not_cost_the_others(tmp_path, files, key, problem):
+    write(tmp_path, **RECOLA, **files)
+    clips = {clip.key: clip for clip in checked("recola", tmp_path)}
+    assert clips.keys() == {"train_1", key}
+    assert problem in clips[key].problem and clips[key].dimensions is None
+    assert not clips["train_1"].problem
+
+
+def test_times_that_are_equal_to_a_microsecond_are_equal(tmp_path):
+    write(tmp_path, **RECOLA | {GOLD.format("valence", "train_1"): arff(0.5, 0).replace(",0.04,", ",0.0400000000001,")})
+    assert len(recola(tmp_path)[0].dimensions.times_s) == 2
+    write(tmp_path, **{GOLD.format("valence", "train_1"): arff(0.5, 0).replace(",0.04,", ",0.04001,")})
+    with pytest.raises(InputError, match="are rated at other times"):
+        recola(tmp_path)
+
+
+def test_sewa_recording_that_is_not_whole_does_not_cost_the_others(tmp_path):
+    good(tmp_path, "sewa")
+    write(make(tmp_path, "video/Devel_01.avi", "video/Devel_02.avi"), **{"labels/Devel_02.csv": "Train_01;0;0;0;0\n"})
+    problems = {clip.key: clip.problem for clip in checked("sewa", tmp_path)}
+    assert problems["Train_01"] == ""
+    assert "Devel_01 has no ratings" in problems["Devel_01"] and "a row of Devel_02" in problems["Devel_02"]
+
+
+def test_lists_of_clips_need_one_that_can_be_used():
+    clips = Clips([Source("a", Path("a"), problem="a is odd.")])
+    clips.left_out.append("b is odd.")
+    with pytest.raises(InputError, match=r"^b is odd\. 1 more cannot be used\.$"):
+        clips.require("none")
+    with pytest.raises(InputError, match="^none$"):
+        Clips().require("none")

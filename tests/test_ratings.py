@@ -125,3 +125,68 @@ def test_raters_who_do_not_agree_have_no_gold_standard(raters):
 def test_a_gold_standard_needs_raters_and_rows(shape):
     with pytest.raises(InputError, match=re.escape(f"two raters and two rows or more. Received: {shape}")):
         gold_standard("x", np.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (
+            "@attribute 'Instance name' string\n@attribute \"frame time\" real\n@attribute 'gold standard' numeric",
+            "{n},{t},{v}",
+        ),
+        ("@attribute GoldStandard numeric\n@attribute name string\n@attribute frameTime numeric", "{v},{n},{t}"),
+        (
+            "@attribute frameTime numeric\n@attribute frame integer\n@attribute value real\n@attribute id string",
+            "{t},7,{v},'{n}'",
+        ),
+        (
+            "@attribute valence numeric\n@attribute arousal numeric\n@attribute time_s real\n@attribute name string",
+            '9,{v},{t},"{n}"',
+        ),
+    ],
+)
+def test_arff_names_decide_in_any_order_and_quoting(tmp_path, header, row):
+    rows = [row.format(n="dev_1", t=time, v=value) for time, value in ((0, 0.5), (0.04, 0.25))]
+    path = written(tmp_path, f"@relation g\n{header}\n@data\n" + "\n".join(rows))
+    np.testing.assert_array_equal(read_arff(path, name="dev_1", dimension="arousal"), [[0, 0.5], [0.04, 0.25]])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("dev_1,0.04", "dev_2,0.04", ", line 11: expected a row of dev_1. Received: 'dev_2'"),
+        ("frameTime", "frame", ": expected one column of times"),
+        ("frameTime", "frameTimeMs", ": expected times in seconds. Received: the column 'frameTimeMs', in ms"),
+        ("GoldStandard", "time", ": expected one column of times"),
+        ("GoldStandard", "valence", ": expected ratings of arousal. Received: the attribute 'valence'"),
+    ],
+)
+def test_arff_that_contradicts_itself_or_its_place_is_refused(tmp_path, old, new, expected):
+    path = written(tmp_path, ARFF.replace(old, new))
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}{expected}"):
+        read_arff(path, name="dev_1", dimension="arousal")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time;FM1;FM2\n0;1;2\n0.04;3;4\n",
+        "FM1;FM2;time\n1;2;0\n3;4;0.04\n",
+        ";time;FM1;FM2\n0;0;1;2\n1;0.04;3;4\n",
+        "Unnamed: 0;FM1;Time [s];FM2\n0;1;0;2\n1;3;0.04;4\n",
+        "time;FM1;FM2;mean;std;Gold Standard\n0;1;2;9;9;9\n0.04;3;4;9;9;9\n",
+        "name;frame;FM1;time;FM2\na;700;1;0;2\na;701;3;0.04;4\n",
+        "'FM1';\"FM2\";'time'\n'1';2;0\n3;4;'0.04'\n",
+        "time;1;2\n0;1;2\n;;\n0.04;3;4\n",
+        "0;1;2\n0.04;3;4\n",
+    ],
+)
+def test_raters_are_known_by_the_header(tmp_path, text):
+    np.testing.assert_array_equal(read_semicolons(written(tmp_path, text))[1], [[0, 1, 2], [0.04, 3, 4]])
+
+
+def test_needed_columns_in_any_order(tmp_path):
+    path = written(tmp_path, "b;liking;Name;a;Timestamp\n2;9;n;1;0\n4;9;n;3;0.04\n")
+    header, numbers = read_semicolons(path, name="N", columns=COLUMNS)
+    assert header == ("time", "a", "b")
+    np.testing.assert_array_equal(numbers, [[0, 1, 2], [0.04, 3, 4]])

@@ -8,11 +8,13 @@ import struct
 from dataclasses import replace
 
 import cv2
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from affect.config import read_json, to_json, write_json
 from affect.errors import InputError
+from affect.inspect import inspect
 from affect.records import VERSION, Clip, Dimensions, Face, encode_example
 from affect.verify import read_framed, verify
 from tests.conftest import SMALL_FACES, portrait
@@ -318,3 +320,39 @@ def test_the_command_names_the_damage(folder, tmp_path):
     assert "holds no manifest.json" in refused("verify", tmp_path)
     shutil.rmtree(folder)
     assert "holds no manifest.json" in refused("verify", folder)
+
+
+def test_shards_that_the_manifest_does_not_list_are_named(folder):
+    names = ("train-00000-of-00002.tfrecord", "all-00000-of-00001 (1).tfrecord", "manifest (1).json", "notes.json")
+    for name in names:
+        (folder / name).write_bytes((folder / SHARD).read_bytes())
+    problem = "the manifest does not list it; two prepares may have been copied together"
+    assert found(folder) == dict.fromkeys(names[:3], problem)
+
+
+def rated_clip(*, end_s, first_s=0.0, frames=3, rate=0.0, step_s=0.04):
+    times_s = tuple(float(time) for time in np.arange(first_s, end_s + step_s / 2, step_s))
+    return replace(
+        clip("a", dimensions=Dimensions(times_s, times_s, times_s)), frames_decoded=frames, frame_rate_hz=rate
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        (rated_clip(end_s=300, frames=7501, rate=25), ""),  # 300.0 s of ratings for 300.04 s of video
+        (rated_clip(end_s=300, frames=7560, rate=25), ""),
+        (rated_clip(end_s=2, frames=50, rate=25), ""),
+        (rated_clip(end_s=1960, step_s=40, frames=50, rate=25), "from 0 to 1960 s, .* 2 s long. They look like millis"),
+        (rated_clip(end_s=500, step_s=1, frames=500, rate=25), "500 s, .* 20 s long. They look like numbers of frames"),
+        (rated_clip(end_s=10, frames=7500, rate=25), "from 0 to 10 s, and the video is 300 s long. Times must"),
+        (rated_clip(first_s=100, end_s=300, frames=7500, rate=25), "they go from 100 to 300 s, and the video is 300 s"),
+        (rated_clip(end_s=310, frames=7500, rate=25), "from 0 to 310 s, and the video is 300 s"),
+        (rated_clip(end_s=310), ""),  # the rate is unknown
+    ],
+)
+def test_ratings_are_compared_with_their_video_at_both_ends(tmp_path, made, problem):
+    write_shards(tmp_path / "s", encoded([made]), listed=[made])
+    report, seen = found(tmp_path / "s"), inspect(tmp_path / "s")["problems"]
+    assert report.keys() == seen.keys() == ({"a"} if problem else set())
+    assert all(re.search(problem, text) for text in (*report.values(), *seen.values()))

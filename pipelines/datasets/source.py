@@ -46,6 +46,8 @@ SUFFIXES = (
 )
 # What programs add to the name of a file that is not there whole.
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
+# Of sounds and pictures in the containers of videos.
+NO_VIDEOS = (".m4a", ".m4b", ".mka", ".weba", ".wma", ".heic", ".heif", ".avif", ".cr3")
 # How the content of a video begins, as place → bytes.
 SIGNATURES = (
     {4: b"ftyp"},
@@ -153,8 +155,10 @@ def check_clips(source, clips):
         for split in SPLITS[:3]
         if _alike(label, split)
     ]
-    found[:] = _without_doubles(source, found, found.left_out)
-    found.left_out, found.notes = (list(map(_printable, lines)) for lines in (found.left_out, found.notes))
+    found[:] = _without_doubles(source, found)
+    found.left_out, found.notes = (
+        list(dict.fromkeys(map(_printable, lines))) for lines in (found.left_out, found.notes)
+    )
     found.require(f"{source} lists no clip.")
     _check_subjects(source, found)
     return found
@@ -234,35 +238,32 @@ def _shared_start(one, two):
     return "".join(a for a, b in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
 
 
-def _without_doubles(source, clips, left_out):
-    """Returns the clips with keys of their own; the others are named."""
-    of_key = defaultdict(list)
+def _without_doubles(source, clips):
+    """Returns the clips with keys of their own; the others are named in what `Clips` says beside them."""
+    of_key, left_out = defaultdict(list), clips.left_out
     for clip in clips:
-        of_key[clip.key].append(clip)
+        if clip in of_key[clip.key]:
+            clips.notes.append(f"{source}: {clip.key} is listed twice and used once.")
+        else:
+            of_key[clip.key].append(clip)
     kept = []
-    for clip in clips:
-        first, *others = of_key[clip.key]
-        if others and clip is first:
-            says = {(each.label, each.subject, each.split) for each in of_key[clip.key]}
-            others = ", ".join(str(each.path) for each in others[:3])
-            if len(says) > 1:
-                left_out.append(
-                    f"{source}: two videos have the same key: {clip.key}, and other labels, subjects or splits. "
-                    f"None is used: {clip.path}, {others}. Rename or remove one of them."
-                )
-                continue
-            left_out.append(
-                f"{source}: two videos have the same key: {clip.key}. {clip.path} is used, and not {others}. Rename or "
-                "remove one of them."
-            )
-        elif others:
-            continue
+    for key, (first, *others) in of_key.items():
         # `prepare` names the examples of a clip that is several KEY#000 and KEY@1.
-        wholes = (re.sub(r"#\d+$", "", clip.key), re.sub(r"(@\d+)?(#\d+)?$", "", clip.key))
-        if whole := next((name for name in wholes if name != clip.key and name in of_key), None):
-            left_out.append(f"{source}: the key {clip.key} may also be a part of {whole}. Rename one of them.")
-            continue
-        kept.append(clip)
+        wholes = (re.sub(r"#\d+$", "", key), re.sub(r"(@\d+)?(#\d+)?$", "", key))
+        whole = next((name for name in wholes if name != key and name in of_key), None)
+        paths = ", ".join(str(each.path) for each in others[:3])
+        twice = f"{source}: two videos have the same key: {key}"
+        if whole:
+            left_out.append(f"{source}: the key {key} may also be a part of {whole}. Rename one of them.")
+        elif len({(each.label, each.subject, each.split) for each in (first, *others)}) > 1:
+            left_out.append(
+                f"{twice}, and other labels, subjects or splits. None is used: {first.path}, {paths}. "
+                "Rename or remove one of them."
+            )
+        else:
+            kept.append(first)
+            if others:
+                left_out.append(f"{twice}. {first.path} is used, and not {paths}. Rename or remove one of them.")
     return kept
 
 
@@ -321,6 +322,8 @@ def looks_like_video(path):
     suffix, before = (part.suffix.lower().strip() for part in (path, path.with_suffix("")))
     if suffix in SUFFIXES or (suffix in UNFINISHED and before in SUFFIXES):
         return True
+    if suffix in NO_VIDEOS:
+        return False
     kind = mimetypes.types_map.get(suffix, "")
     if kind.startswith("video/"):
         return True
