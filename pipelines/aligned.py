@@ -5,7 +5,7 @@ import io
 import math
 import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ from affect.records import Clip, Face
 from pipelines.files import name_fault
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+# Of images that are named where they lie among the frames.
+IMAGES = (*SUFFIXES, ".bmp", ".gif", ".heic", ".jp2", ".jpe", ".tif", ".tiff", ".webp")
 # AFEW's. Images carry no time: the number in a name is the number of the frame.
 FRAME_RATE_HZ = 25.0
 # Far beyond any face that is cut; a damaged or hostile file may claim more than memory holds.
@@ -61,36 +63,50 @@ def read_clip(folder, settings, **identity):
 def timed_images(folder):
     """Returns `(timestamp_s, path)` of a folder's frames in time order; hidden files are left out.
 
-    Frames are the images whose names have the same text about their last number, such as `7.jpg` or `frame_7.jpg`, if
-    they are more than half of all: the number is that of the frame. Otherwise, and where two have one number, images
-    follow each other in natural order, 2 before 10, at `FRAME_RATE_HZ`. For the images that are left out see
-    `stray_images`.
+    Frames are the images whose names differ in one number only, such as `7.jpg` or `frame_7_of_9.jpg`, if they are more
+    than half of all, or half and no other image has a number: it is the number of the frame. Otherwise they are the
+    images with names of one form, such as `a1_x0.5.jpg`, if they are more than half, else all; these follow each other
+    in natural order, 2 before 10, at `FRAME_RATE_HZ`. For the images that are left out see `stray_images`.
     """
     return _sort_images(folder)[0]
 
 
 def stray_images(folder):
-    """Returns the paths of the images in a folder that are no frames, such as `cover.jpg` beside `0.jpg`, `1.jpg`."""
+    """Returns the paths of the images in a folder that are no frames, such as `cover.jpg` beside `0.jpg`, `1.jpg`.
+
+    Of two images with one number, such as `1.jpg` and `1.png`, one is the frame: that of the more frequent suffix.
+    """
     return _sort_images(folder)[1]
 
 
 def _sort_images(folder):
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    folders = sorted(path for path in paths if path.is_dir())
-    paths = sorted(path for path in paths if not path.is_dir())
-    patterns = defaultdict(list)
-    for path in paths:
-        if match := re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", path.stem):
-            patterns[match[1].casefold(), match[3].casefold()].append((int(match[2]), path))
-    frames = max(patterns.values(), key=len, default=[])
-    if 2 * len(frames) <= len(paths):
-        frames = [(0, path) for path in paths]
-    numbers = {number for number, _ in frames}
-    if len(numbers) < len(frames) or max(numbers, default=0) >= 10**9:
-        ordered = sorted((path for _, path in frames), key=_naturally)
-        frames = list(enumerate(ordered))
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith("."))
+    usable = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    numbered, forms = defaultdict(list), defaultdict(list)
+    for path in usable:
+        # Of a single image, the last number is that of the frame.
+        for match in reversed([*re.finditer("[0-9]+", path.stem)]):
+            around = path.stem[: match.start()], path.stem[match.end() :]
+            numbered[tuple(map(str.casefold, around))].append((int(match[0]), path))
+        forms[re.sub("[0-9]+", "0", path.stem.casefold())].append(path)
+    frames = max(numbered.values(), key=len, default=[])
+    has_number = sum(bool(re.search("[0-9]", path.stem)) for path in usable)
+    if 2 * len(frames) > len(usable) or (2 * len(frames) == len(usable) and len(frames) == has_number):
+        frames = _without_doubles(frames)
+    else:
+        alike = max(forms.values(), key=len, default=[])
+        alike = alike if 2 * len(alike) > len(usable) else usable
+        frames = list(enumerate(sorted(alike, key=_naturally)))
+    if max((number for number, _ in frames), default=0) >= 10**9:
+        frames = list(enumerate(path for _, path in sorted(frames)))
     timed = sorted((number / FRAME_RATE_HZ, path) for number, path in frames)
-    return timed, [*folders, *sorted({*paths} - {path for _, path in timed})]
+    return timed, sorted({*paths} - {path for _, path in timed})
+
+
+def _without_doubles(frames):
+    """Returns one image of each number: that whose suffix most images have."""
+    suffixes = Counter(path.suffix for _, path in frames)
+    return {number: path for number, path in sorted(frames, key=lambda frame: suffixes[frame[1].suffix])}.items()
 
 
 def _naturally(path):

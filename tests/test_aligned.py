@@ -65,7 +65,10 @@ def test_a_folder_becomes_a_clip(tmp_path):
         (("a.jpg", "10.jpg", "9.JPG"), [9 / 25, 10 / 25]),
         (tuple(f"frame_{index}.jpg" for index in range(12)), [index / 25 for index in range(12)]),
         (("b2.jpg", "a10.jpg", "a9.jpg", "c.jpg"), [0.0, 1 / 25, 2 / 25, 3 / 25]),
-        (("1.jpg", "1.png"), [0.0, 1 / 25]),
+        (("1.jpg", "2.png", "2.jpg"), [1 / 25, 2 / 25]),
+        (("0.jpg", "cover.jpg"), [0.0]),
+        (("000046280_0003.jpg",), [3 / 25]),
+        (tuple(f"frame_{index}_of_12.jpg" for index in range(12)) + ("a.jpg",), [index / 25 for index in range(12)]),
     ],
 )
 def test_images_named_by_numbers_are_those_frames(tmp_path, names, expected):
@@ -174,9 +177,17 @@ def test_afew_faces_are_prepared_without_detection(tmp_path):
 
 def test_strays_change_nothing_and_are_named(tmp_path):
     names = [f"frame_{index}.jpg" for index in range(12)]
-    write_images(tmp_path, *names, "cover.jpg", "thumb_1.png", size=(8, 8))
+    strays = ["Thumbs.bmp", "cover.jpg", "frame_3 (1).jpg", "frame_4.png", "thumb_1.png"]
+    write_images(tmp_path, *names, *strays, size=(8, 8))
     assert [path.name for _, path in timed_images(tmp_path)] == names
-    assert [path.name for path in stray_images(tmp_path)] == ["cover.jpg", "thumb_1.png"]
+    assert [path.name for path in stray_images(tmp_path)] == strays
+
+
+def test_images_whose_names_have_several_numbers_stand_in_natural_order(tmp_path):
+    names = ["a1_0.9.jpg", "a2_0.75.jpg", "a10_0.8.jpg"]
+    write_images(tmp_path, *names, "cover_1.jpg", size=(8, 8))
+    assert [path.name for _, path in timed_images(tmp_path)] == names
+    assert [path.name for path in stray_images(tmp_path)] == ["cover_1.jpg"]
 
 
 def test_images_without_a_common_name_stand_in_natural_order(tmp_path):
