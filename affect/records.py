@@ -10,6 +10,7 @@ may stand beyond the example's last one, and frames without a face are not store
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import tensorflow as tf
 
@@ -113,27 +114,37 @@ class Clip:
     dimensions: Dimensions | None = None
 
 
-def name_rating_fault(times_s, frames, frame_rate_hz, last_face_s=0.0):
+def name_rating_fault(times_s, frames, frame_rate_hz, faces_s=()):
     """Compares the times of a recording's ratings with its video, at both ends.
 
-    The video ends where its frames end at its frame rate, or with its last face if that is later (the rate of a video
-    may vary). Ratings may begin after its start, and end before or after its end, by 1 s, by 1 % of its length or by
-    two of its frames, whichever is most.
+    The video ends where its frames end at their rate, or with its last face if that is later. Frames may also have come
+    slower than their rate says, as those of a video whose own rate is lower than the one that was asked for: then the
+    times of the faces say how far apart they were. Ratings may begin after the video's start, and end before or after
+    its end, by 1 s, by 1 % of its length or by two of its frames, whichever is most.
 
     Args:
         times_s: Times of the ratings in seconds, ascending.
         frames: Frames of the video that were looked at.
         frame_rate_hz: Of these; 0 where unknown: then the end is known by the last face only, and ratings may be
             longer.
-        last_face_s: Time of the last face in seconds.
+        faces_s: Times of the faces in seconds, in any order.
 
     Returns:
         What is wrong as one sentence; an empty str where nothing is, and without ratings.
     """
     if not len(times_s) or not frames:
         return ""
+    faces_s = sorted({float(time_s) for time_s in faces_s})
+    fault = _rating_fault(times_s, frames, frame_rate_hz, faces_s)
+    step_s = min((after_s - before_s for before_s, after_s in pairwise(faces_s)), default=0.0)
+    if fault and step_s * frame_rate_hz > 1.5 and not _rating_fault(times_s, frames, 1 / step_s, faces_s):
+        return ""
+    return fault
+
+
+def _rating_fault(times_s, frames, frame_rate_hz, faces_s):
     first_s, end_s = float(times_s[0]), float(times_s[-1])
-    length_s = max(frames / frame_rate_hz if frame_rate_hz > 0 else 0.0, float(last_face_s))
+    length_s = max([frames / frame_rate_hz if frame_rate_hz > 0 else 0.0, *faces_s[-1:]])
     tolerance_s = max(1.0, 0.01 * length_s, 2 / frame_rate_hz if frame_rate_hz > 0 else 0.0)
     begins_late, ends_early = first_s > tolerance_s, end_s < length_s - tolerance_s
     ends_late = frame_rate_hz > 0 and end_s > length_s + tolerance_s
@@ -152,12 +163,11 @@ def name_rating_fault(times_s, frames, frame_rate_hz, last_face_s=0.0):
 
 def name_record_fault(record):
     """Returns what `name_rating_fault` says of a record as `parse_example` reads it, in NumPy."""
-    timestamps = record["image/timestamp"]
     return name_rating_fault(
         record["affect/dimensions/timestamp"] / 1e6,
         int(record["affect/frames_decoded"]),
         float(record["image/frame_rate"]),
-        timestamps[-1] / 1e6 if len(timestamps) else 0.0,
+        record["image/timestamp"] / 1e6,
     )
 
 

@@ -18,6 +18,9 @@ from affect import records
 from affect.data import Shards
 from affect.errors import InputError
 
+# How the small text begins that a repository holds where a large file was not fetched.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 def verify(data, *, track=None):
     """Checks shards against their manifest and goes on after damage.
@@ -92,6 +95,8 @@ def verify(data, *, track=None):
 def find_strays(shards):
     """Finds the shards and manifests in a folder that are not its own, as where two prepares were copied together.
 
+    A file is a shard by its name or by how its content begins. What lies in folders below is no part of these shards.
+
     Args:
         shards: `Shards`.
 
@@ -102,12 +107,23 @@ def find_strays(shards):
     return [
         (path.name, "the manifest does not list it; two prepares may have been copied together")
         for path in sorted(shards.folder.iterdir())
-        if path.name not in listed and (".tfrecord" in path.name.lower() or _is_manifest(path))
+        if path.name not in listed and (".tfrecord" in path.name.lower() or _is_manifest(path) or _is_framed(path))
     ]
 
 
 def _is_manifest(path):
     return "manifest" in path.name.lower() and path.suffix.lower() == ".json"
+
+
+def _is_framed(path):
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            header = file.read(12)
+    except OSError:
+        return False
+    return len(header) == 12 and struct.unpack("<I", header[8:])[0] == _masked_crc32c(header[:8])
 
 
 def read_framed(file):
@@ -175,6 +191,9 @@ def _examine(shards, shard, clips, face_size):
             size = os.fstat(file.fileno()).st_size
             if size != shard["bytes"]:
                 problems.append(f"it has {size} of {shard['bytes']} bytes")
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                return ["it is a Git LFS pointer and not the file itself. Fetch the file: git lfs pull"]
+            file.seek(0)
             if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
                 problems.append("its SHA-256 is not the manifest's")
             file.seek(0)

@@ -79,7 +79,7 @@ def write_part(source, parts, faces, classes, detector):
             "votes": tuple(source.votes.get(name, 0.0) for name in classes) if source.votes else None,
             "dimensions": source.dimensions,
         }
-        entries, last_s = [], 0.0
+        entries, faces_s = [], []
         for key, chosen in _examples(source.key, tracks):
             example = records.Clip(key=key, part=len(entries), faces=chosen, **clip)
             entry = {"key": key, "recording": source.key, "part": example.part, **video}
@@ -88,11 +88,11 @@ def write_part(source, parts, faces, classes, detector):
                 writer.write(records.encode_example(example))
             (folder / "record").replace(record_of(parts, entry))
             entries.append(entry)
-            last_s = max(last_s, *(face.timestamp_s for face in chosen[-1:]), 0.0)
+            faces_s += [face.timestamp_s for face in chosen]
         if source.dimensions and clip.get("frames_decoded") and source.start_s is None and source.end_s is None:
             rates = clip["frames_decoded"], clip["frame_rate_hz"]
             problem = " ".join(
-                filter(None, (problem, records.name_rating_fault(source.dimensions.times_s, *rates, last_s)))
+                filter(None, (problem, records.name_rating_fault(source.dimensions.times_s, *rates, faces_s)))
             )
         problem = " ".join(filter(None, (source.problem.strip(), problem)))
         entries = [entry | {"problem": problem} for entry in entries]

@@ -323,11 +323,25 @@ def test_the_command_names_the_damage(folder, tmp_path):
 
 
 def test_shards_that_the_manifest_does_not_list_are_named(folder):
-    names = ("train-00000-of-00002.tfrecord", "all-00000-of-00001 (1).tfrecord", "manifest (1).json", "notes.json")
+    names = (
+        "train-00000-of-00002.tfrecord",
+        "all-00000-of-00001 (1).tfrecord",
+        "all-00000-of-00001",
+        "manifest (1).json",
+    )
     for name in names:
         (folder / name).write_bytes((folder / SHARD).read_bytes())
+    (folder / "notes.json").write_text('{"of": "somebody"}')
+    (folder / "folder").mkdir()
+    (folder / "shards.TFRECORD").symlink_to("gone")
     problem = "the manifest does not list it; two prepares may have been copied together"
-    assert found(folder) == dict.fromkeys(names[:3], problem)
+    assert found(folder) == dict.fromkeys((*names, "shards.TFRECORD"), problem)
+    assert len(inspect(folder)["left_out"]) == 5
+
+
+def test_a_shard_that_is_a_pointer_is_called_that(folder):
+    (folder / SHARD).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert found(folder)[SHARD] == "it is a Git LFS pointer and not the file itself. Fetch the file: git lfs pull"
 
 
 def rated_clip(*, end_s, first_s=0.0, frames=3, rate=0.0, step_s=0.04):
@@ -349,6 +363,9 @@ def rated_clip(*, end_s, first_s=0.0, frames=3, rate=0.0, step_s=0.04):
         (rated_clip(first_s=100, end_s=300, frames=7500, rate=25), "they go from 100 to 300 s, and the video is 300 s"),
         (rated_clip(end_s=310, frames=7500, rate=25), "from 0 to 310 s, and the video is 300 s"),
         (rated_clip(end_s=310), ""),  # the rate is unknown
+        (rated_clip(end_s=300, frames=3000, rate=25), ""),  # faces are 0.1 s apart: the video's own rate was 10
+        (rated_clip(end_s=120, frames=3000, rate=25), ""),
+        (rated_clip(end_s=30, frames=3000, rate=25), "from 0 to 30 s, and the video is 120 s"),
     ],
 )
 def test_ratings_are_compared_with_their_video_at_both_ends(tmp_path, made, problem):
