@@ -28,10 +28,15 @@ def name_fault(path):
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})."
     if stat.S_ISDIR(mode):
-        return f"{path} is a folder and not a file."
+        return f"{path} is a folder {'and not a file' if is_open(path) else 'that may not be read'}."
     if not stat.S_ISREG(mode):
         return f"{path} is a pipe, a socket or a device and not a file."
     return name_pointer(read_start(path), path)
+
+
+def is_open(folder):
+    """Returns whether what is in a folder may be listed and read."""
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def name_pointer(content, path):
@@ -78,6 +83,17 @@ def find_listed(folder, text):
             return path, ""
     alike = _walk(folder / text.replace("\\", "/"), fold)
     return written, f"{written} is not there, and {alike} is spelt much like it." if alike else ""
+
+
+def find_spelt(folder, name):
+    """Returns the path of a name in a folder, whatever the case in which it is written; `None` where there is none.
+
+    What is there counts, a link that leads nowhere too, so that it is named by who reads it.
+    """
+    if os.path.lexists(folder / name):
+        return folder / name
+    alike = sorted(path for path in folder.iterdir() if fold(path.name) == fold(name)) if folder.is_dir() else []
+    return alike[0] if alike else None
 
 
 def fold(name):

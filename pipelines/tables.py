@@ -26,28 +26,37 @@ def read_text(path):
         raise InputError(f"{path} is not text in UTF-8: {error}") from error
 
 
-def read_rows(path, needed):
+def read_header(reader):
+    """Returns the names of a `csv.DictReader`'s columns, of the first row that has any value; an empty list of none."""
+    while reader.fieldnames is not None and not any(map(str.strip, reader.fieldnames)):
+        reader.fieldnames = None  # it is read from the next row
+    return list(reader.fieldnames or ())
+
+
+def read_rows(path, needed, optional=()):
     """Reads a CSV file with a header, whose names decide in any order and case. Rows without any value are blank.
 
     Args:
         path: File in UTF-8.
         needed: Names of the columns that must be there.
+        optional: Names of those that may be there.
 
     Yields:
-        `(line, row)`: number of the line; dict of column → str, the needed ones by the names in `needed`.
+        `(line, row)`: number of the line; dict of column → str, those of `needed` and `optional` by these names.
 
     Raises:
-        InputError: When a needed column is missing or is there twice, and with the line on a row of another length.
+        InputError: When a needed column is missing, or one of these is there twice; with the line, on a row of another
+            length.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
-        written = reader.fieldnames or []
-        names = {fold(name): name for name in needed}
+        written = read_header(reader)
+        names = {fold(name): name for name in (*needed, *optional)}
         header = [names.get(fold(name), name) for name in written]
         received = f"Received: {', '.join(written)[:200]!r}"
         if missing := [name for name in needed if name not in header]:
             raise InputError(f"{path}: there is no column {', '.join(missing)}. {received}")
-        if twice := [name for name in needed if header.count(name) > 1]:
+        if twice := [name for name in names.values() if header.count(name) > 1]:
             raise InputError(f"{path}: there are two columns {', '.join(twice)}. {received}")
         reader.fieldnames = header
         for row in reader:

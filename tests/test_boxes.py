@@ -40,6 +40,13 @@ def test_landmarks_that_are_given_are_kept(tmp_path):
     np.testing.assert_array_equal(found.landmarks, np.arange(10).reshape(len(LANDMARKS), 2))
 
 
+def test_the_header_decides_in_any_order_and_case(tmp_path):
+    text = f" Score , {HEADER.replace('x0,y0', 'Y0,X0')}\n0.5,Cafe\u0301,0,2,1,30,40\n"
+    assert boxes(tmp_path, text).detect_at("Café", [0.0]) == [[]]  # the score is below the threshold
+    ((found,),) = boxes(tmp_path, text, score_threshold=0.4).detect_at("Café", [0.0])
+    np.testing.assert_array_equal(found.box, [1, 2, 30, 40])
+
+
 def test_without_landmarks_a_square_around_the_box_is_cut(tmp_path):
     ((found,),) = boxes(tmp_path, f"{HEADER}\na,0,40,30,60,70\n").detect_at("a", [0.0])
     # Middle (50, 50), side 40; with a margin of a quarter on each side the face shows 60 pixels, from 20 to 80.

@@ -94,7 +94,9 @@ def test_semicolons_with_and_without_a_header(tmp_path):
         ("n;0;1;2\nn;1\n", ", line 2: expected 4 fields. Received: 2"),
         ("n;0;1;2\n\nn;1;2;x\n", r", line 3: expected a rating in \[-10, 10\]. Received: 'x'"),
         ("n;0;1;2\nn;0;1;2\n", ", line 2: times must start at 0 or later and ascend. Received: 0"),
-        ("n,0,1\nn,1,1\n", ": there is no column name, time, a, b. Expected"),
+        ("n,0,1\nn,1,1\n", ", line 1: expected 4 fields. Received: 3"),
+        ("n 0 1\nn 1 1\n", ": there is no column name, time, a, b. Expected"),
+        ("name;time [frames];a;b\nn;0;1;1\n", ": expected times in seconds. Received: .* in frames."),
     ],
 )
 def test_what_is_no_table_of_ratings_is_refused_by_line(tmp_path, text, expected):
@@ -158,7 +160,13 @@ def test_arff_names_decide_in_any_order_and_quoting(tmp_path, header, row):
         ("frameTime", "frame", ": expected one column of times"),
         ("frameTime", "frameTimeMs", ": expected times in seconds. Received: the column 'frameTimeMs', in ms"),
         ("GoldStandard", "time", ": expected one column of times"),
-        ("GoldStandard", "valence", ": expected ratings of arousal. Received: the attribute 'valence'"),
+        ("GoldStandard", "valence", ": expected ratings of arousal. Received: 'valence'"),
+        ("GoldStandard", "mean_valence", ": expected ratings of arousal. Received: 'mean_valence'"),
+        (
+            "@relation GOLDSTANDARD",
+            "@relation 'valence_gold'",
+            ": expected ratings of arousal. Received: .*valence_gold",
+        ),
     ],
 )
 def test_arff_that_contradicts_itself_or_its_place_is_refused(tmp_path, old, new, expected):
@@ -178,6 +186,12 @@ def test_arff_that_contradicts_itself_or_its_place_is_refused(tmp_path, old, new
         "name;frame;FM1;time;FM2\na;700;1;0;2\na;701;3;0.04;4\n",
         "'FM1';\"FM2\";'time'\n'1';2;0\n3;4;'0.04'\n",
         "time;1;2\n0;1;2\n;;\n0.04;3;4\n",
+        ",time,FM1,FM2\n0,0,1,2\n1,0.04,3,4\n",
+        "FM1\tFM2\tt [s]\n1\t2\t0\n3\t4\t0.04\n",
+        "\ttime\tA\tB\n0\t0\t1\t2\n1\t0.04\t3\t4\n",
+        "time_ms;time_s;R1;R2;rater mean;Max\n0;0;1;2;9;9\n40;0.04;3;4;9;9\n",
+        "time;FM1;confidence;FM2;n\n0;1;9;2;9\n0.04;3;9;4;9\n",
+        "-0.0000001;1;2\n0.04;3;4\n",
         "0;1;2\n0.04;3;4\n",
     ],
 )

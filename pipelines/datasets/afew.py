@@ -1,7 +1,7 @@
 """AFEW, the audio-video sub-challenge of EmotiW: `Train_AFEW|Val_AFEW/<Emotion>/<id>.avi`."""
 
 from affect.labels import AFEW, EMOTIONS
-from pipelines.datasets.source import Clips, Source, folders_in, name_rest, require_folder, videos_in
+from pipelines.datasets.source import Clips, Source, folders_in, name_rest, require_folder, videos_below, videos_in
 from pipelines.files import fold
 
 SPLITS = {"Train_AFEW": "train", "Val_AFEW": "val"}
@@ -28,7 +28,8 @@ def afew(source):
             if is_of_faces(emotion):
                 continue
             if fold(emotion.name) not in labels:
-                clips.left_out.append(f"{emotion} is not one of AFEW's classes. Expected one of {sorted(AFEW)}.")
+                said = clips.left_out if videos_below(emotion) else clips.notes
+                said.append(f"{emotion} is not one of AFEW's classes. Expected one of {sorted(AFEW)}.")
                 continue
             label = labels[fold(emotion.name)]
             clips += [

@@ -30,7 +30,10 @@ def afew_faces(source):
     for outer, split in places:
         for place in (outer, *folders_in(outer)) if is_of_faces(outer) else ():
             for folder in (each for each in folders_in(place) if fold(each.name) == "faces"):
-                faces |= {f"{split}/{clip.name}": clip for clip in folders_in(folder)}
+                for clip in folders_in(folder):
+                    first = faces.setdefault(f"{split}/{clip.name}", clip)
+                    if first != clip:
+                        clips.left_out.append(f"Two folders are of {clip.name}: {first} is used, and not {clip}.")
     known = {clip.key for clip in clips}
     for key in sorted(faces.keys() - known):
         clips.left_out.append(f"{faces[key]} has no label: no video is named {key}.avi in that split.")

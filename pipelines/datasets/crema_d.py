@@ -1,10 +1,11 @@
 """CREMA-D: 91 actors, six emotions, and what people who saw the silent clips took them for."""
 
 import re
+from pathlib import PurePath
 
-from affect.errors import InputError
 from affect.labels import CREMA_D, CREMA_D_VOTES
 from pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
+from pipelines.files import find_spelt
 from pipelines.tables import read_rows
 
 NAME = re.compile(r"(?P<actor>1\d{3})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX|X)", re.IGNORECASE)
@@ -12,6 +13,9 @@ NAME = re.compile(r"(?P<actor>1\d{3})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|S
 PUBLISHED = {("all", label): 1087 if label == "neutral" else 1271 for label in CREMA_D.values()}
 # Where the tables of votes may lie, seen from the folder of the videos.
 TABLES = (".", "processedResults", "..", "../processedResults")
+
+# The column with the number of the query has no name, or one that R or pandas gave it.
+QUERY = ("Unnamed: 0", "X", "")
 
 
 def crema_d(source):
@@ -27,10 +31,10 @@ def crema_d(source):
 
     Returns:
         `Clips`; a key is `"1001_DFA_ANG_XX"`, a subject `"1001"`. Without tables there are no votes. A clip that
-        a table lacks has a `problem`, and videos of other names are left out and named.
+        a table lacks, or whose row is damaged, has a `problem`, and videos of other names are left out and named.
 
     Raises:
-        InputError: On a table that is damaged.
+        InputError: On a table that cannot be read or lacks a column.
     """
     source = require_folder(source)
     table, votes = _votes(source)
@@ -41,44 +45,58 @@ def crema_d(source):
             continue
         name = video.stem.upper()
         actor, _, emotion, _ = name.split("_")
-        lacks = f"{table} has no votes for {name}." if votes and name not in votes else ""
-        clips.append(Source(name, video, CREMA_D[emotion], actor, votes=votes.get(name), problem=lacks))
+        lacks = f"{table} has no votes for {name}." if table and name not in votes else ""
+        found = votes.get(name)
+        found, lacks = (None, found) if isinstance(found, str) else (found, lacks)
+        clips.append(Source(name, video, CREMA_D[emotion], actor, votes=found, problem=lacks))
     name_rest(clips, source, "A name is not as CREMA-D names its videos. Expected 1001_DFA_ANG_XX.", videos=odd)
     return clips.require(f"{source} is not CREMA-D. Expected {source}/VideoFlash/1001_DFA_ANG_XX.flv and so on.")
 
 
 def _votes(source):
-    """Returns `(table, votes)`: the file and, by clip, class → share; without a table `(None, {})`."""
+    """Returns `(table, votes)`: the file and, by clip, class → share or what is wrong with its row; else `(None, {})`.
+
+    The names of the table and of its clips count in whatever case, and the clips' with a suffix too.
+    """
     for name, read in (("tabulatedVotes.csv", _counted), ("summaryTable.csv", _most_voted)):
         for place in TABLES:
-            if (table := source / place / name).is_file():
-                return table, read(table)
+            if table := find_spelt(source / place, name):
+                return table, _by_clip(read(table))
     return None, {}
 
 
-def _counted(table):
+def _by_clip(rows):
     votes = {}
-    for line, row in read_rows(table, ("", "fileName", *CREMA_D_VOTES)):
-        counts = {label: row[letter] for letter, label in CREMA_D_VOTES.items()}
-        if not all(re.fullmatch(r"\d{1,6}", count) for count in (row[""], *counts.values())):
-            raise InputError(f"{table}, line {line}: expected the number of the query and counts of votes.")
-        if row[""][0] != "2":  # queries 1… heard the voice, 2… saw the face, 3… had both
+    for line, clip, vote in rows:
+        name = PurePath(clip.strip()).stem.upper()
+        if isinstance(vote, str):
+            vote = f"{line}: {vote}"
+        elif votes.get(name, vote) != vote:
+            vote = f"{line}: {name} stands there twice, with other votes."
+        votes[name] = vote if not isinstance(votes.get(name), str) else votes[name]
+    return votes
+
+
+def _counted(table):
+    """Yields `(place, clip, votes)` of the rows of those who saw the face; the votes are a str where they are none."""
+    for line, row in read_rows(table, ("fileName", *CREMA_D_VOTES)):
+        query = next((row[name] for name in QUERY if name in row), "")
+        if re.fullmatch(r"[13]\d{5}", query):  # 1… heard the voice, 2… saw the face, 3… had both
+            continue
+        place, counts = f"{table}, line {line}", {label: row[letter] for letter, label in CREMA_D_VOTES.items()}
+        if not re.fullmatch(r"2\d{5}", query) or not all(re.fullmatch(r"\d{1,6}", count) for count in counts.values()):
+            yield place, row["fileName"], "expected the number of the query, such as 200001, and counts of votes."
             continue
         counts = {label: int(count) for label, count in counts.items() if int(count)}
-        if not counts or row["fileName"] in votes:
-            raise InputError(f"{table}, line {line}: {row['fileName'][:40]!r} has no votes, or stands there twice.")
-        votes[row["fileName"]] = {label: count / sum(counts.values()) for label, count in counts.items()}
-    return votes
+        shares = {label: count / sum(counts.values()) for label, count in counts.items()}
+        yield place, row["fileName"], shares or f"{row['fileName'][:40]!r} has no votes."
 
 
 def _most_voted(table):
-    votes = {}
+    """Yields `(place, clip, votes)` of the rows; the votes are a str where they are none."""
     for line, row in read_rows(table, ("FileName", "FaceVote")):
-        letters = row["FaceVote"].split(":")
-        if not set(letters) <= CREMA_D_VOTES.keys() or len(set(letters)) < len(letters) or row["FileName"] in votes:
-            raise InputError(
-                f"{table}, line {line}: expected a new clip and a vote such as A or A:D. Received: "
-                f"{row['FileName'][:40]!r} and {row['FaceVote'][:40]!r}"
-            )
-        votes[row["FileName"]] = {CREMA_D_VOTES[letter]: 1 / len(letters) for letter in letters}
-    return votes
+        letters = [letter.strip().upper() for letter in row["FaceVote"].split(":")]
+        is_vote = set(letters) <= CREMA_D_VOTES.keys() and len(set(letters)) == len(letters)
+        fault = f"expected a vote such as A or A:D. Received: {row['FaceVote'][:40]!r}"
+        votes = {CREMA_D_VOTES[letter]: 1 / len(letters) for letter in letters} if is_vote else fault
+        yield f"{table}, line {line}", row["FileName"], votes

@@ -2,11 +2,13 @@
 
 import csv
 import re
+import unicodedata
 from pathlib import Path, PurePosixPath
 
 from affect.errors import InputError
 from pipelines.datasets.source import Clips, Source, distinguish_suffixes, spell_alike
 from pipelines.files import find_listed, fold, name_fault
+from pipelines.tables import read_header
 
 COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s")
 
@@ -15,15 +17,16 @@ def csv_list(source):
     """Lists the rows of a CSV file with the columns path, label, subject, split, start_s and end_s.
 
     Only `path` must be there. It is relative to the CSV file's folder. Columns are known by their names, in any order
-    and case. Rows of one video differ in their times; a key is the path without its suffix, and with it where two
-    videos differ in nothing else, then `@start-end` where times are given. Rows without any value are blank.
+    and case; an index before them is not read. Rows of one video differ in their times; a key is the path without its
+    suffix, and with it where two videos differ in nothing else, then `@start-end` where times are given. Rows without
+    any value are blank.
 
     Args:
         source: CSV file in UTF-8 with a header.
 
     Returns:
-        `Clips`. A path that is not there as it is written is looked for in another Unicode normal form, and with `/`
-        where `\\` stands.
+        `Clips`. A row with a fault is left out and named. A path that is not there as it is written is looked for in
+        another Unicode normal form, and with `/` where `\\` stands.
     """
     source = Path(source)
     if not source.is_file():
@@ -34,25 +37,35 @@ def csv_list(source):
     with open(source, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         try:
-            written = reader.fieldnames or []
+            written = read_header(reader)
             header = [fold(name) for name in written]
-            if "path" not in header or set(header) - {*COLUMNS, ""} or len(set(header) - {""}) < sum(map(bool, header)):
+            if header[:1] in ([""], ["unnamed: 0"], ["index"]):
+                header[0] = "index"  # as pandas writes it: it counts the rows
+            if (
+                "path" not in header
+                or set(header[1:]) - {*COLUMNS, ""}
+                or header[0] not in (*COLUMNS, "index")
+                or len(set(header) - {""}) < sum(map(bool, header))
+            ):
                 raise InputError(
                     f"{source}: expected the columns {', '.join(COLUMNS)}. Received: {', '.join(written)!r}"
                 )
             reader.fieldnames = header
             for row in reader:
+                row.pop("index", "")
                 beyond = [*row.pop(None, ()), row.pop("", "")]
                 if not any((value or "").strip() for value in (*beyond, *row.values())):
                     continue
-                if any((value or "").strip() for value in beyond):
-                    raise InputError(f"{source}, line {reader.line_num}: more fields than the header has columns.")
-                clips.append(_clip(source, {key: (value or "").strip() for key, value in row.items()}, reader.line_num))
+                values = {key: (value or "").strip() for key, value in row.items()}
+                try:
+                    if any((value or "").strip() for value in beyond):
+                        raise InputError(f"{source}, line {reader.line_num}: more fields than the header has columns.")
+                    clips.append(_clip(source, values, reader.line_num))
+                except InputError as error:
+                    clips.left_out.append(str(error))
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{source} is not a CSV file in UTF-8: {error}") from error
-    if not clips:
-        raise InputError(f"{source} lists no videos.")
-    return spell_alike(distinguish_suffixes(clips))
+    return spell_alike(distinguish_suffixes(clips)).require(f"{source} lists no videos.")
 
 
 def _clip(source, row, line):
@@ -67,7 +80,7 @@ def _clip(source, row, line):
     path, hint = find_listed(source.parent, row["path"])
     # What is listed with `\\` and found with `/` is named by its parts.
     text = row["path"].replace("\\", "/") if path != source.parent / row["path"] else row["path"]
-    key = PurePosixPath(text).with_suffix("").as_posix()
+    key = PurePosixPath(unicodedata.normalize("NFC", text)).with_suffix("").as_posix()
     if start_s is not None or end_s is not None:
         key += f"@{start_s or 0:.10g}-{'end' if end_s is None else f'{end_s:.10g}'}"
     return Source(

@@ -20,7 +20,7 @@ def folder(source):
     """Lists `SOURCE/<split>/<class>/*`, `SOURCE/<class>/*` or, without labels, `SOURCE/*` and `SOURCE/<split>/*`.
 
     A folder named train, val or test in whatever case is a split. A class named as an emotion in whatever case becomes
-    that emotion; any other name is kept.
+    that emotion; any other name is kept. Where there are classes, videos directly in SOURCE are no clips.
 
     Args:
         source: Folder.
@@ -30,9 +30,11 @@ def folder(source):
         nothing else. Videos that lie elsewhere are left out and named.
     """
     source = require_folder(source)
+    loose = videos_in(source)
     # A link to nowhere has no label here, and a clip without one would stand among those that have.
-    clips = Clips(Source(key=path.stem, path=path) for path in videos_in(source) if not name_fault(path))
-    clips.left_out += filter(None, map(name_fault, videos_in(source)))
+    faults = {path: fault for path in loose if (fault := name_fault(path))}
+    clips = Clips(Source(key=path.stem, path=path) for path in loose if path not in faults)
+    clips.left_out += faults.values()
     for outer in folders_in(source):
         if looks_like_video(outer):
             continue
@@ -43,9 +45,10 @@ def folder(source):
         inner = [each for each in folders_in(outer) if not looks_like_video(each)]
         labelled = [_clip(source, path, each.name, split) for each in inner for path in videos_in(each)]
         clips += labelled or [_clip(source, path, "", split) for path in videos_in(outer)]
+    if any(clip.label for clip in clips):
+        clips[:] = [clip for clip in clips if clip.path.parent != source]
     expected = "Expected SOURCE/[train|val|test/]CLASS/VIDEO, or SOURCE/VIDEO."
-    reported = {path for path in videos_in(source) if name_fault(path)}
-    name_rest(clips, source, expected, known=reported)
+    name_rest(clips, source, expected, known=faults)
     return spell_alike(distinguish_suffixes(clips)).require(f"{source} holds no videos. {expected}")
 
 

@@ -15,12 +15,21 @@ from pipelines.tables import read_text
 # Ratings lie in about [-1, 1], and recordings last minutes; what is far beyond is no rating.
 MOST_VALUE = 10.0
 MOST_SECONDS = 1e6
-# What columns are called, without case and separators: the recording's name; what counts rows or frames; what sums up
-# raters, by its start.
+# What columns are called, without case and separators: the recording's name; what counts rows or frames.
 NAMES = ("name", "instancename", "instance", "recording", "recordingname", "file", "filename", "video", "id")
 PLACES = ("", "index", "row", "frame", "frames", "frameid", "framenumber", "framenr", "unnamed0", "unnamed")
-SUMMARIES = ("mean", "average", "avg", "median", "std", "sd", "var", "gold")
-MILLISECONDS = ("ms", "msec", "msecs", "millis", "millisecond", "milliseconds")
+# Words in the names of columns that sum up the raters.
+SUMMARIES = {
+    *("mean", "average", "avg", "median", "mode", "min", "max", "sum", "std", "stdev", "sd", "var", "variance"),
+    *("gold", "goldstandard", "gs", "ewe", "consensus", "count", "ccc", "sem"),
+}
+# RECOLA's raters: FM1, FF2, ... Where there are such columns, no other is a rater.
+RATER = re.compile(r"f[mf]\d+")
+SECONDS = ("t", "s", "sec", "secs", "second", "seconds")
+OTHER_UNITS = (
+    *("ms", "msec", "msecs", "millis", "millisecond", "milliseconds", "us", "usec", "microseconds"),
+    *("ns", "nanoseconds", "minutes", "hours", "frames"),
+)
 # The value of an ARFF file, where there are more numbers than the time and it.
 VALUES = ("goldstandard", "gold", "value", "rating", *DIMENSIONS)
 
@@ -44,8 +53,8 @@ def read_arff(path, *, name=None, dimension=None):
     Raises:
         InputError: With file and line, on anything else.
     """
-    attributes, rows = [], None
-    for number, line in _lines(path):
+    attributes, rows, title = [], None, ""
+    for number, line in ((number, line.strip()) for number, line in _lines(path)):
         if rows is not None:
             if not line.startswith("%"):
                 rows.append((number, _split(path, number, line, ",")))
@@ -56,7 +65,9 @@ def read_arff(path, *, name=None, dimension=None):
         ):
             kind = "string" if attribute[2].lower() == "string" else "numeric"
             attributes.append((attribute[1].strip("'\""), kind))
-        elif not line.startswith("%") and not line.lower().startswith("@relation"):
+        elif line.lower().startswith("@relation"):
+            title = line[len("@relation") :]
+        elif not line.startswith("%"):
             raise InputError(
                 f"{path}, line {number}: expected @relation, @attribute NAME string, @attribute NAME numeric or @data. "
                 f"Received: {line[:60]!r}"
@@ -69,34 +80,36 @@ def read_arff(path, *, name=None, dimension=None):
     time = _time_column(path, header, numeric)
     texts = [column for column, kind in enumerate(kinds) if kind == "string"]
     names = texts if len(texts) == 1 else [column for column in texts if _plain(header[column]) in NAMES]
-    others = [column for column in numeric if column != time and _plain(header[column]) not in PLACES]
+    others = [column for column in numeric if not _is_time(header[column]) and _plain(header[column]) not in PLACES]
     values = [column for column in numeric if column != time and _plain(header[column]) in VALUES]
     own = [column for column in values if _plain(header[column]) == dimension]
     values = own or (values if len(others) > 1 else others)
     if len(names) != 1 or len(values) != 1:
         raise InputError(f"{path}: expected one attribute with the name and one with the value. Received: {header}")
-    called = _plain(header[values[0]])
-    if dimension and called in DIMENSIONS and called != dimension:
-        raise InputError(f"{path}: expected ratings of {dimension}. Received: the attribute {header[values[0]]!r}")
+    _check_dimension(path, (title, header[values[0]]), dimension)
     _check_lengths(path, rows or [], len(header))
     _check_names(path, rows or [], names[0], name)
     return _numbers(path, rows or [], [time, *values])
 
 
-def read_semicolons(path, *, name=None, columns=None, optional=()):
-    """Reads a file of one recording's values separated by `;`.
+def read_semicolons(path, *, name=None, dimension=None, columns=None, optional=(), notes=None):
+    """Reads a file of one recording's values separated by `;`, or by tabs or commas where its first line has no `;`.
 
     With a header its names decide, in any order and quoting: the time is the column whose name speaks of time or
-    seconds, a column that is called name, file or the like holds the recording's name, and a mean, an index or a number
-    of frames is left out. Without a header the order is that of `columns`, or the time and then the values.
+    seconds, and a column that is called name, file or the like holds the recording's name. Raters are the columns that
+    are called FM1, FF1 and so on; where there are none, all others but a mean, an index or a number of frames. Without
+    a header the order is that of `columns`, or the time and then the values.
 
     Args:
         path: File.
         name: Of the recording; rows of another are refused. `None` takes any, but of one name.
+        dimension: `"valence"` or `"arousal"`, as which the file is to be read; a column that is called as the other is
+            refused. `None` takes any.
         columns: Names of the columns that must be there, of a file that has a name in each row, in their order where
             there is no header: the first is the name's and the second the time's. `None` is any number of raters
             behind the time.
         optional: Of these, those that a header may lack.
+        notes: List to which a sentence is added on columns that are taken for no raters; `None` drops it.
 
     Returns:
         `(header, numbers)`: tuple of the names of the columns of numbers, the time first: those of `columns`, or the
@@ -106,7 +119,9 @@ def read_semicolons(path, *, name=None, columns=None, optional=()):
         InputError: With file and line, when a column is missing or twice there, a row has another number of columns, or
             something is no rating.
     """
-    rows = [(number, _split(path, number, line, ";")) for number, line in _lines(path)]
+    lines = _lines(path)
+    delimiter = next((each for each in ";\t," for _, line in lines[:1] if each in line), ";")
+    rows = [(number, _split(path, number, line, delimiter)) for number, line in lines]
     rows = [(number, fields) for number, fields in rows if any(field.strip() for field in fields)]
     header = rows.pop(0)[1] if _has_header(rows) else None
     width = len(header) if header else len(columns) if columns else len(rows[0][1]) if rows else 0
@@ -118,7 +133,7 @@ def read_semicolons(path, *, name=None, columns=None, optional=()):
             _check_names(path, rows, 0, name)
         return None, _numbers(path, rows, range(1 if columns else 0, width))
     plain = [_plain(each) for each in header]
-    times = [column for column, each in enumerate(header) if _is_time(each)]
+    times = _times(header, range(width))
     found = dict(zip(plain, range(width), strict=True))
     if columns:
         found |= {columns[1]: times[0]} if times else {}
@@ -134,12 +149,18 @@ def read_semicolons(path, *, name=None, columns=None, optional=()):
         chosen = [
             column
             for column, each in enumerate(plain)
-            if each not in (*PLACES, *NAMES) and not each.startswith(SUMMARIES) and column not in times
+            if each not in (*PLACES, *NAMES) and not _is_time(header[column])
         ]
+        raters = [column for column in chosen if RATER.fullmatch(plain[column])]
+        raters = raters or [column for column in chosen if not SUMMARIES & {*_words(header[column]), plain[column]}]
+        if notes is not None and (others := [header[column] for column in chosen if column not in raters]):
+            notes.append(f"{path.parent}: columns left out, because they are no raters: {', '.join(others)}.")
+        chosen = raters
     time = _time_column(path, header, range(width))
     for column in chosen:
         if sum(fold(each) == fold(header[column]) for each in header) > 1:
             raise InputError(f"{path}: there are two columns {header[column]}. Received: {';'.join(header)}")
+    _check_dimension(path, (header[column] for column in chosen), dimension)
     names = [column for column, each in enumerate(plain) if each in NAMES]
     for column in names[:1]:
         _check_names(path, rows, column, name)
@@ -176,9 +197,9 @@ def gold_standard(path, ratings):
 
 
 def _lines(path):
-    """Returns `(number, line)` of the lines that are not empty."""
-    lines = ((number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1))
-    return [(number, line) for number, line in lines if line]
+    """Returns `(number, line)` of the lines that are not empty; a column at either end may be, so tabs are kept."""
+    lines = ((number, line.strip(" \r\n")) for number, line in enumerate(read_text(path).splitlines(), 1))
+    return [(number, line) for number, line in lines if line.strip()]
 
 
 def _split(path, number, line, delimiter):
@@ -213,17 +234,31 @@ def _is_time(name):
     words = _words(name)
     if any(word.endswith(("time", "times", "timestamp", "timestamps")) for word in words):
         return True
-    return len(words) == 1 and words[0] in ("t", "sec", "secs", "second", "seconds", *MILLISECONDS)
+    return bool(words) and {*words} <= {*SECONDS, *OTHER_UNITS} and words != ["frames"]
+
+
+def _times(header, columns):
+    """Returns the places of the columns of times; of those in seconds, if there are any."""
+    times = [column for column in columns if _is_time(header[column])]
+    return [column for column in times if not {*_words(header[column])} & {*OTHER_UNITS}] or times
 
 
 def _time_column(path, header, columns):
     """Returns the place of the one column of times in seconds."""
-    times = [column for column in columns if _is_time(header[column])]
+    times = _times(header, columns)
     if len(times) != 1:
         raise InputError(f"{path}: expected one column of times. Received: {header}")
-    if unit := next((word for word in _words(header[times[0]]) if word in MILLISECONDS), None):
+    if unit := next((word for word in _words(header[times[0]]) if word in OTHER_UNITS), None):
         raise InputError(f"{path}: expected times in seconds. Received: the column {header[times[0]]!r}, in {unit}.")
     return times[0]
+
+
+def _check_dimension(path, names, dimension):
+    """Refuses names that speak of the other dimension."""
+    for name in names:
+        found = {*_words(name), _plain(name)} & {*DIMENSIONS}
+        if dimension and found and dimension not in found:
+            raise InputError(f"{path}: expected ratings of {dimension}. Received: {name.strip()!r}")
 
 
 def _has_header(rows):
@@ -261,7 +296,10 @@ def _numbers(path, rows, columns):
                 what = f"a rating in [-{most:g}, {most:g}]" if place else "a time in seconds"
                 raise InputError(f"{path}, line {line}: expected {what}. Received: {text[:40]!r}")
             numbers[index, place] = float(text)
-        if numbers[index, 0] < max(0.0, before_s + 1e-6):  # records hold microseconds
+        # Records hold microseconds.
+        if abs(numbers[index, 0]) < 5e-7:
+            numbers[index, 0] = 0.0
+        if numbers[index, 0] < max(0.0, before_s + 1e-6):
             raise InputError(
                 f"{path}, line {line}: times must start at 0 or later and ascend. Received: {fields[columns[0]]}"
             )

@@ -8,8 +8,8 @@ from affect.errors import InputError
 from affect.labels import DIMENSIONS
 from affect.records import Dimensions
 from pipelines.datasets.ratings import gold_standard, read_arff, read_semicolons
-from pipelines.datasets.source import Clips, Source, require_folder, videos_by_name
-from pipelines.files import fold
+from pipelines.datasets.source import Clips, Source, files_below, require_folder, videos_by_name
+from pipelines.files import find_spelt, fold
 from pipelines.tables import read_rows
 
 SPLITS = {"train": "train", "dev": "val", "test": "test"}
@@ -26,9 +26,10 @@ def recola(source):
 
     `ratings_gold_standard/arousal|valence/train_1.arff` hold it; where that is missing, it is made from
     `ratings_individual/arousal|valence/train_1.csv` (a column of times and one for each rater) by the rule that its
-    publishers used. RECOLA's own tree is read too: `RECOLA-Annotation/emotional_behaviour/arousal|valence/P16.csv`.
-    Such names say no split; a file `splits.csv` in SOURCE does, with the columns name and split (train, dev or val,
-    test): `P16,train`. Without it they are of the split `"all"`.
+    publishers used; other columns, such as a mean, are left out and noted. RECOLA's own tree is read too:
+    `RECOLA-Annotation/emotional_behaviour/arousal|valence/P16.csv`. Such names say no split; a file `splits.csv` in
+    SOURCE does, with the columns name and split (train, dev or val, test): `P16,train`. Without it they are of the
+    split `"all"`.
 
     Ratings are kept as they are: how far raters lag is a setting of training. A recording that lacks ratings, but for
     those of the test split, has a `problem`, and so has one whose ratings cannot be read. A video may lie anywhere
@@ -54,7 +55,7 @@ def recola(source):
         split = SPLITS[known] if known else splits.pop(name, "all")
         dimensions, problem = None, ""
         try:
-            dimensions = _dimensions(source, ratings, name, split)
+            dimensions = _dimensions(source, ratings, name, split, clips.notes)
         except InputError as error:
             problem = str(error)
         path = videos.get(name, source / "recordings_video" / f"{name}.mp4")
@@ -76,24 +77,33 @@ def _spell(name):
 
 
 def _find_ratings(source, clips):
-    """Returns `(dimension, name)` → path of the best file of ratings; those of other names are noted."""
+    """Returns `(dimension, name)` → path of the best file of ratings; those of other names and second ones are named.
+
+    All files are looked at, so that a second file of the same kind does not pass for the first.
+    """
     found = {}
     for place, suffix in PLACES.items():
-        for path in sorted(source.rglob(f"*{suffix}")):
+        here = {}
+        for path in files_below(source, suffix):
             dimension = fold(path.parent.name)
-            if fold(path.parent.parent.name) != place or dimension not in DIMENSIONS or path.name.startswith("."):
+            if fold(path.parent.parent.name) != place or dimension not in DIMENSIONS:
                 continue
-            if NAME.fullmatch(path.stem):
-                found.setdefault((dimension, _spell(path.stem)), path)
-            else:
+            if not NAME.fullmatch(path.stem):
                 clips.notes.append(f"{path} is of no recording: expected the name train_1, dev_1, test_1 or P16.")
+            elif (key := (dimension, _spell(path.stem))) in here:
+                clips.left_out.append(
+                    f"{path.stem} has two files of {dimension}: {here[key]} is used, and not {path}. Remove one."
+                )
+            else:
+                here[key] = path
+        found = here | found
     return found
 
 
 def _read_splits(source):
     """Returns name → split of `splits.csv`; an empty dict where there is no such file."""
-    path, splits = source / SPLITS_FILE, {}
-    for line, row in read_rows(path, ("name", "split")) if path.exists() else ():
+    path, splits = find_spelt(source, SPLITS_FILE), {}
+    for line, row in read_rows(path, ("name", "split")) if path else ():
         name, split = _spell(row["name"].strip()), fold(row["split"])
         split = SPLITS.get(split, split)
         if not NAME.fullmatch(name) or split not in SPLITS.values() or splits.get(name, split) != split:
@@ -108,8 +118,8 @@ def _read_splits(source):
     return splits
 
 
-def _dimensions(source, ratings, name, split):
-    arousal, valence = (_rating(ratings, dimension, name) for dimension in ("arousal", "valence"))
+def _dimensions(source, ratings, name, split, notes):
+    arousal, valence = (_rating(ratings, dimension, name, notes) for dimension in ("arousal", "valence"))
     if arousal is None and valence is None and split == "test":
         return None
     for dimension, rating in (("arousal", arousal), ("valence", valence)):
@@ -126,13 +136,13 @@ def _dimensions(source, ratings, name, split):
     return Dimensions(*(tuple(values.tolist()) for values in (times_s, valence[1], arousal[1])))
 
 
-def _rating(ratings, dimension, name):
+def _rating(ratings, dimension, name, notes):
     """Returns `(times_s, values)`, float64 (T,) each, or `None` where the recording is not rated."""
     path = ratings.get((dimension, name))
     if path is None:
         return None
-    if path.suffix == ".arff":
+    if path.suffix.lower() == ".arff":
         times_s, values = read_arff(path, name=name, dimension=dimension).T
         return times_s, values
-    _, numbers = read_semicolons(path, name=name)
+    _, numbers = read_semicolons(path, name=name, dimension=dimension, notes=notes)
     return numbers[:, 0], gold_standard(path, numbers[:, 1:].T)

@@ -5,7 +5,8 @@ import re
 from affect.errors import InputError
 from affect.records import Dimensions
 from pipelines.datasets.ratings import read_semicolons
-from pipelines.datasets.source import Clips, Source, require_folder, videos_by_name
+from pipelines.datasets.source import Clips, Source, files_below, require_folder, videos_by_name
+from pipelines.files import fold
 
 SPLITS = {"Train": "train", "Devel": "val", "Test": "test"}
 # AVEC 2018 names the country too: Train_DE_01.
@@ -31,11 +32,17 @@ def sewa(source):
     """
     source, clips, labels = require_folder(source), Clips(), {}
     videos = videos_by_name(source, NAME, "Train_01, Devel_01 or Test_01", clips, _spell)
-    for path in sorted(source.glob("[lL]abels/*.csv")):
-        if NAME.fullmatch(path.stem):
-            labels.setdefault(_spell(path.stem), path)
-        elif not path.name.startswith("."):
+    for path in files_below(source, ".csv"):
+        if fold(path.parent.name) != "labels":
+            continue
+        if not NAME.fullmatch(path.stem):
             clips.notes.append(f"{path} is of no recording: expected the name Train_01, Devel_01 or Test_01.")
+        elif (name := _spell(path.stem)) in labels:
+            clips.left_out.append(
+                f"{name} has two files of ratings: {labels[name]} is used, and not {path}. Remove one."
+            )
+        else:
+            labels[name] = path
     if not labels:
         clips.left_out.clear()
     for name in sorted(labels.keys() | videos.keys()) if labels else ():

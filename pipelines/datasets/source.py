@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import mimetypes
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -13,45 +14,43 @@ from affect.errors import InputError
 from affect.labels import EMOTIONS
 from affect.records import Dimensions
 from pipelines import video
-from pipelines.files import fold, read_start
+from pipelines.files import fold, is_open, name_fault, read_start
 
 # In characters: of a key, a label or a subject.
 LONGEST_NAME = 1000
 # Unicode's categories of control characters, line ends and the surrogates as which Python reads what is not UTF-8.
 NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 SPLITS = ("train", "val", "test", "all")
+# Other names of splits. They are noted and not mapped, because a data set may have several of them.
+OTHER_SPLITS = {
+    "train": ("trn",),
+    "val": ("dev", "devel", "development", "eval", "evaluation", "valid", "validate", "validation"),
+    "test": ("tst", "holdout", "held out"),
+}
 # Names of one kind that are compared with each other at most.
 MOST_COMPARED = 300
 # Of files that are taken for videos by their names; FFmpeg reads most of them.
 SUFFIXES = (
     *video.SUFFIXES,
-    *(
-        ".3g2",
-        ".3gp",
-        ".amv",
-        ".asf",
-        ".divx",
-        ".dv",
-        ".f4v",
-        ".gif",
-        ".h264",
-        ".h265",
-        ".hevc",
-        ".m2t",
-        ".m2ts",
-        ".m2v",
-    ),
-    *(".m4p", ".mjpeg", ".mjpg", ".mod", ".mp4v", ".mpe", ".mpv", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm"),
-    *(".rmvb", ".tod", ".ts", ".vob", ".wtv", ".y4m"),
+    *(".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avs", ".divx", ".dv", ".evo", ".f4v", ".gif"),
+    *(".h263", ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4p"),
+    *(".m4s", ".mj2", ".mjpeg", ".mjpg", ".mod", ".mp4v", ".mpe", ".mpeg4", ".mpv", ".mts", ".mxf", ".nsv", ".nut"),
+    *(".ogm", ".ogv", ".ogx", ".qt", ".rm", ".rmvb", ".swf", ".tod", ".tp", ".trp", ".ts", ".vob", ".wtv", ".y4m"),
 )
-# What programs add to the name of a file that is not there whole.
-UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
+# What programs add to the name of a file that is not there whole, or is packed.
+UNFINISHED = (
+    *(".part", ".partial", ".crdownload", ".download", ".tmp", ".icloud", ".lnk"),
+    *(".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
+)
 # Of sounds and pictures in the containers of videos.
 NO_VIDEOS = (".m4a", ".m4b", ".mka", ".weba", ".wma", ".heic", ".heif", ".avif", ".cr3")
+# The standard library's table of suffixes, without what a machine adds to it.
+KINDS = mimetypes.MimeTypes().types_map[True]
 # How the content of a video begins, as place → bytes.
 SIGNATURES = (
     {4: b"ftyp"},
     {0: b"RIFF", 8: b"AVI "},
+    {0: b"RIFF", 8: b"WEBPVP8X", 30: b"ANIM"},
     {0: b"\x1a\x45\xdf\xa3"},
     {0: b"FLV\x01"},
     {0: b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"},
@@ -110,13 +109,14 @@ class Clips(list):
 
     def require(self, message):
         """Returns itself if there is a clip that can be used; else what is wrong with the first, or `message`."""
-        faults = [*self.left_out, *(clip.problem for clip in self)]
+        faults = [*(clip.problem for clip in self), *self.left_out]
         if self and not all(clip.problem for clip in self):
             return self
         if not faults:
             raise InputError(message)
-        more = f" {len(faults) - 1} more cannot be used." if len(faults) > 1 else ""
-        raise InputError(faults[0] + more)
+        if len(faults) == 1:
+            raise InputError(faults[0])
+        raise InputError(f"{faults[0].removesuffix('.')}. {len(faults) - 1} more cannot be used.")
 
 
 def check_clips(source, clips):
@@ -153,9 +153,16 @@ def check_clips(source, clips):
         f"The label {label!r} looks like the split {split!r}; its clips are of the split {clip.split!r}."
         for label, clip in {clip.label: clip for clip in found}.items()
         for split in SPLITS[:3]
-        if _alike(label, split)
+        if _names_split(label, split)
+    ]
+    found.notes += [
+        f"The split {name!r} may be the split {split!r}. If it is, call it {split!r}."
+        for name in sorted({clip.split for clip in found})
+        for split in OTHER_SPLITS
+        if _names_split(name, split) and not _alike(name, split)
     ]
     found[:] = _without_doubles(source, found)
+    _note_one_file(source, found)
     found.left_out, found.notes = (
         list(dict.fromkeys(map(_printable, lines))) for lines in (found.left_out, found.notes)
     )
@@ -224,6 +231,10 @@ def _note_alike(what, names, notes):
     )
 
 
+def _names_split(name, split):
+    return fold(name) in OTHER_SPLITS[split] or _alike(name, split)
+
+
 def _alike(one, two):
     """Returns whether two names may be one by mistake: another form of a word, other separators, or a slip."""
     one, two = ("".join(filter(str.isalnum, fold(name))) for name in (one, two))
@@ -267,6 +278,19 @@ def _without_doubles(source, clips):
     return kept
 
 
+def _note_one_file(source, clips):
+    """Notes the clips that are one file under several names, so that one video may stand in two classes or splits."""
+    of_file = defaultdict(list)
+    for clip in clips:
+        if os.path.lexists(clip.path):
+            of_file[os.path.realpath(clip.path), clip.start_s, clip.end_s].append(clip.key)
+    clips.notes += [
+        f"{source}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''} are one file, {path}."
+        for (path, *_), keys in of_file.items()
+        if len(keys) > 1
+    ]
+
+
 def _check_subjects(source, clips):
     split_of = {}
     for clip in clips:
@@ -304,7 +328,9 @@ def name_rest(clips, source, expected, *, videos=None, known=()):
     """
     listed, rest = {*known, *(clip.path for clip in clips)}, defaultdict(list)
     for path in videos_below(source) if videos is None else videos:
-        if path not in listed:
+        if path not in listed and path.is_dir() and not is_open(path):
+            clips.left_out.append(name_fault(path))
+        elif path not in listed:
             rest[path.parent].append(path)
     for folder, paths in sorted(rest.items()):
         names = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
@@ -315,21 +341,24 @@ def looks_like_video(path):
     """Returns whether a path is a video by its name or by how its content begins, whatever is there.
 
     A link that leads nowhere, a pipe, a device and a folder count by their names, so that they are named and not
-    dropped; a link to nowhere without a suffix counts too. Hidden files (macOS's `._clip.mp4`) never do.
+    dropped; a link to nowhere without a suffix counts too, and a folder that may not be read. Hidden files (macOS's
+    `._clip.mp4`) never do, but for those of which iCloud holds the content: `.clip.mp4.icloud`.
     """
-    if path.name.startswith("."):
-        return False
     suffix, before = (part.suffix.lower().strip() for part in (path, path.with_suffix("")))
+    if path.name.startswith("."):
+        return suffix == ".icloud" and before in SUFFIXES
     if suffix in SUFFIXES or (suffix in UNFINISHED and before in SUFFIXES):
         return True
     if suffix in NO_VIDEOS:
         return False
-    kind = mimetypes.types_map.get(suffix, "")
+    kind = KINDS.get(suffix, "")
     if kind.startswith("video/"):
         return True
     if path.is_symlink() and not path.exists():
         return not suffix
-    if kind.partition("/")[0] in ("audio", "image", "text", "font") or not path.is_file():
+    if path.is_dir():
+        return not is_open(path)
+    if kind.partition("/")[0] in ("audio", "image", "text", "font") and suffix != ".webp":
         return False
     start = read_start(path, 400)
     return any(all(start[at:].startswith(piece) for at, piece in each.items()) for each in SIGNATURES)
@@ -342,7 +371,26 @@ def videos_in(folder):
 
 def videos_below(folder):
     """Returns what looks like a video in a folder and in those below it, sorted by path; hidden ones are left out."""
-    return sorted(itertools.chain(videos_in(folder), *map(videos_below, folders_in(folder))))
+    return sorted(path for each in folders_below(folder) for path in videos_in(each))
+
+
+def files_below(folder, suffix):
+    """Returns the files of a suffix in whatever case, in a folder and in those below it, sorted by path."""
+    return sorted(
+        path
+        for each in folders_below(folder)
+        for path in _entries(each)
+        if path.suffix.lower() == suffix and not path.name.startswith(".")
+    )
+
+
+def folders_below(folder, *, around=()):
+    """Yields a folder and those below it. Links are followed, but not to a folder that this one lies in."""
+    here = folder.resolve()
+    if here not in around:
+        yield folder
+        for each in folders_in(folder):
+            yield from folders_below(each, around=(*around, here))
 
 
 def videos_by_name(folder, pattern, expected, clips, spell):
@@ -368,8 +416,9 @@ def videos_by_name(folder, pattern, expected, clips, spell):
 
 
 def folders_in(folder):
-    """Returns the folders in a folder, sorted by name; hidden ones are left out."""
-    return sorted(path for path in _entries(folder) if path.is_dir() and not path.name.startswith("."))
+    """Returns the folders in a folder, sorted by name; hidden ones and those that may not be read are left out."""
+    paths = (path for path in _entries(folder) if not path.name.startswith("."))
+    return sorted(path for path in paths if path.is_dir() and is_open(path))
 
 
 def _entries(folder):

@@ -1,6 +1,7 @@
 """Faces that another program has detected, from a CSV file."""
 
 import math
+import unicodedata
 from bisect import bisect_left
 
 import numpy as np
@@ -37,10 +38,10 @@ class Boxes:
 
     def __init__(self, faces):
         self.rows = {}
-        for line, row in read_rows(faces.boxes, COLUMNS):
+        for line, row in read_rows(faces.boxes, COLUMNS, ("score", *POINTS)):
             timestamp_s, detection = _detection(faces.boxes, line, row)
             if detection.score >= faces.score_threshold:
-                self.rows.setdefault(row["key"], []).append((timestamp_s, detection))
+                self.rows.setdefault(_spelt(row["key"]), []).append((timestamp_s, detection))
         for rows in self.rows.values():
             rows.sort(key=_timestamp_s)
 
@@ -54,13 +55,17 @@ class Boxes:
         Returns:
             List of lists of `Detection`, best first; a frame without a row has an empty list.
         """
-        rows, found = self.rows.get(key, []), []
+        rows, found = self.rows.get(_spelt(key), []), []
         for timestamp_s in timestamps_s:
             first = bisect_left(rows, timestamp_s - TOLERANCE_S, key=_timestamp_s)
             last = bisect_left(rows, timestamp_s + TOLERANCE_S, key=_timestamp_s)
             detections = [detection for _, detection in rows[first:last]]
             found.append(sorted(detections, key=lambda detection: -detection.score))
         return found
+
+
+def _spelt(key):
+    return unicodedata.normalize("NFC", key.strip())
 
 
 def _timestamp_s(row):
