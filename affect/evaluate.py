@@ -69,7 +69,7 @@ def evaluate_clips(trained, shards, split, track=None):
     clips, labels, predictions = [], [], []
     steps = -(-len(entries) // trained.experiment.data.batch_clips)
     for batch in track(batches, steps, "evaluate") if track else batches:
-        inputs = {"faces": batch["faces"], "frame_mask": batch["frame_mask"]}
+        inputs = {name: batch[name].numpy() for name in ("faces", "frame_mask")}  # for any backend
         outputs = trained.network.predict_on_batch(inputs)
         probabilities = softmax(outputs["logits"], axis=-1)
         for row, key in enumerate(batch["key"].numpy()):

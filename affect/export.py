@@ -39,8 +39,8 @@ def export(run, out):
         Path of the version's folder.
 
     Raises:
-        InputError: As `load_trained`; when `out` is no folder, when the model takes features in place of faces, or when
-            the SavedModel's answers are not the network's.
+        InputError: As `load_trained`; on another backend than TensorFlow's; when `out` is no folder, when the model
+            takes features in place of faces, or when the SavedModel's answers are not the network's.
     """
     run, out = Path(run), Path(out)
     trained = load_trained(run)
@@ -62,6 +62,11 @@ def export_trained(trained, out, sources):
         InputError: As `export`.
     """
     out = Path(out)
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            "A SavedModel is written on Keras's TensorFlow backend only; runs are the same on every backend. Set "
+            f"KERAS_BACKEND=tensorflow for this command. Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
     if getattr(trained.experiment.model, "features", "faces") != "faces":
         raise InputError(
             f"{trained.experiment.name} reads LGBP-TOP features, which are computed in NumPy and by no graph; an "

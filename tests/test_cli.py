@@ -276,6 +276,12 @@ def test_a_run_of_the_jax_backend_predicts_on_tensorflow(shards, face_videos, tm
     )
     code, out, _ = affect("predict", tmp_path / "run", video)
     assert code == 0 and "face in 8/8 frames" in out
+    done = subprocess.run([*command, "evaluate", tmp_path / "run", "--data", shards], **on_jax)
+    assert done.returncode == 0, done.stderr
+    code, out, _ = affect("evaluate", tmp_path / "run", "--data", shards)
+    assert code == 0 and done.stdout == out
+    done = subprocess.run([*command, "export", tmp_path / "run", tmp_path / "saved"], **on_jax)
+    assert done.returncode == 2 and "Set KERAS_BACKEND=tensorflow for this command" in done.stderr
 
 
 @pytest.mark.large
