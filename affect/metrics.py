@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from sklearn import metrics
 
 from affect.errors import InputError
 
@@ -26,8 +27,6 @@ def classification_metrics(labels, predictions, classes):
         labels) and `macro_f1` (mean over the same), in [0, 1], `None` where M is 0; `confusion`, E lists of E + 1
         counts: rows are labels, columns predictions, the last one counts clips without a prediction.
     """
-    from sklearn import metrics  # slow to import, and `import affect` leads to this file
-
     labels, predictions = np.asarray(labels, int), np.asarray(predictions, int)
     present = np.unique(labels)
     if not len(labels):

@@ -44,9 +44,12 @@ def train(experiment, *, data, workdir, progress=True):
     """Trains a model with `model.fit`, or goes on where an earlier call was stopped.
 
     Batches and dropout are a function of the seed and the epoch, and `last.keras` holds weights and optimizers. A run
-    that was stopped therefore ends with the weights of one that was not, to the bit on a CPU.
+    that was stopped therefore ends with the weights of one that was not, to the bit where `train.deterministic` holds.
 
-    The run's folder holds `config.json` (experiment, classes, face settings, selection clips, versions), `best.keras`
+    Seeds, determinism and precision are settings of the process; after the call they are what they were before.
+
+    The run's folder holds `config.json` (experiment, classes, face settings, selection clips, `device` as of
+    `affect.device.describe_device` when it began, versions), `best.keras`
     (the best epoch by `selection_metric` of the selection clips; the last where none are set aside), `last.keras`,
     `log.csv` (a row an epoch) and `tensorboard/`. A regression learns from windows of recordings; whole recordings are
     what is set aside, named as `selection`, and its `classes` are `affect.labels.DIMENSIONS`. Its run holds also
@@ -477,7 +480,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Keras's BackupAndRestore writes weights and epoch one after the other, in place: a run killed between the two goes
     on one epoch off. Here the number of epochs is a member of the same archive as the weights. The optimizer's count
-    of steps does not tell it: in float16 a step whose gradients overflow, and the first one always, is skipped.
+    of steps does not tell it: in float16 a step whose gradients overflow is skipped, and often the first one is.
 
     Args:
         workdir: Folder of the run.
@@ -533,26 +536,26 @@ class Checkpoint(keras.callbacks.Callback):
         generators = [layer.seed_generator for layer in self.model.layers if hasattr(layer, "seed_generator")]
         for index, generator in enumerate(generators):
             generator.state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
-        self._count_skipped_steps(epoch)
-
-    def _count_skipped_steps(self, epoch):
-        """Moves the counts by which rates are scheduled to where an epoch begins, in whole steps of accumulation."""
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        skipped = epoch * self.steps - int(optimizer.iterations)
-        skipped -= skipped % (optimizer.optimizers[-1].gradient_accumulation_steps or 1)
-        if skipped:
-            for counted in (optimizer, *optimizer.optimizers):
-                counted.variables[0].assign_add(skipped)  # its `iterations` counts accumulated batches as one
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["loss"]):
             return
         self.epochs = epoch + 1
+        self._count_skipped_steps()
         # best first: a run killed between the two does the epoch again and comes to the same.
         rows = read_log(self.workdir)
         if self.best_of(rows) == len(rows) - 1:
             self._save("best.keras")
         self._save("last.keras")
+
+    def _count_skipped_steps(self):
+        """Moves the counts by which rates are scheduled to where the epoch ends, in whole steps of accumulation."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        skipped = self.epochs * self.steps - int(optimizer.iterations)
+        skipped -= skipped % (optimizer.optimizers[-1].gradient_accumulation_steps or 1)
+        if skipped:
+            for counted in (optimizer, *optimizer.optimizers):
+                counted.variables[0].assign_add(skipped)  # its `iterations` counts accumulated batches as one
 
     def _save(self, name):
         temporary = self.workdir / f"tmp-{name}"

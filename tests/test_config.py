@@ -525,3 +525,24 @@ def test_features_have_no_locations_to_attend_to():
 def test_an_experiment_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         BASE.model.heads = 3
+
+
+@pytest.mark.parametrize(("before", "now"), [(True, "float16"), (False, "float32")])
+def test_mixed_precision_of_an_older_file_is_a_precision(before, now):
+    values = to_json(Train())
+    del values["precision"], values["deterministic"]
+    config = from_json(Train, values | {"mixed_precision": before}, "config.json: experiment.train")
+    assert (config.precision, config.deterministic) == (now, None)
+    with pytest.raises(InputError, match=r"unknown fields \['mixed_precision'\]"):
+        from_json(Train, {"mixed_precision": before, "precision": "float32"}, "config.json")
+
+
+def test_mixed_precision_elsewhere_is_refused_with_what_to_write(tmp_path):
+    with pytest.raises(InputError, match=r"It is train\.precision now: write precision='float16'"):
+        python = "from affect.config import Train\nTrain(mixed_precision=True)\n"
+        (tmp_path / "old.py").write_text(python)
+        load_config(tmp_path / "old.py")
+    with pytest.raises(InputError, match=r"it is train\.precision now: write train\.precision=float16"):
+        override(Experiment("x", Model("vgg16", None)), "train.mixed_precision=true")
+    with pytest.raises(InputError, match=r"train\.precision must be one of \['bfloat16', 'float16', 'float32'\]"):
+        Train(precision="half")

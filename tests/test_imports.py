@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from affect import REGISTERED
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A module imports from its own row and from those above it. Each module of the package stands in one row.
@@ -145,3 +147,33 @@ def test_help_waits_for_no_library(arguments):
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
     assert done.stdout.endswith("LOADED []\n")
+
+
+def test_what_a_checkpoint_may_hold_is_in_the_modules_that_are_registered():
+    of = [
+        path.relative_to(ROOT / "affect") for path in sources("affect") if "@keras.saving.register" in path.read_text()
+    ]
+    assert {path.parts[0].removesuffix(".py") for path in of} == set(REGISTERED)
+
+
+def test_importing_affect_imports_no_library_but_registers_all_with_keras():
+    """Whichever of our modules, or Keras, is imported first. Keras is only half forgotten in between, to be quick."""
+    code = (
+        "import sys, importlib\n"
+        "import affect\n"
+        "assert not {'keras', 'tensorflow', 'numpy', 'sklearn'} & set(sys.modules)\n"
+        "import keras\n"
+        "from keras.saving import get_custom_objects\n"
+        "expected = set(get_custom_objects())\n"
+        "assert {'affect>AttentionDiversity', 'affect>PyTorchSGD', 'affect>SeriesMetric'} < expected, expected\n"
+        "for first in ('keras', *(f'affect.{name}' for name in affect.REGISTERED)):\n"
+        "    get_custom_objects().clear()\n"
+        "    for name in list(sys.modules):\n"
+        "        if name == 'keras' or name.partition('.')[0] == 'affect':\n"
+        "            del sys.modules[name]\n"
+        "    importlib.import_module(first)\n"
+        "    importlib.import_module('affect')\n"
+        "    assert set(get_custom_objects()) == expected, first\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from affect.backbones import build_backbone, import_weights
 from affect.config import Data, Experiment, Faces, Model, Train, VideoModel, load_config, read_json, write_json
+from affect.convert import convert
 from affect.errors import InputError
 from affect.evaluate import evaluate
+from affect.export import export
 from affect.model import build_model, load_trained
 from affect.train import Checkpoint, EpochProgress, _class_weights, build_optimizer, read_log, train
 from pipelines.prepare import prepare
@@ -97,6 +99,96 @@ def test_run_that_was_stopped_twice_ends_as_one_that_was_not(run, shards, tmp_pa
     for name in ("last.keras", "best.keras"):
         for ours, theirs in zip(weights_of(tmp_path / name), weights_of(workdir / name), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+HALF = Experiment(
+    name="half",
+    model=VideoModel("lstm", face_size=16, blocks=2, filters=2, spatial_pooling="attention", recurrent_units=3),
+    data=replace(TINY.data, eval_frames=3),
+    train=Train(epochs=3, head_learning_rate=0.01, restart_epochs=1, optimizer="adam", precision="float16"),
+)
+
+
+def train_half(shards, workdir, *, epochs=3):
+    """Trains with a loss scale so high that the first step is skipped, and is stopped when so many epochs are done."""
+
+    def begin(callback, epoch, logs=None):
+        if epoch == epochs:
+            raise KeyboardInterrupt
+        if epoch == 0:
+            callback.model.optimizer.initial_scale = 2.0**24
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpochProgress, "on_epoch_begin", begin)
+        return train(HALF, data=shards, workdir=workdir)
+
+
+@pytest.fixture(scope="module")
+def half(shards, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "half"
+    return workdir, train_half(shards, workdir)
+
+
+def test_half_precision_skips_a_step_and_no_epoch(half, shards, tmp_path):
+    workdir, expected = half
+    assert read_json(workdir / "config.json")["device"]["precision"] == "float16"
+    before = (workdir / "last.keras").read_bytes()
+    assert train_half(shards, workdir) == expected
+    assert (workdir / "last.keras").read_bytes() == before
+
+    with pytest.raises(KeyboardInterrupt):
+        train_half(shards, tmp_path, epochs=2)
+    assert train_half(shards, tmp_path) == expected
+    stopped, whole = (keras.saving.load_model(folder / "last.keras") for folder in (tmp_path, workdir))
+    assert isinstance(whole.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert float(whole.optimizer.dynamic_scale) < 2**24  # a step was skipped
+    # The rate of each epoch is the one that it has where no step is skipped: nine steps, of three an epoch.
+    assert int(whole.optimizer.inner_optimizer.optimizers[0].iterations) == 9
+    for ours, theirs in zip(
+        (*stopped.weights, *stopped.optimizer.variables),
+        (*whole.weights, *whole.optimizer.variables),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_in_half_precision_is_float32_when_it_is_read_back(half, shards, tmp_path):
+    """Whatever the process that reads it computes in."""
+    assert keras.config.dtype_policy().name == "float32"
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        trained = load_trained(half[0])
+        network = trained.network
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+    assert evaluate(trained, shards, split="test")["all"]["clips"] == 4
+    version = export(half[0], tmp_path / "half")
+    report = convert(version, tmp_path / "half.tflite", to="float32", frames=3)
+    assert report["label_agreement"] == 1
+
+
+def test_a_checkpoint_loads_with_its_optimizer_and_goes_on(run):
+    workdir, _ = run
+    model = keras.saving.load_model(workdir / "last.keras")  # safe mode, compiled, no custom objects
+    numbers = [np.array(variable) for variable in (*model.weights, *model.optimizer.variables)]
+    for ours, theirs in zip(numbers, weights_of(workdir / "last.keras"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    backbone, head = model.optimizer.optimizers
+    rates = TINY.train.backbone_learning_rate, TINY.train.head_learning_rate
+    assert (float(backbone.learning_rate), float(head.learning_rate)) == pytest.approx(rates)
+    inputs = {"faces": np.full((2, 2, 32, 32, 3), 90, np.uint8), "frame_mask": np.ones((2, 2), bool)}
+    model.fit(inputs, np.eye(2), verbose=0)
+    assert int(model.optimizer.iterations) == 10
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_from(run, shards, tmp_path):
+    workdir = shutil.copytree(run[0], tmp_path / "run")
+    content = bytearray((workdir / "last.keras").read_bytes())
+    content[len(content) // 2] ^= 1
+    (workdir / "last.keras").write_bytes(content)
+    with pytest.raises(InputError, match=r"last.keras is not what was written: its checksum is another"):
+        train(TINY, data=shards, workdir=workdir, progress=False)
 
 
 def test_paper_bs_network_learns_classes(shards, tmp_path):
@@ -358,6 +450,23 @@ def test_a_damaged_shard_is_named(shards, tmp_path):
     (copy / name).write_bytes(content)
     with pytest.raises(InputError, match=f"shards is damaged: {name}. Copy it again, or run the same affect prepare"):
         train(TINY, data=copy, workdir=tmp_path / "run", progress=False)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_paper_as_network_in_half_precision_reaches_a_phone(shards, tmp_path, precision):
+    experiment = replace(TINY, train=replace(TINY.train, epochs=2, precision=precision))
+    result = train(experiment, data=shards, workdir=tmp_path / "run", progress=False)
+    before = (tmp_path / "run" / "last.keras").read_bytes()
+    assert train(experiment, data=shards, workdir=tmp_path / "run", progress=False) == result
+    assert (tmp_path / "run" / "last.keras").read_bytes() == before
+    model = keras.saving.load_model(tmp_path / "run" / "last.keras")
+    inputs = {"faces": np.full((2, 2, 32, 32, 3), 90, np.uint8), "frame_mask": np.ones((2, 2), bool)}
+    model.fit(inputs, np.eye(2), verbose=0)
+    evaluate(load_trained(tmp_path / "run"), shards, split="test")
+    version = export(tmp_path / "run", tmp_path / "half")
+    for part in ("clip", "frame"):
+        assert convert(version, tmp_path / f"{part}.tflite", to="float32", part=part)["label_agreement"] == 1
 
 
 @pytest.mark.large
