@@ -54,6 +54,10 @@ app.add_typer(weights, name="weights")
 
 Shards = Annotated[Path, typer.Option("--data", help="Folder of shards.")]
 Recipe = Annotated[str | None, typer.Option(help="Recipe of the config: ours, paper, authors_code.")]
+Protocol = Annotated[
+    str | None,
+    typer.Option(help="Of valence and arousal: avec (each rating, gaps interpolated) or faces (frames with a face)."),
+]
 Prepared = Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shards.")]
 Model = Annotated[
     Path,
@@ -237,6 +241,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training.")],
     data: Shards,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
+    protocol: Protocol = None,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Folder for plots of valence and arousal over time.")] = None,
 ):
@@ -246,7 +251,7 @@ def evaluate(
     trained = load_trained(run)
     if plot:
         _check_plot(trained)
-    report = _evaluate(trained, data, split, as_json)
+    report = _evaluate(trained, data, split, as_json, protocol)
     if run.is_dir():
         write_json(run / f"evaluation-{split}.json", report)
     if plot:
@@ -265,10 +270,10 @@ def _check_plot(trained):
         )
 
 
-def _evaluate(trained, data, split, as_json=False):
+def _evaluate(trained, data, split, as_json=False, protocol=None):
     from affect.evaluate import evaluate
 
-    report = evaluate(trained, data, split=split, track=None if as_json else _track)
+    report = evaluate(trained, data, split=split, protocol=protocol, track=None if as_json else _track)
     if as_json:
         print(json.dumps(report, indent=2))
     elif trained.is_regression:
@@ -279,7 +284,7 @@ def _evaluate(trained, data, split, as_json=False):
 
 
 def _print_dimensions(report):
-    table = Table("", "RMSE", "CC", "CCC", title=f"split {report['split']}")
+    table = Table("", "RMSE", "CC", "CCC", title=f"split {report['split']}, protocol {report['protocol']}")
     for dimension, metrics in report["metrics"].items():
         for name, title in (("concatenated", "recordings concatenated"), ("mean", "mean over recordings")):
             table.add_row(f"{dimension}, {title}", *map(_decimals, metrics[name].values()))
@@ -291,10 +296,16 @@ def _print_dimensions(report):
         table.add_row("valence, reported by the paper", *numbers)
     Console().print(table)
     frames, recordings = report["frames"], report["recordings"]
-    print(
-        f"{len(recordings)} recordings of {frames['all']} frames: {frames['counted']} counted, "
-        f"{frames['without_a_face']} left out without a face, {frames['all'] - frames['labelled']} without a rating"
-    )
+    if report["protocol"] == "avec":
+        print(
+            f"{len(recordings)} recordings of {frames['all']} ratings, all counted; {frames['without_a_face']} of them "
+            "without a face at their time: the estimates before and after are interpolated or held"
+        )
+    else:
+        print(
+            f"{len(recordings)} recordings of {frames['all']} frames: {frames['counted']} counted, "
+            f"{frames['without_a_face']} left out without a face, {frames['all'] - frames['labelled']} without a rating"
+        )
     if others := sum(recording["other_faces"] for recording in recordings):
         print(f"{others} faces of others than the main one left out")
     for name in report["unrated"]:
@@ -328,6 +339,7 @@ def table_(
     workdir: Annotated[Path, typer.Option(help="Folder of the runs and the table.")],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row.")] = 3,
     split: Annotated[str, typer.Option(help="Split that is evaluated.")] = "val",
+    protocol: Protocol = None,
     recipe: Recipe = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
 ):
@@ -342,6 +354,7 @@ def table_(
         split=split,
         overrides=settings or (),
         recipe=recipe,
+        protocol=protocol,
         track=_track,
     )
     kind = KINDS[result["kind"]]

@@ -338,6 +338,9 @@ class Windows:
         postprocess: Whether estimated series are filtered, scaled and shifted by what raised the CCC of the selection
             recordings, as AVEC's baselines do (`affect.postprocessing`). Not of the network, which is the same with and
             without, and evaluation reports both. Assumed: yes.
+        protocol: What an evaluation counts: `"avec"`, as in AVEC's challenges, each rating, whatever its rate, with
+            gaps in the estimates interpolated and their ends held; or `"faces"`, the points of the grid that have both
+            a face and a rating. Training does not depend on it.
     """
 
     length_s: float = 4.0
@@ -345,8 +348,10 @@ class Windows:
     frame_rate_hz: float = 10.0
     delay_s: float | None = 2.8
     postprocess: bool = True
+    protocol: str = "avec"
 
     def __post_init__(self):
+        _check_choices(self, protocol=("avec", "faces"))
         above_0 = dict.fromkeys(("length_s", "stride_s", "frame_rate_hz"), (1e-3, math.inf))
         _check_ranges(self, **above_0, delay_s=(0, math.inf))
 

@@ -1,5 +1,8 @@
 """evaluate(): a model on a split of shards → metrics of its clips, or of its recordings over time."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 from scipy.special import softmax
 
@@ -8,18 +11,19 @@ from affect.data import Shards, eval_batches, names_damage
 from affect.device import leave_accelerator_to_backend
 from affect.errors import InputError
 from affect.metrics import FORMULAS, Moments, classification_metrics, regression_metrics
-from affect.series import estimate
+from affect.series import at_ratings, estimate
 from affect.windows import read_recordings
 
 
 @names_damage
-def evaluate(trained, data, *, split, track=None):
+def evaluate(trained, data, *, split, protocol=None, track=None):
     """Evaluates a model: one that classifies by `evaluate_clips`, a regression by `evaluate_recordings`.
 
     Args:
         trained: `affect.model.Trained`.
         data: Folder of shards.
         split: Name of the split.
+        protocol: Of a regression, `"avec"` or `"faces"` (see `affect.config.Windows`); `None` is the experiment's own.
         track: `track(iterable, total, description)` → iterable, to show progress.
 
     Returns:
@@ -27,10 +31,17 @@ def evaluate(trained, data, *, split, track=None):
         `reported` by the paper; and what the two functions add.
 
     Raises:
-        InputError: As the two functions.
+        InputError: As the two functions; on a protocol of a model that classifies, and on one that is not known.
     """
     leave_accelerator_to_backend()
-    of_its_kind = evaluate_recordings if trained.is_regression else evaluate_clips
+    if trained.is_regression:
+        windows = trained.experiment.windows
+        windows = replace(windows, protocol=protocol or windows.protocol)  # which checks it
+        of_its_kind = partial(evaluate_recordings, protocol=windows.protocol)
+    elif protocol:
+        raise InputError(f"A protocol is for valence and arousal, and {trained.experiment.name} gives classes.")
+    else:
+        of_its_kind = evaluate_clips
     return {
         "split": split,
         "is_selection_split": split == trained.experiment.data.selection_split,
@@ -98,33 +109,38 @@ def evaluate_clips(trained, shards, split, track=None):
     }
 
 
-def evaluate_recordings(trained, shards, split, track=None):
+def evaluate_recordings(trained, shards, split, track=None, *, protocol="avec"):
     """Evaluates a regression over time.
 
-    An estimate, post-processed as the run has fitted it, is compared with the rating `windows.delay_s` later, at each
-    point of a regular grid. Points without a face have no estimate: they do not count in the metrics, and are counted.
-    So are points without a rating, at the end of a recording.
+    An estimate, post-processed as the run has fitted it, is compared with the rating `windows.delay_s` later. By the
+    protocol of AVEC's challenges that is done at each rating: where there is no face, the estimates before and after
+    are interpolated, or the only one is held (`affect.series.at_ratings`). By the protocol `"faces"` it is done at each
+    point of a regular grid: points without a face have no estimate and are left out of the metrics, and so are points
+    without a rating, at the end of a recording.
 
     Args:
         trained, split, track: As in `evaluate`.
         shards: `affect.data.Shards`.
+        protocol: `"avec"` or `"faces"`.
 
     Returns:
-        Dict: `dimensions`, their names; `metrics`, of each dimension as `affect.metrics.regression_metrics` describes
-        them, over all recordings concatenated and as the mean over recordings; `raw_metrics`, the same of the network's
-        own estimates, and `postprocessing`, the steps that lie between them, of each dimension (both `None` without
-        post-processing); `frames`, points of the grid: `all`,
-        `labelled`, `without_a_face` of those, and `counted`; `delay_s`; `unrated`, names of recordings that have no
-        ratings; and `recordings`, for each its `name`, `frames` likewise, `other_faces` (of others than the main one,
-        left out), `metrics` of each dimension (`None` without a frame), and its `series`: `times_s`, and `labels`,
-        `predictions` and, with post-processing, `raw_predictions` of each dimension, `None` where there is no rating or
-        no face.
+        Dict: `protocol`; `dimensions`, their names; `metrics`, of each dimension as `affect.metrics.regression_metrics`
+        describes them, over all recordings concatenated and as the mean over recordings; `raw_metrics`, the same of the
+        network's own estimates, and `postprocessing`, the steps that lie between them, of each dimension (both `None`
+        without post-processing); `frames`, ratings or points of the grid: `all`, `labelled`, `without_a_face` of those,
+        and `counted`; `delay_s`; `unrated`, names of recordings that have no ratings; and `recordings`, for each its
+        `name`, `frames` likewise, `other_faces` (of others than the main one, left out), `metrics` of each dimension
+        (`None` without a frame), and its `series`: `times_s`, and `labels`, `predictions` and, with post-processing,
+        `raw_predictions` of each dimension, `None` where there is no rating or no estimate.
 
     Raises:
         InputError: When no recording of the split is rated.
     """
     recordings, unrated = read_recordings(shards, split)
     all_series = estimate(trained, recordings, track=track)
+    if protocol == "avec":
+        windows = trained.experiment.windows
+        all_series = [at_ratings(series, windows.delay_s, windows.frame_rate_hz) for series in all_series]
     moments = _moments(trained.classes, all_series, "predictions")
     raw = _moments(trained.classes, all_series, "raw") if trained.postprocessing else None
     reports = [
@@ -136,13 +152,14 @@ def evaluate_recordings(trained, shards, split, track=None):
             "series": {
                 "times_s": series.times_s.tolist(),
                 "labels": _columns(trained.classes, series.labels, series.is_rated),
-                "predictions": _columns(trained.classes, series.predictions, series.frame_mask),
-                **({"raw_predictions": _columns(trained.classes, series.raw, series.frame_mask)} if raw else {}),
+                "predictions": _columns(trained.classes, series.predictions, series.is_estimated),
+                **({"raw_predictions": _columns(trained.classes, series.raw, series.is_estimated)} if raw else {}),
             },
         }
         for series in all_series
     ]
     return {
+        "protocol": protocol,
         "dimensions": list(trained.classes),
         "metrics": _metrics(moments),
         "raw_metrics": _metrics(raw) if raw else None,

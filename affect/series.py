@@ -13,6 +13,7 @@ class Series:
     """What was rated and what was estimated of a recording, at the N points of its grid.
 
     The grid begins at 0 and ends at most half a step behind the recording, where its last face may be the nearest.
+    `at_ratings` gives the same at the times of the ratings.
 
     Args:
         recording: `affect.windows.Recording`.
@@ -21,6 +22,7 @@ class Series:
         raw: float32 (N, 2), of the network; 0 where there is no face.
         predictions: float32 (N, 2), `raw` after the model's post-processing.
         frame_mask: bool (N,): points with a face.
+        is_estimated: bool (N,): points with an estimate.
         is_rated: bool (N,): points with a label.
     """
 
@@ -30,12 +32,13 @@ class Series:
     raw: np.ndarray
     predictions: np.ndarray
     frame_mask: np.ndarray
+    is_estimated: np.ndarray
     is_rated: np.ndarray
 
     @property
     def is_counted(self):
-        """bool (N,): points with a face and a label."""
-        return self.frame_mask & self.is_rated
+        """bool (N,): points with an estimate and a label."""
+        return self.is_estimated & self.is_rated
 
     def moments(self, values, dimension):
         """Returns the `Moments` of a dimension, by index, over the points that count, of `raw` or `predictions`."""
@@ -78,6 +81,46 @@ def estimate(trained, recordings, *, track=None):
     return [_joined(trained, recording, windows[recording.name]) for recording in recordings]
 
 
+def at_ratings(series, delay_s, frame_rate_hz):
+    """Reads a series at each rating of its recording, as AVEC's challenges count: no rating is left out.
+
+    A rating is compared with the estimate of `delay_s` before. Between points with a face the estimate lies on a line;
+    before the first and after the last, that one's holds. A recording without any face is estimated as 0, the middle
+    of the scale.
+
+    Args:
+        series: `Series`, on the regular grid.
+        delay_s: How long raters lag, in seconds.
+        frame_rate_hz: Of the grid.
+
+    Returns:
+        `Series` whose N points are the ratings. `times_s` are theirs, and `frame_mask` tells the ratings for which
+        there is a face, at most half a step of the grid from the time of the estimate.
+    """
+    recording, seen = series.recording, series.frame_mask
+    at_s, points_s = recording.rating_times_s - delay_s, series.times_s[seen]
+
+    def read(values):
+        if not len(points_s):
+            return np.zeros((len(at_s), values.shape[1]), np.float32)
+        return np.stack([np.interp(at_s, points_s, column) for column in values[seen].T], -1).astype(np.float32)
+
+    after = np.searchsorted(points_s, at_s)
+    bounds_s = np.concatenate([[-np.inf], points_s, [np.inf]])
+    apart_s = np.minimum(at_s - bounds_s[after], bounds_s[after + 1] - at_s)
+    everywhere = np.ones(len(at_s), bool)
+    return Series(
+        recording,
+        recording.rating_times_s,
+        recording.ratings.astype(np.float32),
+        read(series.raw),
+        read(series.predictions),
+        frame_mask=apart_s <= 0.5 / frame_rate_hz + 1e-6,
+        is_estimated=everywhere,
+        is_rated=everywhere,
+    )
+
+
 def _joined(trained, recording, windows):
     raw, times_s, labels, frame_mask, is_rated = map(np.concatenate, zip(*windows, strict=True))
     half_step_s = 0.5 / trained.experiment.windows.frame_rate_hz
@@ -87,4 +130,4 @@ def _joined(trained, recording, windows):
     for name, steps in trained.postprocessing.items():
         dimension = trained.classes.index(name)
         predictions[:, dimension] = steps.apply(times_s, raw[:, dimension], frame_mask)
-    return Series(recording, times_s, labels, raw, predictions, frame_mask, is_rated)
+    return Series(recording, times_s, labels, raw, predictions, frame_mask, frame_mask, is_rated)

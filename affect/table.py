@@ -52,8 +52,9 @@ DIMENSIONAL_COLUMNS = {
     "arousal_cc": "CC",
     "arousal_ccc": "CCC",
     "arousal_ccc_of_recordings": "CCC, mean over recordings",
+    "protocol": "protocol",
     "recordings": "recordings",
-    "frames": "frames",
+    "frames": "ratings or frames",
     "frames_without_a_face": "without a face",
     "parameters": "parameters",
     "relative_cost": "relative cost",
@@ -63,7 +64,7 @@ DIMENSIONAL_COLUMNS = {
 LEAST_RECORDINGS = 6
 
 
-def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, track=None):
+def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track=None):
     """Trains and evaluates every row of a table with several seeds; what is there already is not done again.
 
     A run stands in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
@@ -78,13 +79,14 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, tra
         split: Split that is evaluated.
         overrides: Strings `"train.epochs=3"`, for all rows.
         recipe: Of all rows, as in `affect.config.load_config`.
+        protocol: Of all rows, as in `affect.evaluate.evaluate`.
         track: `track(iterable, total, description)` → iterable, to show progress over rows and seeds.
 
     Returns:
         Dict: `kind`, name in `KINDS`; `split`, `is_selection_split` (whether epochs were selected on it), `seeds`,
         `overrides`, `recipe` and `rows`, dicts with the keys of the kind's columns. Accuracies count a clip without a
         face as wrong, but for `accuracy_with_a_face`. RMSE, CC and CCC are of all recordings concatenated, but for
-        `ccc_of_recordings`, and leave frames without a face out. `interval` and `p_value` are of clips or recordings
+        `ccc_of_recordings`, by the row's `protocol`. `interval` and `p_value` are of clips or recordings
         (see `compare`); `relative_cost` is the time to evaluate the same batch as a share of the first row's, measured
         in this call.
 
@@ -104,7 +106,7 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, tra
     for name, seed in track(work, len(work), "rows × seeds") if track else work:
         experiment = experiments[name]
         experiment = replace(experiment, train=replace(experiment.train, seed=seed))
-        reports[name].append(_report(experiment, data, workdir / name / f"seed-{seed}", split))
+        reports[name].append(_report(experiment, data, workdir / name / f"seed-{seed}", split, protocol))
     first = next(iter(experiments))
     rows, first_seconds = [], None
     for name, experiment in experiments.items():
@@ -166,6 +168,7 @@ def _of_dimensions(reported, reports, base):
     numbers |= compare(sums, series_sums(base) if has_enough else None, statistic=concatenated_ccc)
     numbers |= {f"reported_{name}": reported.get(name) for name in FORMULAS}
     numbers |= {
+        "protocol": reports[0]["protocol"],
         "recordings": reports[0]["metrics"][DIMENSIONS[0]]["recordings"],
         "frames": reports[0]["frames"]["counted"],
         "frames_without_a_face": reports[0]["frames"]["without_a_face"],
@@ -340,7 +343,10 @@ KINDS = {
         terminal=("row", *(f"{of}{name}" for name in FORMULAS for of in ("reported_", "")), "interval", "p_value"),
         measured=tuple(name for name in DIMENSIONAL_COLUMNS if re.search("rmse|cc", name)),
         write=lambda value: re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}"),  # as the paper does
-        caption="valence of recordings concatenated, reported and ours; frames without a face are left out",
+        caption=(
+            "valence of recordings concatenated, reported and ours; the protocol avec counts each rating and "
+            "interpolates where no face is seen, the protocol faces leaves frames without a face out"
+        ),
         units="recordings, of CCC",
         optimistic="the numbers are",
     ),
@@ -356,13 +362,17 @@ def _row_paths(folder):
     return [folder / f"{name}.py" for name in names]
 
 
-def _report(experiment, data, run, split):
+def _report(experiment, data, run, split, protocol):
     """Returns the evaluation of a run; trains it and evaluates it where that is not done yet."""
     train(experiment, data=data, workdir=run, progress=False)
     path = run / f"evaluation-{split}.json"
-    if not path.is_file():
-        write_json(path, evaluate(load_trained(run), data, split=split))
-    return read_json(path)
+    if isinstance(experiment.model, Regression):
+        protocol = protocol or experiment.windows.protocol
+    report = read_json(path) if path.is_file() else None
+    if report is None or report.get("protocol") != protocol:
+        report = evaluate(load_trained(run), data, split=split, protocol=protocol)
+        write_json(path, report)
+    return report
 
 
 def _seconds(trained, repeats=3, frames=16):

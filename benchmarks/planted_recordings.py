@@ -40,7 +40,7 @@ OVERRIDES = (
     *("model.hidden_units=32", "model.dropout=0"),
     # Crops are drawn at random, but for LGBP-TOP: else attention can tell the edge of the view.
     *("data.batch_clips=4", "data.crop_ratio=0.8", "data.flip=false", "data.rotation_deg=0", "data.selection_ratio=0"),
-    "windows.delay_s=null",
+    *("windows.delay_s=null", "windows.protocol=faces"),
     # One period, so that the rate falls to 0. By the concordance alone one of two seeds left for numbers of any size.
     *("train.head_learning_rate=0.002", "train.epochs=14", "train.restart_epochs=14", "train.concordance=0.5"),
 )

@@ -27,9 +27,10 @@ from affect.labels import DIMENSIONS
 from affect.model import load_trained
 from affect.postprocessing import Postprocessing
 from affect.predict import predict
+from affect.series import Series, at_ratings
 from affect.table import DIMENSIONAL_COLUMNS, KINDS, cells, compare, concatenated_ccc, markdown, table
 from affect.train import EpochProgress, read_log, train
-from affect.windows import read_recordings
+from affect.windows import Recording, read_recordings
 from pipelines.detectors import DETECTORS
 from pipelines.faces import cut_clip
 from pipelines.prepare import prepare
@@ -51,7 +52,7 @@ BASE = Experiment(
         selection_metric="ccc",
     ),
     reported={"rmse": 0.102, "cc": 0.572, "ccc": 0.546},
-    windows=Windows(length_s=4.0, stride_s=2.0, frame_rate_hz=2.0, delay_s=0.6),
+    windows=Windows(length_s=4.0, stride_s=2.0, frame_rate_hz=2.0, delay_s=0.6, protocol="faces"),
 )
 CNN = replace(
     BASE,
@@ -406,6 +407,49 @@ def test_the_end_of_a_window_is_learnt_and_estimated_at_each_point(sewa, tmp_pat
     assert len(part) == 7
     np.testing.assert_allclose([frame["valence"] for frame in part], whole[:7], atol=1e-5)
     np.testing.assert_allclose(whole, report["recordings"][0]["series"]["predictions"]["valence"][:11], atol=1e-5)
+
+
+def test_avec_counts_each_rating(runs, recola, report, tmp_path):
+    """Of the 7,501 ratings of a recording none is left out: gaps are interpolated, and the ends held."""
+    run = shutil.copytree(runs[0] / "sta" / "seed-0", tmp_path / "run")
+    options = ["evaluate", run, "--data", recola[1], "--split", "val"]
+    code, out, _ = affect(*options, "--protocol", "avec")
+    found = read_json(run / "evaluation-val.json")
+    assert (code, found["protocol"], report["protocol"]) == (0, "avec", "faces")
+    assert "split val, protocol avec" in out
+    # A face lies within a quarter of a second for ratings from 0.36 to 5.84 s, but of dev_1 not from 1.88 to 2.32 s.
+    without = [7501 - (138 - 12), 7501 - 138]
+    assert f"2 recordings of 15002 ratings, all counted; {sum(without)} of them without a face at their time" in out
+    for recording, count in zip(found["recordings"], without, strict=True):
+        expected = {"all": 7501, "labelled": 7501, "without_a_face": count, "counted": 7501}
+        assert recording["frames"] == expected
+    labels, estimates = [], []
+    for recording, other in zip(found["recordings"], report["recordings"], strict=True):
+        series, points = recording["series"], other["series"]
+        seen = [place for place, value in enumerate(points["predictions"]["valence"]) if value is not None]
+        times_s = np.arange(7501) * 0.04
+        np.testing.assert_allclose(series["times_s"], times_s, atol=1e-6)
+        expected = np.interp(
+            times_s - 0.6,
+            np.array(points["times_s"])[seen],
+            np.array(points["predictions"]["valence"], float)[seen],
+        )
+        np.testing.assert_allclose(series["predictions"]["valence"], expected, atol=1e-6)
+        estimates.append(expected)
+        labels.append(valence(times_s, int(recording["name"][-1]) + 1))
+    for name, value in by_definition(np.concatenate(labels), np.concatenate(estimates)).items():
+        assert found["metrics"]["valence"]["concatenated"][name] == pytest.approx(value, abs=1e-5)
+    code, _, lines = affect(*options, "--protocol", "sewa")
+    assert code == 2 and "windows.protocol must be one of ['avec', 'faces']. Received: 'sewa'" in lines[0]
+    assert {load_config(path).windows.protocol for path in FER2013.parent.glob("paper_b_*/[a-z]*.py")} == {"avec"}
+
+
+def test_a_recording_without_a_face_is_estimated_in_the_middle_of_the_scale(trained):
+    times_s = np.arange(4) / 4
+    nothing, none = np.zeros((4, 2), np.float32), np.zeros(4, bool)
+    recording = Recording("r", "", (), np.empty(0), np.empty((0, 2), int), times_s, np.ones((4, 2)))
+    series = at_ratings(Series(recording, times_s, nothing, nothing, nothing, none, none, none), 0.5, 4.0)
+    assert series.is_counted.all() and not series.frame_mask.any() and (series.predictions == 0).all()
 
 
 def test_evaluate_prints_and_plots(runs, recola, report, tmp_path):
