@@ -94,10 +94,37 @@ def write_part(source, parts, faces, classes, detector):
             problem = " ".join(
                 filter(None, (problem, records.name_rating_fault(source.dimensions.times_s, *rates, faces_s)))
             )
+        if clip.get("frames_decoded"):
+            read = clip["frames_decoded"], clip["frame_rate_hz"]
+            problem = " ".join(filter(None, (problem, name_end_fault(source, *read, faces_s))))
         problem = " ".join(filter(None, (source.problem.strip(), problem)))
         entries = [entry | {"problem": problem} for entry in entries]
         write_json(folder / "outcome", {"clips": entries})
         (folder / "outcome").replace(outcome_of(parts, source))
+
+
+def name_end_fault(source, frames, frame_rate_hz, faces_s):
+    """Compares the end that is listed of a part of a video with the frames that came; see `name_rating_fault`.
+
+    Args:
+        source: `pipelines.datasets.source.Source`.
+        frames: Frames of the part that were looked at.
+        frame_rate_hz: Of these; 0 where unknown.
+        faces_s: Times of the part's faces in seconds of the video.
+
+    Returns:
+        What is wrong as one sentence; an empty str where nothing is, without an end, or where the rate is unknown.
+    """
+    if source.end_s is None or not frame_rate_hz:
+        return ""
+    start_s = source.start_s or 0.0
+    times_s = (0.0, source.end_s - start_s)
+    if not records.name_rating_fault(times_s, frames, frame_rate_hz, [time_s - start_s for time_s in faces_s]):
+        return ""
+    return (
+        f"{source.path} ends long before end_s={source.end_s:g}: from start_s={start_s:g} on it has {frames} frames. "
+        "Times must be in seconds of the video."
+    )
 
 
 def is_done(parts, source):

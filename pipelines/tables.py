@@ -33,13 +33,14 @@ def read_header(reader):
     return list(reader.fieldnames or ())
 
 
-def read_rows(path, needed, optional=()):
+def read_rows(path, needed, optional=(), faults=None):
     """Reads a CSV file with a header, whose names decide in any order and case. Rows without any value are blank.
 
     Args:
         path: File in UTF-8.
         needed: Names of the columns that must be there.
         optional: Names of those that may be there.
+        faults: List to which a sentence on each row of another length is added; `None` refuses the file.
 
     Yields:
         `(line, row)`: number of the line; dict of column → str, those of `needed` and `optional` by these names.
@@ -63,8 +64,12 @@ def read_rows(path, needed, optional=()):
             beyond = row.pop(None, [])
             if not any((value or "").strip() for value in (*beyond, *row.values())):
                 continue
-            if any(value.strip() for value in beyond) or None in row.values():
-                raise InputError(f"{path}, line {reader.line_num}: expected {len(header)} fields.")
-            yield reader.line_num, row
+            if not any(value.strip() for value in beyond) and None not in row.values():
+                yield reader.line_num, row
+                continue
+            fault = f"{path}, line {reader.line_num}: expected {len(header)} fields."
+            if faults is None:
+                raise InputError(fault)
+            faults.append(fault)
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not CSV: {error}") from error

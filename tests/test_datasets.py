@@ -387,8 +387,10 @@ def test_crema_d_rows_that_are_damaged_cost_their_clip_alone(tmp_path, name, tex
 def test_crema_d_tables_in_other_hands(tmp_path):
     make(tmp_path, *CREMA_D_VIDEOS)
     text = SUMMARY.replace("1001_IEO_ANG_LO", "1001_ieo_ang_lo.flv").replace("A:D", "a : D") + ",,,\n"
-    write(tmp_path, **{"SUMMARYtable.CSV": text + '"3","1002_DFA_HAP_XX","N","H"\n'})
-    assert [clip.votes for clip in crema_d(tmp_path)] == [{"angry": 0.5, "disgust": 0.5}, {"happy": 1.0}]
+    write(tmp_path, **{"SUMMARYtable.CSV": text + '"3","1002_DFA_HAP_XX","N","H"\n"4","1003'})
+    clips = crema_d(tmp_path)
+    assert [clip.votes for clip in clips] == [{"angry": 0.5, "disgust": 0.5}, {"happy": 1.0}]
+    assert clips.left_out == [f"{tmp_path / 'SUMMARYtable.CSV'}, line 6: expected 4 fields."]
     # As pandas writes it back: an index stands before the number of the query.
     rows = TABULATED.replace('"","A"', '"","Unnamed: 0","A"').splitlines()
     write(tmp_path, **{"tabulatedVotes.csv": "\n".join([rows[0], *(f"{i},{row}" for i, row in enumerate(rows[1:]))])})
@@ -706,7 +708,10 @@ def test_folders_of_one_class_or_split_in_two_cases(tmp_path):
     make(tmp_path, "Train/Happy/a.mp4", "train/happy/b.mp4", "Test/HAPPY/c.mp4")
     clips = checked("folder", tmp_path)
     assert {(clip.label, clip.split) for clip in clips} == {("happy", "train"), ("happy", "test")}
-    assert clips.notes == ["The labels 'HAPPY', 'Happy', 'happy' are one, read as 'happy'."]
+    assert clips.notes == [
+        "The labels 'HAPPY', 'Happy', 'happy' are one, read as 'happy'.",
+        "The splits 'Train', 'train' are one, read as 'train'.",
+    ]
 
 
 def test_afew_in_other_cases_and_folders_of_no_class(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from pipelines.prepare import PARTS, prepare
 from pipelines.tracks import Detection
 from pipelines.video import sha256_of
 from tests.conftest import SMALL_FACES, write_video
+from tests.test_cli import affect
 
 FAKE = Faces(detector="bright", face_size=32)
 
@@ -562,6 +564,22 @@ def test_parts_of_one_video_are_cut_by_their_times(clips, tmp_path):
         "long@7-9": 0,
     }
     assert found["long@7-9"]["problem"] == f"{path} has no frames between start_s=7.0 and end_s=9.0."
+    assert [clip["problem"] for key, clip in found.items() if key != "long@7-9"] == ["", ""]
+
+
+@pytest.mark.usefixtures("bright")
+def test_parts_that_end_long_after_their_video_are_named(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((64, 64, 3), 100 + index, np.uint8) for index in range(20)])
+    text = "path,start_s,end_s\na.mp4,0,2.9\na.mp4,1,2.8\na.mp4,0,1500\na.mp4,1.5,20\n"
+    (tmp_path / "list.csv").write_text(text)
+    faces = replace(FAKE, frame_rate_hz=25.0)  # more than the video's 10
+    found = by_key(run(tmp_path / "list.csv", tmp_path / "out", dataset="csv", faces=faces))
+    problems = {key: clip["problem"] for key, clip in found.items()}
+    assert [problems.pop(key) for key in ("a@0-2.9", "a@1-2.8")] == ["", ""]
+    assert problems.pop("a@0-1500").startswith(
+        f"{path} ends long before end_s=1500: from start_s=0 on it has 20 frames"
+    )
+    assert problems.pop("a@1.5-20").startswith(f"{path} ends long before end_s=20: from start_s=1.5 on it has 5 frames")
 
 
 @pytest.mark.usefixtures("bright")
@@ -798,3 +816,35 @@ def test_clips_that_differ_from_what_is_published_are_counted(bright, tmp_path):
     assert len(manifest["differences"]) == 14
     assert manifest["differences"][0] == "train/angry: 2 clips, 133 published"
     assert manifest["differences"][-1] == "val/surprise: 0 clips, 46 published"
+
+
+def test_what_is_odd_is_named_at_the_command_and_the_rest_prepared(bright, tmp_path):
+    root, out = tmp_path / "recola", tmp_path / "out"
+    steps = {"train_1": 0.1, "train_2": 100, "train_3": 1, "train_4": 0.01}
+    for name, step in steps.items():
+        path = root / f"{name}.mp4"
+        root.mkdir(exist_ok=True)
+        write_video(path, [np.full((64, 64, 3), 90, np.uint8)] * 40)  # 4 s
+        for dimension in ("arousal", "valence"):
+            rated = root / f"ratings_individual/{dimension}/{name}.csv"
+            rated.parent.mkdir(parents=True, exist_ok=True)
+            rated.write_text(
+                "time;A;B\n" + "".join(f"{index * step:g};{index / 40};{index / 50}\n" for index in range(41))
+            )
+    (root / "train_5.mp4").write_text("version https://git-lfs.github.com/spec/v1\n")
+    os.mkfifo(root / "notes.ts")
+    code, _, said = affect(
+        "prepare", root, "--dataset", "recola", "--detector", "bright", "--out", out, "--workers", "1"
+    )
+    said = {line.split(": ")[1]: line for line in said}
+    assert code == 1 and said.keys() == {"left out", "train_2", "train_3", "train_4", "train_5"}
+    assert f"{root}: 1 videos are no clips of this data set (notes.ts)" in said["left out"]
+    assert "from 0 to 4000 s, and the video is 4 s long. They look like milliseconds" in said["train_2"]
+    assert "from 0 to 40 s, and the video is 4 s long. They look like numbers of frames" in said["train_3"]
+    assert "from 0 to 0.4 s, and the video is 4 s long. Times must be" in said["train_4"]
+    assert "no ratings of arousal" in said["train_5"] and "is a Git LFS pointer" in said["train_5"]
+    code, text, said = affect("verify", out)
+    assert code == 1 and "damage in 3 clips and 0 shards" in text and len(said) == 4
+    assert sum("of another time than the video" in line for line in said) == 3
+    code, text, _ = affect("inspect", out)
+    assert [text.count(each) for each in ("of another time than the video", "left out: ")] == [3, 1]

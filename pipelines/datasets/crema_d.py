@@ -31,14 +31,15 @@ def crema_d(source):
 
     Returns:
         `Clips`; a key is `"1001_DFA_ANG_XX"`, a subject `"1001"`. Without tables there are no votes. A clip that
-        a table lacks, or whose row is damaged, has a `problem`, and videos of other names are left out and named.
+        a table lacks, or whose row is damaged, has a `problem`; videos of other names and rows of another length are
+        left out and named.
 
     Raises:
         InputError: On a table that cannot be read or lacks a column.
     """
     source = require_folder(source)
-    table, votes = _votes(source)
     clips, odd = Clips(), []
+    table, votes = _votes(source, clips.left_out)
     for video in videos_below(source):
         if not NAME.fullmatch(video.stem):
             odd.append(video)
@@ -53,7 +54,7 @@ def crema_d(source):
     return clips.require(f"{source} is not CREMA-D. Expected {source}/VideoFlash/1001_DFA_ANG_XX.flv and so on.")
 
 
-def _votes(source):
+def _votes(source, faults):
     """Returns `(table, votes)`: the file and, by clip, class → share or what is wrong with its row; else `(None, {})`.
 
     The names of the table and of its clips count in whatever case, and the clips' with a suffix too.
@@ -61,7 +62,7 @@ def _votes(source):
     for name, read in (("tabulatedVotes.csv", _counted), ("summaryTable.csv", _most_voted)):
         for place in TABLES:
             if table := find_spelt(source / place, name):
-                return table, _by_clip(read(table))
+                return table, _by_clip(read(table, faults))
     return None, {}
 
 
@@ -77,9 +78,9 @@ def _by_clip(rows):
     return votes
 
 
-def _counted(table):
+def _counted(table, faults):
     """Yields `(place, clip, votes)` of the rows of those who saw the face; the votes are a str where they are none."""
-    for line, row in read_rows(table, ("fileName", *CREMA_D_VOTES)):
+    for line, row in read_rows(table, ("fileName", *CREMA_D_VOTES), faults=faults):
         query = next((row[name] for name in QUERY if name in row), "")
         if re.fullmatch(r"[13]\d{5}", query):  # 1… heard the voice, 2… saw the face, 3… had both
             continue
@@ -92,9 +93,9 @@ def _counted(table):
         yield place, row["fileName"], shares or f"{row['fileName'][:40]!r} has no votes."
 
 
-def _most_voted(table):
+def _most_voted(table, faults):
     """Yields `(place, clip, votes)` of the rows; the votes are a str where they are none."""
-    for line, row in read_rows(table, ("FileName", "FaceVote")):
+    for line, row in read_rows(table, ("FileName", "FaceVote"), faults=faults):
         letters = [letter.strip().upper() for letter in row["FaceVote"].split(":")]
         is_vote = set(letters) <= CREMA_D_VOTES.keys() and len(set(letters)) == len(letters)
         fault = f"expected a vote such as A or A:D. Received: {row['FaceVote'][:40]!r}"

@@ -38,13 +38,12 @@ def folder(source):
     for outer in folders_in(source):
         if looks_like_video(outer):
             continue
-        split = fold(outer.name)
-        if split not in SPLITS:
+        if fold(outer.name) not in SPLITS:
             clips += [_clip(source, path, outer.name, "all") for path in videos_in(outer)]
             continue
         inner = [each for each in folders_in(outer) if not looks_like_video(each)]
-        labelled = [_clip(source, path, each.name, split) for each in inner for path in videos_in(each)]
-        clips += labelled or [_clip(source, path, "", split) for path in videos_in(outer)]
+        labelled = [_clip(source, path, each.name, outer.name) for each in inner for path in videos_in(each)]
+        clips += labelled or [_clip(source, path, "", outer.name) for path in videos_in(outer)]
     if any(clip.label for clip in clips):
         clips[:] = [clip for clip in clips if clip.path.parent != source]
     expected = "Expected SOURCE/[train|val|test/]CLASS/VIDEO, or SOURCE/VIDEO."

@@ -17,7 +17,10 @@ MOST_VALUE = 10.0
 MOST_SECONDS = 1e6
 # What columns are called, without case and separators: the recording's name; what counts rows or frames.
 NAMES = ("name", "instancename", "instance", "recording", "recordingname", "file", "filename", "video", "id")
-PLACES = ("", "index", "row", "frame", "frames", "frameid", "framenumber", "framenr", "unnamed0", "unnamed")
+PLACES = (
+    *("", "index", "idx", "level0", "line", "number", "nr", "row", "sample", "unnamed", "unnamed0"),
+    *("frame", "frames", "frameid", "frameidx", "frameindex", "framenumber", "framenr"),
+)
 # Words in the names of columns that sum up the raters.
 SUMMARIES = {
     *("mean", "average", "avg", "median", "mode", "min", "max", "sum", "std", "stdev", "sd", "var", "variance"),
