@@ -76,6 +76,14 @@ class Artefact:
         return self.task == "regression"
 
     @property
+    def most_frames(self):
+        """Most faces of a clip that are read, evenly spaced; `None` where each is read on its own, and all are."""
+        if "frame" in self.description["signatures"]:
+            return None
+        fixed, most = self.description.get("conversion", {}).get("frames"), self.experiment.data.eval_frames
+        return min(fixed, most) if fixed else most
+
+    @property
     def postprocessing(self):
         """Dict: dimension → `affect.postprocessing.Postprocessing`; empty of a model that classifies."""
         steps = self.description.get("postprocessing", {})

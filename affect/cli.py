@@ -1,13 +1,15 @@
 """The verbs. The only file that imports both packages; what is heavy is imported inside the commands."""
 
 import csv
+import errno
 import json
 import os
 import sys
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -372,7 +374,7 @@ def predict(
     model: Model,
     videos: Annotated[list[Path], typer.Argument(help="Video files.")],
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row a frame.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each decoded frame.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Image file: valence and arousal over time.")] = None,
     server: Annotated[
         str | None,
@@ -395,25 +397,28 @@ def predict(
         trained = read_model(_version(model))
     if plot:
         _check_plot(trained)
-    results, lost = _predict(trained, videos, predict)
-    if as_json:
-        print(json.dumps(results, indent=2))
-    elif as_csv:
-        _print_csv(trained, results)
-    else:
-        for result in results:
-            faces = f"{result['frames_with_a_face']}/{result['frames_decoded']}"
+    writer = _csv_writer(trained) if as_csv and not as_json else None
+    kept, used, lost = [], 0, 0
+    for result, problem in _predict(trained, videos, predict):
+        used, lost = used + (result["frames_with_a_face"] > 0), lost + (problem != "")
+        if as_json or plot:
+            kept.append(result)
+        if writer:
+            writer(result)
+        elif not as_json and result["frames_with_a_face"]:
             label = "" if trained.is_regression else f"{result['label']}; "
-            print(f"{result['key']}: {label}face in {faces} frames")
+            print(f"{result['key']}: {label}{_seen_line(result)}")
             Console().print(_course_table(trained, result) if trained.is_regression else _prediction_table(result))
-    if plot and results:
+    if as_json:
+        print(json.dumps(kept, indent=2))
+    if plot and used:
         from affect.plots import plot_predictions
 
-        plot_predictions(results, plot)
+        plot_predictions([result for result in kept if result["frames_with_a_face"]], plot)
         if not as_json and not as_csv:
             print(f"{plot}: valence and arousal over time")
     if lost:
-        raise typer.Exit(1 if results else 2)
+        raise typer.Exit(1 if used else 2)
 
 
 def _version(model):
@@ -427,28 +432,69 @@ def _version(model):
 
 
 def _predict(trained, videos, predict):
-    results, lost, detector = [], 0, None
+    """Yields `(result, problem)` of each video, and says what of it was lost or left out."""
+    detector = _detector(trained)
     for video in videos:
-        clip, problem, detector = _cut(trained, video, detector)
-        if problem:
-            _say(problem)
-            lost += 1
-        if clip.faces:
-            results.append(predict(trained, clip))
-    return results, lost
+        with _cut(trained, video, detector) as (clip, cut):
+            result = predict(trained, clip, cut)
+            _say_seen(trained, video, result, cut)
+        yield result, cut.problem
 
 
-def _cut(trained, video, detector=None):
+def _detector(trained):
     from pipelines.detectors import DETECTORS
+
+    return DETECTORS[trained.faces.detector](trained.faces)
+
+
+@contextmanager
+def _cut(trained, video, detector):
+    """Gives a video's clip, whose faces lie in a temporary folder, and its `Cut`."""
     from pipelines.faces import cut_clip
 
-    detector = detector or DETECTORS[trained.faces.detector](trained.faces)
-    return *cut_clip(video, trained.faces, detector, key=str(video)), detector
+    with TemporaryDirectory(prefix="affect-") as folder:
+        try:
+            clip, cut = cut_clip(video, trained.faces, detector, key=str(video), folder=Path(folder))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(
+                f"{folder} has no room for the faces of {video} ({error.strerror}). Set TMPDIR to a folder with more."
+            ) from error
+        yield clip, cut
+
+
+def _say_seen(trained, video, result, cut, most=5):
+    """Says on stderr what a video lost, what is to be known about it, and which faces were seen and not read."""
+    if cut.problem:
+        _say(cut.problem)
+    for note in cut.notes:
+        _say(note)
+    used = {track.id for track in cut.tracks[:1]}
+    others = sorted((track for track in cut.seen if track.id not in used), key=lambda track: -track.frames)
+    if others:
+        named = ", ".join(
+            f"track {track.id} in {track.frames} frames (about {round(track.mean_area_px**0.5)} px wide)"
+            for track in others[:most]
+        )
+        more = f" and {len(others) - most} more" if len(others) > most else ""
+        _say(f"{video}: {_seen_line(result)}. Not read: {named}{more}.")
+    read, faces = result.get("frames_read"), result["frames_with_a_face"]
+    if read is not None and read < faces:
+        _say(f"{video}: this model takes whole clips. It read {read} of {faces} faces, evenly spaced.")
+
+
+def _seen_line(result):
+    """Returns how many faces a video shows, and how often the one that was read."""
+    seen, faces, frames = (result[name] for name in ("faces_seen", "frames_with_a_face", "frames_decoded"))
+    if seen < 2:
+        return f"face in {faces}/{frames} frames"
+    return f"{seen} faces seen; this one in {faces} of {frames} frames"
 
 
 def _prediction_table(result, most_frames=10):
     """Returns a table of the clip's probabilities and of those of frames evenly spaced over it."""
-    frames = result["frames"]
+    frames = [frame for frame in result["frames"] if frame["probabilities"] is not None]
     table = Table("", "import.", *result["probabilities"], padding=(0, 0, 0, 1))
     table.add_row("clip", "", *(f"{p:.2f}" for p in result["probabilities"].values()), end_section=True)
     for frame in frames[:: -(-len(frames) // most_frames)]:
@@ -465,15 +511,18 @@ def _course_table(trained, result):
     return table
 
 
-def _print_csv(trained, results):
+def _csv_writer(trained):
+    """Writes the header of CSV; returns a function that writes a result, a row for each decoded frame."""
     writer = csv.writer(sys.stdout)
-    of_frames = [] if trained.is_regression else ["importance"]
-    writer.writerow(["video", "timestamp_s", *of_frames, *trained.classes])
-    for result in results:
-        for frame in result["frames"]:
-            values = frame | frame.get("probabilities", {})
-            names = ("timestamp_s", *of_frames, *trained.classes)
-            writer.writerow([result["key"], *(values[name] for name in names)])
+    names = ["timestamp_s", "has_face", *([] if trained.is_regression else ["importance"]), *trained.classes]
+    writer.writerow(["video", *names])
+
+    def write(result):
+        for frame in result.get("decoded_frames", result["frames"]):
+            values = frame | (frame.get("probabilities") or {})
+            writer.writerow([result["key"], *(values.get(name) for name in names)])
+
+    return write
 
 
 @app.command()
@@ -494,7 +543,9 @@ def watch(
         raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")
     trained = read_model(_version(model))
     frames = read_source(source, trained.faces.frame_rate_hz)
-    faces = follow_face(frames, trained.faces, DETECTORS[trained.faces.detector](trained.faces), key=source)
+    tracks = set()
+    detector = DETECTORS[trained.faces.detector](trained.faces)
+    faces = follow_face(frames, trained.faces, detector, key=source, seen=tracks)
     count, seen, last, problem, began_s = 0, 0, None, None, time.monotonic()
     live = nullcontext() if as_json else Live(console=Console(), refresh_per_second=8)
     try:
@@ -513,9 +564,13 @@ def watch(
         problem = str(error)
     if not seen:
         problem = problem or f"{source} shows no face in {count} frames."
-    elif not as_json:
-        label = last.reading.label
-        print(f"{source}: {label}, p = {last.reading.probabilities[label]:.3f}; face in {seen}/{count} frames")
+    else:
+        label, this_one = last.reading.label, last.reading.frames_with_a_face
+        result = {"faces_seen": len(tracks), "frames_with_a_face": this_one, "frames_decoded": count}
+        if not as_json:
+            print(f"{source}: {label}, p = {last.reading.probabilities[label]:.3f}; {_seen_line(result)}")
+        if len(tracks) > 1:
+            _say(f"{source}: {_seen_line(result)}. The others were not read.")
     if out and count and not as_json:
         print(f"{out}: {count} frames")
     if left_out := getattr(frames, "left_out", 0):
@@ -582,16 +637,16 @@ def explain(
 def _explain(trained, video, out, frames=8, by_importance=False):
     from affect.explain import explain
 
-    clip, problem, _ = _cut(trained, video)
-    if not clip.faces:
-        raise InputError(problem)
-    if problem:
-        _say(problem)
-    result = explain(trained, clip, out, frames=frames, by_importance=by_importance)
+    with _cut(trained, video, _detector(trained)) as (clip, cut):
+        if not clip.faces:
+            raise InputError(cut.problem)
+        result = explain(trained, clip, out, cut, frames=frames, by_importance=by_importance)
+    _say_seen(trained, video, result, cut)
     if trained.is_regression:
-        print(f"{out}: {video}, valence and arousal over {len(result['frames'])} frames")
+        print(f"{out}: {video}, valence and arousal over {len(result['frames'])} frames; {_seen_line(result)}")
     else:
-        print(f"{out}: {video} is {result['label']}, p = {result['probabilities'][result['label']]:.3f}")
+        probability = result["probabilities"][result["label"]]
+        print(f"{out}: {video} is {result['label']}, p = {probability:.3f}; {_seen_line(result)}")
 
 
 @app.command()
@@ -720,8 +775,8 @@ def demo(
     shown = next(clip for clip in report["clips"] if clip["label"] == "surprise")
     video = videos / f"{shown['key']}.mp4"
     _explain(trained, video, figure)
-    results, _ = _predict(trained, [video], predict)
-    write_json(out / "prediction.json", results[0])
+    ((prediction, _),) = _predict(trained, [video], predict)
+    write_json(out / "prediction.json", prediction)
     _headline("export, check and convert: the model for a service and for a phone")
     version = export(run, out / "savedmodels" / "demo")
     check(version)
@@ -746,7 +801,7 @@ def demo(
     table.add_row("evaluate", str(run / "evaluation-test.json"), f"accuracy {accuracy} of {len(inside)} clips")
     table.add_row("", str(out / "summary.json"), f"most important frame in the planted interval: {peaks}")
     table.add_row("explain", str(figure), "frames, attention, probabilities, importance")
-    table.add_row("predict", str(out / "prediction.json"), f"{video.name}: {results[0]['label']}")
+    table.add_row("predict", str(out / "prediction.json"), f"{video.name}: {prediction['label']}")
     table.add_row("export, check", str(version), "SavedModel that gives what the network gives")
     labels = f"{converted['label_agreement']:.1%} of {converted['labels_compared']} labels as the SavedModel's"
     table.add_row("convert", converted["path"], labels)

@@ -14,15 +14,17 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from affect.artefact import Artefact
 from affect.check import difference
-from affect.data import evenly_spaced
 from affect.errors import InputError
-from affect.predict import predict, summarise
+from affect.predict import Answer, places_read, predict, summarise
 
 # Of a request and of an answer. gRPC's own limit for answers is 4 MiB; the ModelServer takes requests of up to 2 GiB.
 MAX_MESSAGE_BYTES = 256 * 2**20
 TIMEOUT_S = 60.0
 # Other weights differ by far more, and a GPU that multiplies in TF32 by less; see `affect.check`.
 SERVED_TOLERANCE = 0.01
+
+# Faces of a request of the signature frame: as many as batching.config allows in a batch.
+SERVED_FACES = 4
 
 # What TensorFlow Serving's HTTP statuses mean.
 HTTP_CODES = {
@@ -272,13 +274,13 @@ def check_served(client, artefact):
         )
 
 
-def predict_served(client, artefact, clip):
+def predict_served(client, artefact, clip, cut=None):
     """Predicts one clip by a server: `affect.predict.predict` of a model that is elsewhere.
 
     Args:
         client: Of `connect`.
         artefact: `affect.artefact.Artefact`, the local copy.
-        clip: `affect.records.Clip`, cut by `artefact.faces`, with at least one face.
+        clip, cut: As in `affect.predict.predict`.
 
     Returns:
         Dict as of `affect.predict.predict`.
@@ -286,26 +288,33 @@ def predict_served(client, artefact, clip):
     Raises:
         InputError: As `predict` of the client; when the server does not decode a face or answers by other classes.
     """
-    if artefact.is_regression:
-        known = {field.name: getattr(artefact, field.name) for field in fields(Artefact)}
-        return predict(_Served(**known, client=client), clip)
-    most = artefact.experiment.data.eval_frames
-    faces = [clip.faces[index] for index in evenly_spaced(len(clip.faces), most).numpy()]
+    if not artefact.is_regression and len(clip.faces):
+        is_whole = artefact.most_frames is not None or len(clip.faces) <= artefact.experiment.data.eval_frames
+        places = places_read(artefact, len(clip.faces)) if is_whole else [0]  # One is enough to check the classes.
+        answer = _ask_by_jpeg(client, artefact, clip.key, clip.faces, places)
+        if is_whole:
+            return summarise(artefact.classes, clip, answer, cut)
+    known = {field.name: getattr(artefact, field.name) for field in fields(Artefact)}
+    return predict(_Served(**known, client=client), clip, cut, batch_faces=SERVED_FACES)
+
+
+def _ask_by_jpeg(client, artefact, key, faces, places):
+    """Returns the server's `Answer` to the faces at some places as one clip; it must know these classes."""
     # All clips are of one length: a server runs only such in one batch.
-    jpegs = np.full((1, most), b"", object)
-    jpegs[0, : len(faces)] = [face.jpeg for face in faces]
+    jpegs = np.full((1, artefact.experiment.data.eval_frames), b"", object)
+    jpegs[0, : len(places)] = [faces[place].jpeg for place in places]
     outputs = client.signature("jpeg")({"jpegs": jpegs})
-    lost = len(faces) - int(outputs["frame_mask"][0].sum())
+    lost = len(places) - int(outputs["frame_mask"][0].sum())
     if lost:
-        raise InputError(f"{clip.key}: {client} could not decode {lost} of {len(faces)} faces. Cut them again.")
+        raise InputError(f"{key}: {client} could not decode {lost} of {len(places)} faces. Cut them again.")
     probabilities, label = outputs["probabilities"][0], outputs["label"][0].decode()
     if len(probabilities) != len(artefact.classes) or label != artefact.classes[int(np.argmax(probabilities))]:
         raise InputError(
             f"{client} answers {label!r} for class {int(np.argmax(probabilities))} of {len(probabilities)}, and the "
             f"classes of {artefact.path} are {', '.join(artefact.classes)}. Serve this folder, or name the served one."
         )
-    seen = {name: outputs[name][:, : len(faces)] for name in ("frame_importance", "frame_probabilities")}
-    return summarise(artefact.classes, clip, faces, outputs | seen)
+    importance, rows = (outputs[name][0, : len(places)] for name in ("frame_importance", "frame_probabilities"))
+    return Answer(np.asarray(places), probabilities, importance, rows)
 
 
 @dataclass(frozen=True)

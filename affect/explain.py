@@ -2,21 +2,23 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from skimage.transform import resize
 
+from affect.augment import central_view, view_face
 from affect.data import Shards, clip_inputs, eval_batches, names_damage
 from affect.errors import InputError
-from affect.predict import predict, summarise
+from affect.predict import places_read, predict
 from affect.windows import eval_windows, recording_of
 
 _RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
 
 
-def explain(trained, clip, out, *, frames=8, by_importance=False):
+def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False):
     """Draws figure 2 of paper A for one clip.
 
     The rows are (a) frames with their times, (b) where the model looks in them (whiter is more): all heads together,
@@ -28,6 +30,7 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
         trained: `affect.model.Trained`.
         clip: `affect.records.Clip` with at least one face.
         out: Image file; matplotlib takes the format from its suffix. Written under a temporary name and renamed.
+        cut: As in `affect.predict.predict`.
         frames: Frames that are shown.
         by_importance: Whether the most important frames are shown, or frames evenly spaced over those with a face.
 
@@ -38,33 +41,33 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
         InputError: When the most important frames of a regression are asked for, which has none.
     """
     if trained.is_regression:
-        return _explain_over_time(trained, clip, out, frames, by_importance)
-    inputs, faces = clip_inputs(clip, trained.experiment.data, trained.face_size)
-    outputs = trained.respond(inputs)
-    result = summarise(trained.classes, clip, faces, outputs)
-    count = min(frames, len(faces))
+        return _explain_over_time(trained, clip, out, cut, frames, by_importance)
+    result = predict(trained, clip, cut)
+    read = [frame for frame in result["frames"] if frame["probabilities"] is not None]
+    count = min(frames, len(read))
     if by_importance:
-        shown = np.sort(np.argsort(-outputs["frame_importance"][0], kind="stable")[:count])
+        shown = np.sort(np.argsort([-frame["importance"] for frame in read], kind="stable")[:count])
     else:
-        shown = np.unique(np.linspace(0, len(faces) - 1, count).round().astype(int))
-    attention = heads_together_and_apart(outputs["attention"][0]) if "attention" in outputs else {}
+        shown = np.unique(np.linspace(0, len(read) - 1, count).round().astype(int))
+    faces, attention = _shown(trained, clip, shown)
+    attention = {} if attention is None else heads_together_and_apart(attention)
 
     heights = [1.0] * (1 + len(attention)) + [0.9, 0.8]
     figure = Figure(figsize=(1.7 * max(len(shown), 4), 1.7 * sum(heights) + 0.9), layout="constrained")
     grid = figure.add_gridspec(len(heights), len(shown), height_ratios=heights)
     for column, index in enumerate(shown):
-        face = inputs["faces"][0, index]
+        face = faces[column]
         axes = figure.add_subplot(grid[0, column])
         axes.imshow(face)
-        axes.set_title(f"{faces[index].timestamp_s:.2f} s", fontsize=9)
+        axes.set_title(f"{read[index]['timestamp_s']:.2f} s", fontsize=9)
         axes.set_axis_off()
         for row, (name, maps) in enumerate(attention.items(), start=1):
             axes = figure.add_subplot(grid[row, column])
-            draw_attention(axes, face, maps[index], name=name if column == 0 else "")
+            draw_attention(axes, face, maps[column], name=name if column == 0 else "")
         axes = figure.add_subplot(grid[-2, column])
-        draw_probabilities(axes, result["frames"][index]["probabilities"], result["label"], with_names=column == 0)
+        draw_probabilities(axes, read[index]["probabilities"], result["label"], with_names=column == 0)
     axes = figure.add_subplot(grid[-1, :])
-    draw_importance(axes, result["frames"], shown)
+    draw_importance(axes, read, shown)
     figure.suptitle(
         f"{clip.key}: {result['label']}, p = {result['probabilities'][result['label']]:.2f}"
         + (f" (labelled {clip.label})" if clip.label else ""),
@@ -74,12 +77,24 @@ def explain(trained, clip, out, *, frames=8, by_importance=False):
     return result
 
 
-def _explain_over_time(trained, clip, out, frames, by_importance):
+def _shown(trained, clip, shown):
+    """Returns faces (P, H, W, 3) of those that were read, and the attention (P, N, L) to them, or `None` without."""
+    places = places_read(trained, len(clip.faces))
+    if trained.most_frames is not None:  # Attention to a frame depends on the frames around it.
+        chosen = replace(clip, faces=tuple(clip.faces[place] for place in places))
+        inputs, _ = clip_inputs(chosen, trained.experiment.data, trained.face_size)
+        outputs = trained.respond(inputs)
+        return inputs["faces"][0, shown], outputs["attention"][0, shown] if "attention" in outputs else None
+    view = central_view(trained.experiment.data.crop_ratio)
+    faces = [view_face(clip.faces[place].jpeg, view, trained.face_size).numpy() for place in places[shown]]
+    return faces, trained.frame_functions["frame"](faces=np.stack(faces)).get("attention")
+
+
+def _explain_over_time(trained, clip, out, cut, frames, by_importance):
     if by_importance:
         raise InputError(f"{trained.experiment.name} has no importance of frames. Leave out --by-importance.")
-    result = predict(trained, clip)
-    first = trained.classes[0]
-    seen = [place for place, frame in enumerate(result["frames"]) if frame[first] is not None]
+    result = predict(trained, clip, cut)
+    seen = [place for place, frame in enumerate(result["frames"]) if frame["has_face"]]
     shown = np.array(seen)[np.unique(np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int))]
     faces, looked_at = _looked_at(trained, clip, shown.tolist())
     attention = heads_together_and_apart(looked_at) if looked_at is not None else {}

@@ -201,6 +201,11 @@ class Trained:
         """Whether the model gives valence and arousal over time, and no classes."""
         return isinstance(self.experiment.model, Regression)
 
+    @property
+    def most_frames(self):
+        """Most faces of a clip that are read, evenly spaced; `None` where each is read on its own, and all are."""
+        return self.experiment.data.eval_frames if isinstance(self.experiment.model, VideoModel) else None
+
     @cached_property
     def network(self):
         """`detailed(model)`, or `detailed_regression(model)`; made once, for Keras traces each model anew."""

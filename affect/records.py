@@ -93,7 +93,7 @@ class Clip:
         source_sha256: Of the video file.
         frame_rate_hz: Of the video; 0 where unknown.
         frames_decoded: Frames that were looked at.
-        faces: Tuple of `Face` in time order; empty where there is no face.
+        faces: Tuple of `Face` in time order, or another Sequence; empty where there is no face.
         recording: Name of the video that the clip is a part of; `None` is the key, a clip of its own.
         part: Place of the clip in its recording, from 0.
         votes: Share of raters for each of the manifest's classes, in their order; `None` where there were no raters.

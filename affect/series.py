@@ -68,6 +68,7 @@ def estimate(trained, recordings, *, track=None):
         face_size=trained.face_size,
         features=trained.experiment.model.features,
         each_end=each_end,
+        kept_bytes=0,  # each window is read once
     )
     shown = slice(-1, None) if each_end else slice(None)
     windows = {recording.name: [] for recording in recordings}

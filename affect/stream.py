@@ -11,6 +11,7 @@ from affect.errors import InputError
 # A running pooling takes the frames of one clip as they come and equals its layer on all of them. It is built from the
 # networks and the `affect.config.Model` of a `StreamingClassifier` and has
 #   add(frame, log_keep) -> (clip logits, frame logits, importance), float64 (E,), (E,) and a number,
+#   shares(frame_logits) -> importance (F,) of all F frames so far, of logits (F, E), where nothing was forgotten,
 # where `frame` is what the network `frame` says of one face, float64 without the batch, and e^log_keep is the share of
 # their weight that the frames before keep. Sums are float64: next to a million frames, another is lost in float32.
 
@@ -28,6 +29,9 @@ class RunningJointSoftmax:
         self.logits = np.logaddexp(self.logits + log_keep, scores)
         return self.logits, scores, math.exp(np.logaddexp.reduce(scores) - np.logaddexp.reduce(self.logits))
 
+    def shares(self, frame_logits):
+        return np.exp(np.logaddexp.reduce(frame_logits, axis=1) - np.logaddexp.reduce(self.logits))
+
 
 class RunningAverage:
     """`AverageScorePooling`: w ← keep · w + 1, z ← z + (o - z) / w and p(f | S) = 1 / w."""
@@ -42,6 +46,9 @@ class RunningAverage:
         self.weight = self.weight * math.exp(log_keep) + 1
         self.logits = self.logits + (scores - self.logits) / self.weight
         return self.logits, scores, 1 / self.weight
+
+    def shares(self, frame_logits):
+        return np.full(len(frame_logits), 1 / self.weight)
 
 
 class RunningMax:
@@ -58,6 +65,9 @@ class RunningMax:
         self.logits = np.maximum(self.logits, scores)
         importance = np.sum(softmax(self.logits) * (scores == self.logits) / self.ties)
         return self.logits, scores, float(importance)
+
+    def shares(self, frame_logits):
+        return np.sum(softmax(self.logits) * (frame_logits == self.logits) / self.ties, axis=1)
 
 
 class RunningStatistics:
@@ -81,6 +91,9 @@ class RunningStatistics:
         clip_logits, frame_logits = np.asarray(logits, np.float64)
         return clip_logits, frame_logits, 1 / self.frames
 
+    def shares(self, frame_logits):
+        return np.full(len(frame_logits), 1 / self.frames)
+
 
 class RunningLSTM:
     """`LSTMPooling`, by its two states. What a frame says is what the clip shows by then."""
@@ -99,6 +112,9 @@ class RunningLSTM:
         self.hidden, self.cell = np.asarray(after["hidden"]), np.asarray(after["cell"])
         logits = np.asarray(after["logits"], np.float64)[0]
         return logits, logits, 1 / self.frames
+
+    def shares(self, frame_logits):
+        return np.full(len(frame_logits), 1 / self.frames)
 
 
 # The names of `affect.layers.TEMPORAL_POOLINGS`.

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,7 +34,8 @@ class Recording:
         rating_times_s: float64 (T_l,), ascending; T_l = 0 of a recording that is not rated.
         ratings: float64 (T_l, 2), in the order of `affect.labels.DIMENSIONS`.
         other_faces: Faces of others than the main one, which shards made with `--faces all` hold; they are left out.
-        jpegs: The T faces themselves, where there is no shard that holds them; `parts` and `places` are not used then.
+        faces: Sequence of the T `affect.records.Face`, where there is no shard that holds them; `parts` and `places`
+            are not used then. Each is read when it is decoded, so that they may lie on disk.
     """
 
     name: str
@@ -44,7 +46,7 @@ class Recording:
     rating_times_s: np.ndarray
     ratings: np.ndarray
     other_faces: int = 0
-    jpegs: tuple[bytes, ...] | None = None
+    faces: Sequence[records.Face] | None = None
 
     @property
     def end_s(self):
@@ -151,7 +153,7 @@ _OTHER_FACE = re.compile(r"@\d+(#\d+)?")
 
 
 def recording_of(clip):
-    """Returns a clip in memory, such as one cut from a video to be predicted, as a recording that is not rated.
+    """Returns a clip, such as one cut from a video to be predicted, as a recording that is not rated.
 
     Args:
         clip: `affect.records.Clip`.
@@ -164,7 +166,7 @@ def recording_of(clip):
         places=np.empty((0, 2), int),
         rating_times_s=np.empty(0),
         ratings=np.empty((0, len(DIMENSIONS))),
-        jpegs=tuple(face.jpeg for face in clip.faces),
+        faces=clip.faces,
     )
 
 
@@ -266,7 +268,7 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
     return dataset.map(as_triple).prefetch(2), steps, len(windows) - len(useful)
 
 
-def eval_windows(recordings, settings, data, *, face_size, features="faces", each_end=False):
+def eval_windows(recordings, settings, data, *, face_size, features="faces", each_end=False, kept_bytes=KEPT_BYTES):
     """Batches for evaluation: each point of each recording's grid once, in order, central crop.
 
     The grid goes on to half a step behind the recording's end, for its last face may be nearest to a point there.
@@ -275,6 +277,7 @@ def eval_windows(recordings, settings, data, *, face_size, features="faces", eac
         recordings, settings, data, face_size, features: As in `train_windows`; `stride_s` is not used.
         each_end: Whether each point of the grid is the last frame of a window of its own, for a network that predicts
             that one alone. The first windows are masked before the recording's start.
+        kept_bytes: Most bytes of LGBP-TOP features that are kept until the dataset is read again.
 
     Returns:
         Dataset of dicts, of known length: `faces` or `features`, `frame_mask`, `labels` and `weights` as in
@@ -295,7 +298,8 @@ def eval_windows(recordings, settings, data, *, face_size, features="faces", eac
             yield cut_window(recording, settings, start_s), 0, place
 
     view = central_view(data.crop_ratio)
-    dataset = _decoded(ordered, settings, lambda draw, place: view, face_size, features).batch(data.batch_clips)
+    dataset = _decoded(ordered, settings, lambda draw, place: view, face_size, features, kept_bytes)
+    dataset = dataset.batch(data.batch_clips)
     windows = sum(_count(recording.end_s + step_s / 2, stride_s) for recording in recordings)
     steps = -(-windows // data.batch_clips)
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
@@ -316,13 +320,13 @@ def _count(end_s, stride_s):
     return math.floor(end_s / stride_s + 1e-9) + 1
 
 
-def _decoded(ordered, settings, view_of, face_size, features):
+def _decoded(ordered, settings, view_of, face_size, features, kept_bytes=KEPT_BYTES):
     """Dataset of the windows that `ordered()` yields, each with the two numbers of its draw; their faces decoded.
 
-    The second number tells a window from all others, and features are kept by it.
+    The second number tells a window from all others, and features are kept by it, up to `kept_bytes`.
     """
     frames = settings.frames
-    kept, most_kept = {}, KEPT_BYTES // (4 * frames * FEATURES)
+    kept, most_kept = {}, kept_bytes // (4 * frames * FEATURES)
 
     @lru_cache(maxsize=16)  # the parts of a recording that is read in order are read once
     def jpegs(path, offset, size):
@@ -336,8 +340,8 @@ def _decoded(ordered, settings, view_of, face_size, features):
             for place, face in enumerate(window.faces):
                 if face < 0 or draw[1] in kept:
                     continue
-                if recording.jpegs is not None:
-                    encoded[place] = recording.jpegs[face]
+                if recording.faces is not None:
+                    encoded[place] = recording.faces[face].jpeg
                 else:
                     part, position = recording.places[face]
                     encoded[place] = jpegs(*recording.parts[part])[position]

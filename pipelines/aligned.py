@@ -37,7 +37,7 @@ def read_clip(folder, settings, **identity):
         **identity: `key`, `label`, ... of the `Clip`.
 
     Returns:
-        `(clip, problem)` as `pipelines.faces.cut_clip` returns it. Damaged images are left out; the problem says how
+        `(clip, problem)`: `affect.records.Clip`; str. Damaged images are left out; the problem says how
         many they are and names the first.
     """
     faces, damaged, looked_at, due_s = [], [], 0, -math.inf

@@ -9,6 +9,7 @@ from affect.errors import InputError
 from affect.records import Clip, Face
 from pipelines import video
 from pipelines.follow import find_faces
+from pipelines.spool import Spool
 from pipelines.tracks import Track, Tracks, chosen_tracks
 
 # Right eye, left eye, nose tip and corners of the mouth of dlib's mean face shape (eyes: mean of their six points), in
@@ -27,15 +28,21 @@ class Cut:
         frames: Frames that were looked at.
         frame_rate_hz: Of the video, or of the frames that were looked at; 0 where unknown.
         problem: What is wrong with the video in one line, empty where nothing is.
+        notes: One-line remarks about the video that cost no frame.
+        seen: Every `Track` of the video, chosen or not.
+        times_s: Times in seconds of the frames that were looked at, with a face or without.
     """
 
     tracks: tuple[Track, ...]
     frames: int
     frame_rate_hz: float
     problem: str
+    notes: tuple[str, ...] = ()
+    seen: tuple[Track, ...] = ()
+    times_s: tuple[float, ...] = ()
 
 
-def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=None):
+def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=None, times_s=None):
     """Cuts all faces of a video as it is read; a window of frames is held, however long the video is.
 
     Args:
@@ -45,6 +52,7 @@ def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=N
         tracks: An empty `Tracks`, which learns of every frame before its faces are given.
         key: The clip's, for a detector that looks faces up.
         start_s, end_s: Part of the video in seconds.
+        times_s: A list, to which the time of every frame that is looked at is appended.
 
     Yields:
         `(track_id, face)`: int, `affect.records.Face`; in time order.
@@ -55,6 +63,8 @@ def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=N
     frames = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=settings.frame_rate_hz)
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key):
         ids = tracks.add(timestamp_s, frame.shape, detections)
+        if times_s is not None:
+            times_s.append(float(timestamp_s))
         for track_id, detection in zip(ids, detections, strict=True):
             yield track_id, cut_face(timestamp_s, frame, settings, detection)
 
@@ -69,9 +79,10 @@ def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=Non
     Returns:
         `Cut`. A video that is damaged in the middle keeps the faces before.
     """
-    tracks, problem = Tracks(), ""
+    tracks, problem, times_s = Tracks(), "", []
+    part = {"start_s": start_s, "end_s": end_s, "times_s": times_s}
     try:
-        for track_id, face in cut_faces(path, settings, detector, tracks, key=key, start_s=start_s, end_s=end_s):
+        for track_id, face in cut_faces(path, settings, detector, tracks, key=key, **part):
             keep(track_id, face)
     except InputError as error:
         problem = str(error)
@@ -81,37 +92,45 @@ def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=Non
         problem = f"{path} shows no face in {tracks.frames} frames."
         if not tracks.frames:
             problem = f"{path} has no frames between start_s={start_s} and end_s={end_s}."
-    return Cut(chosen, tracks.frames, settings.frame_rate_hz or video.probe_frame_rate(path), problem)
+    return Cut(
+        chosen,
+        tracks.frames,
+        settings.frame_rate_hz or video.probe_frame_rate(path),
+        problem,
+        seen=tuple(summaries),
+        times_s=tuple(times_s),
+    )
 
 
-def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, **identity):
-    """Cuts one face of a video into memory: the main one, or the largest where `settings.tracks` says so.
+def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, folder=None, **identity):
+    """Cuts one face of a video: the main one, or the largest where `settings.tracks` says so.
 
     Args:
         path, settings, detector, start_s, end_s: As in `cut_faces`.
+        folder: Empty folder in which the faces of all tracks are kept, so that memory does not grow with the video. The
+            caller removes it. `None` keeps them in memory.
         key, **identity: `key`, `label`, ... of the `Clip`.
 
     Returns:
-        `(clip, problem)`: `affect.records.Clip` with the faces that could be cut, and the problem of `cut_video`.
+        `(clip, cut)`: `affect.records.Clip` with the faces that could be cut, a tuple, or with `folder` a
+        `pipelines.spool.SpooledFaces`; and the `Cut` of `cut_video`, which says what else was seen, and what is wrong.
     """
     faces = {}
+    spool = Spool(folder) if folder else None
     cut = cut_video(
         path,
         settings,
         detector,
-        lambda track_id, face: faces.setdefault(track_id, []).append(face),
+        spool.add if spool else lambda track_id, face: faces.setdefault(track_id, []).append(face),
         key=key,
         start_s=start_s,
         end_s=end_s,
     )
-    clip = Clip(
-        key=key,
-        frame_rate_hz=cut.frame_rate_hz,
-        frames_decoded=cut.frames,
-        faces=tuple(faces[cut.tracks[0].id]) if cut.tracks else (),
-        **identity,
-    )
-    return clip, cut.problem
+    chosen = ()
+    if cut.tracks:
+        chosen = spool.track(cut.tracks[0].id) if spool else tuple(faces[cut.tracks[0].id])
+    clip = Clip(key=key, frame_rate_hz=cut.frame_rate_hz, frames_decoded=cut.frames, faces=chosen, **identity)
+    return clip, cut
 
 
 def align(frame, landmarks, face_size, margin_ratio):

@@ -36,7 +36,7 @@ def read_source(source, frame_rate_hz=None):
     return video.read_frames(source, frame_rate_hz=frame_rate_hz)
 
 
-def follow_face(frames, settings, detector, key=""):
+def follow_face(frames, settings, detector, key="", seen=None):
     """Cuts the face that is followed out of each frame, in bounded memory, at most half a second and a frame later.
 
     A stream does not know how long a face will be seen. So the face that is followed is chosen when there is none, by
@@ -49,6 +49,7 @@ def follow_face(frames, settings, detector, key=""):
         settings: `affect.config.Faces`.
         detector: Built from a row of `DETECTORS`.
         key: For a detector that looks faces up.
+        seen: A set, to which the number of every face that is seen is added, followed or not.
 
     Yields:
         `(timestamp_s, frame, track_id, face)` of every frame: float; uint8 (H, W, 3); int, the face followed, `None`
@@ -57,6 +58,8 @@ def follow_face(frames, settings, detector, key=""):
     tracks, followed = Tracks(forgets=True), None
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key, most_s=KEY_S):
         ids = tracks.add(timestamp_s, frame.shape, detections)
+        if seen is not None:
+            seen.update(ids)
         known = tracks.summaries()
         if followed not in [track.id for track in known]:
             followed = next(iter(chosen_tracks(known, settings.tracks)), followed)

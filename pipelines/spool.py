@@ -1,7 +1,10 @@
 """Faces on disk until it is known which of them are wanted: one file a track, read back face by face."""
 
 import struct
+from array import array
+from collections.abc import Sequence
 from dataclasses import astuple
+from os import SEEK_CUR
 
 from affect.records import LANDMARKS, Face
 
@@ -31,9 +34,43 @@ class Spool:
         """Yields the faces of a track as they were added."""
         with open(self._path(track_id), "rb") as file:
             while header := file.read(_HEADER.size):
-                timestamp_s, *numbers, score, a, b, tx, c, d, ty, size = _HEADER.unpack(header)
-                box, landmarks = tuple(numbers[:4]), tuple(numbers[4:])
-                yield Face(timestamp_s, file.read(size), box, landmarks, score, (a, b, tx, c, d, ty))
+                yield _face(header, file)
+
+    def track(self, track_id):
+        """Returns the faces of a track as a `SpooledFaces`."""
+        return SpooledFaces(self._path(track_id))
 
     def _path(self, track_id):
         return self.folder / f"{track_id}.faces"
+
+
+class SpooledFaces(Sequence):
+    """The faces of a track in their order. Each is read from disk when it is asked for, and none is held.
+
+    Args:
+        path: File that a `Spool` wrote. It must stay where it is.
+    """
+
+    def __init__(self, path):
+        self._path, self._starts = path, array("q")
+        with open(path, "rb") as file:
+            while header := file.read(_HEADER.size):
+                self._starts.append(file.tell() - _HEADER.size)
+                file.seek(_HEADER.unpack(header)[-1], SEEK_CUR)
+
+    def __len__(self):
+        return len(self._starts)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        with open(self._path, "rb") as file:
+            file.seek(self._starts[index])
+            return _face(file.read(_HEADER.size), file)
+
+
+def _face(header, file):
+    """Returns the `Face` of a header, whose JPEG is read next."""
+    timestamp_s, *numbers, score, a, b, tx, c, d, ty, size = _HEADER.unpack(header)
+    box, landmarks = tuple(numbers[:4]), tuple(numbers[4:])
+    return Face(timestamp_s, file.read(size), box, landmarks, score, (a, b, tx, c, d, ty))

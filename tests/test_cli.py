@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from affect.cli import app
 from affect.config import read_json, write_json
 from affect.records import parse_example
+from tests.conftest import no_face, portrait, write_video
 
 ROOT = Path(__file__).parents[1]
 FER2013 = ROOT / "configs" / "fer2013.py"
@@ -217,6 +219,39 @@ def test_predict_prints_a_table_json_and_csv(face_videos):
     assert len(rows) == 16
     assert float(rows[8]["happy"]) == results[1]["frames"][0]["probabilities"]["happy"]
     assert sum(float(row["importance"]) for row in rows) == pytest.approx(2, abs=1e-4)
+
+
+def test_predict_writes_every_frame_and_names_what_it_did_not_read(tmp_path):
+    """One face in all of 130 frames, which is more than evaluation looks at; another beside it in the last 30."""
+    alone, beside = np.hstack([portrait(), no_face(0)]), np.hstack([portrait(), portrait(zoom=0.8)])
+    video = write_video(tmp_path / "two.mp4", [np.hstack([no_face(0)] * 2)] * 10 + [alone] * 100 + [beside] * 30)
+    code, out, lines = affect("predict", FER2013, video)
+    assert code == 0 and "2 faces seen; this one in 130 of 140 frames" in out
+    (line,) = lines
+    summary = rf"affect: {video}: 2 faces seen; this one in 130 of 140 frames\."
+    assert re.fullmatch(rf"{summary} Not read: track 1 in (29|30) frames \(about \d+ px wide\)\.", line)
+    _, out, _ = affect("predict", FER2013, video, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert list(rows[0])[:4] == ["video", "timestamp_s", "has_face", "importance"]
+    assert [row["has_face"] for row in rows] == ["False"] * 10 + ["True"] * 130
+    assert [float(row["timestamp_s"]) for row in rows] == pytest.approx([place / 10 for place in range(140)])
+    assert all((row["happy"] == "") == (row["importance"] == "") == (row["has_face"] == "False") for row in rows)
+    assert sum(float(row["importance"] or 0) for row in rows) == pytest.approx(1, abs=1e-5)
+    _, out, lines = affect("watch", FER2013, video)
+    assert "2 faces seen; this one in 130 of 140 frames" in out
+    assert lines == [f"affect: {video}: 2 faces seen; this one in 130 of 140 frames. The others were not read."]
+    _, out, lines = affect("explain", FER2013, video, "--out", tmp_path / "figure.png")
+    assert out.endswith("; 2 faces seen; this one in 130 of 140 frames\n") and lines == [line]
+
+
+def test_predict_writes_rows_of_a_video_without_a_face_too(face_videos):
+    code, out, lines = affect("predict", FER2013, face_videos / "no_face.mp4", face_videos / "still.mp4", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 1 and len(lines) == 1
+    assert [row["has_face"] for row in rows] == ["False"] * 8 + ["True"] * 8
+    assert {
+        value for row in rows[:8] for name, value in row.items() if name not in ("video", "timestamp_s", "has_face")
+    } == {""}
 
 
 def test_explain(run, face_videos, tmp_path):

@@ -29,9 +29,9 @@ TRANSPORTS = ("grpc", "columns", "rows")
 
 @pytest.fixture(scope="module")
 def models(exported, tmp_path_factory):
-    """Folder of two models: `tiny`, for an LSTM has every kind of signature, and `regression`."""
+    """Folder of models: `tiny`, for an LSTM has every kind of signature, `regression`, and `video` of whole clips."""
     folder = tmp_path_factory.mktemp("models")
-    for name, row in (("tiny", "lstm"), ("regression", "regression_sta")):
+    for name, row in (("tiny", "lstm"), ("regression", "regression_sta"), ("video", "video_sta")):
         shutil.copytree(exported(row)[1].path, folder / name / "1")
     return folder
 
@@ -274,17 +274,32 @@ def test_a_clip_is_predicted_as_by_the_trained_network(trained, artefact, client
     frames, expected_frames = result.pop("frames"), expected.pop("frames")
     assert result.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=1e-5)
     assert result == expected
-    assert len(frames) == 8  # eval_frames, of 11
+    assert len(frames) == 11  # all, and not eval_frames
     for frame, row in zip(frames, expected_frames, strict=True):
         assert frame.pop("probabilities") == pytest.approx(row.pop("probabilities"), abs=1e-5)
         assert frame == pytest.approx(row, abs=1e-5)
 
 
-def test_a_clip_shorter_than_others_is_padded_for_their_batch(server, artefact, clients, clip):
-    service, _, _ = server
-    predict_served(clients["rows"], artefact, replace(clip, faces=clip.faces[:2]))
+def test_a_model_of_whole_clips_reads_some_frames_and_shorter_clips_are_padded(server, models, clip):
+    service, grpc_address, rest_address = server
+    artefact = of_8_frames(read_artefact(models / "video" / "1"))
+    check_served(connect(f"grpc://{grpc_address}/video"), artefact)
+    result = predict_served(connect(f"grpc://{grpc_address}/video"), artefact, clip)
+    expected = predict(artefact, clip)
+    assert (result["frames_read"], len(result["frames"])) == (8, 11)
+    assert result["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    rows = RestClient(rest_address, "video", rows=True)
+    predict_served(rows, artefact, replace(clip, faces=clip.faces[:2]))
     (row,) = service.requests[-1]["instances"]
     assert [len(jpeg["b64"]) > 0 for jpeg in row["jpegs"]] == [True] * 2 + [False] * 6
+
+
+def test_faces_are_sent_in_requests_that_a_server_batches(server, artefact, clients, clip):
+    service, _, _ = server
+    before = len(service.requests)
+    predict_served(clients["rows"], artefact, clip)
+    sent = [request for request in service.requests[before:] if request["signature_name"] == "frame"]
+    assert [len(request["instances"]) for request in sent] == [4, 4, 3]
 
 
 def test_clips_that_a_server_cannot_predict(artefact, clients, clip):
@@ -304,12 +319,13 @@ def test_valence_and_arousal_are_predicted_too(exported, server, models, clip, s
     artefact = read_artefact(models / "regression" / "1")
     check_served(client, artefact)
     result, expected = predict_served(client, artefact, clip), predict(exported("regression_sta")[0], clip)
-    frames, expected_frames = result.pop("frames"), expected.pop("frames")
+    for rows in ("frames", "decoded_frames"):
+        frames, expected_frames = result.pop(rows), expected.pop(rows)
+        assert [frame["valence"] is None for frame in frames] == [frame["valence"] is None for frame in expected_frames]
+        for frame, row in zip(frames, expected_frames, strict=True):
+            if row["valence"] is not None:
+                assert frame == pytest.approx(row, abs=1e-5)
     assert result == expected
-    assert [frame["valence"] is None for frame in frames] == [frame["valence"] is None for frame in expected_frames]
-    for frame, row in zip(frames, expected_frames, strict=True):
-        if row["valence"] is not None:
-            assert frame == pytest.approx(row, abs=1e-5)
 
 
 def test_the_command_line_predicts_by_a_server(server, artefact, face_videos, tmp_path):

@@ -478,11 +478,12 @@ def test_predict_prints_a_table_json_csv_and_plots(runs, recola, tmp_path):
     (result,) = json.loads(out)
     _, out, _ = affect("predict", run, video, "--csv")
     written = list(csv.DictReader(io.StringIO(out)))
-    assert list(written[0]) == ["video", "timestamp_s", "valence", "arousal"]
+    assert list(written[0]) == ["video", "timestamp_s", "has_face", "valence", "arousal"]
+    assert len(written) == len(result["decoded_frames"]) == 20 and len(result["frames"]) == 11
     assert [row["valence"] for row in written] == [
-        "" if frame["valence"] is None else str(frame["valence"]) for frame in result["frames"]
+        str(frame["valence"]) if frame["has_face"] else "" for frame in result["decoded_frames"]
     ]
-    assert len(written) == 11 and written[3]["valence"] == ""
+    assert [row["has_face"] for row in written].count("True") == 16
 
 
 def test_explain_draws_frames_attention_and_curves(runs, recola, tmp_path):

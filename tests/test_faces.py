@@ -202,8 +202,8 @@ class Table:
 def test_clip_holds_the_frames_with_a_face_as_the_detector_gave_them(tmp_path):
     frames = [np.full((64, 64, 3), 0 if index in (0, 3) else 120, np.uint8) for index in range(6)]
     path = write_video(tmp_path / "a.mp4", frames)
-    clip, problem = cut_clip(path, replace(SMALL_FACES, face_size=40), Table(), key="k", label="happy", subject="anna")
-    assert problem == ""
+    clip, cut = cut_clip(path, replace(SMALL_FACES, face_size=40), Table(), key="k", label="happy", subject="anna")
+    assert cut.problem == ""
     assert (clip.key, clip.label, clip.subject, clip.frame_rate_hz, clip.frames_decoded) == (
         "k",
         "happy",
@@ -246,9 +246,24 @@ def test_faces_of_all_tracks_come_in_time_order(two_faces):
 
 @pytest.mark.parametrize(("which", "x0", "count"), [("main", 70, 30), ("largest", 0, 32), ("all", 70, 30)])
 def test_a_clip_holds_the_face_that_is_asked_for(two_faces, which, x0, count):
-    clip, problem = cut_clip(two_faces, replace(SMALL_FACES, tracks=which), Two(), key="k")
-    assert (problem, clip.frames_decoded, len(clip.faces)) == ("", 32, count)
+    clip, cut = cut_clip(two_faces, replace(SMALL_FACES, tracks=which), Two(), key="k")
+    assert (cut.problem, clip.frames_decoded, len(clip.faces)) == ("", 32, count)
     assert {face.box[0] for face in clip.faces} == {x0}
+    assert [(track.id, track.frames) for track in cut.seen] == [(0, 32), (1, 30)]
+    assert cut.times_s == pytest.approx(np.arange(32) / 10)
+
+
+def test_faces_may_be_kept_on_disk(two_faces, tmp_path):
+    arguments = two_faces, replace(SMALL_FACES, tracks="largest"), Two()
+    (clip, cut), (spooled, as_cut) = cut_clip(*arguments, key="k"), cut_clip(*arguments, key="k", folder=tmp_path)
+    assert as_cut == cut
+    assert isinstance(clip.faces, tuple) and not isinstance(spooled.faces, tuple)
+    assert (tuple(spooled.faces), spooled.faces[-1], spooled.faces[3:5]) == (
+        clip.faces,
+        clip.faces[31],
+        [*clip.faces[3:5]],
+    )
+    assert replace(spooled, faces=clip.faces) == clip
 
 
 def test_stored_frame_rate_is_that_of_the_frames_that_are_looked_at(tmp_path):
@@ -272,14 +287,14 @@ def test_size_that_changes_in_mid_stream_starts_a_new_batch(monkeypatch):
 
     monkeypatch.setattr("pipelines.video.read_frames", read_frames)
     detector = Table()
-    clip, problem = cut_clip("a.mp4", SMALL_FACES, detector, key="k")
+    clip, cut = cut_clip("a.mp4", SMALL_FACES, detector, key="k")
     assert [(len(batch), *set(batch)) for batch in detector.batches] == [
         (16, (64, 64, 3)),
         (4, (64, 64, 3)),
         (16, (80, 80, 3)),
         (4, (80, 80, 3)),
     ]
-    assert (len(clip.faces), clip.frames_decoded, problem) == (40, 40, "")
+    assert (len(clip.faces), clip.frames_decoded, cut.problem) == (40, 40, "")
 
 
 @pytest.mark.parametrize("name", INSTALLED_DETECTORS)
@@ -338,8 +353,8 @@ def test_eyes_are_the_subjects_own(detector):
 
 @pytest.mark.parametrize("name", ["still", "moving", "growing"])
 def test_aligned_face_stays_in_place_while_the_head_moves(face_videos, detector, name):
-    clip, problem = cut_clip(face_videos / f"{name}.mp4", SMALL_FACES, detector, key=name)
-    assert (problem, len(clip.faces), clip.frames_decoded) == ("", 8, 8)
+    clip, cut = cut_clip(face_videos / f"{name}.mp4", SMALL_FACES, detector, key=name)
+    assert (cut.problem, len(clip.faces), clip.frames_decoded) == ("", 8, 8)
     ((expected,),) = detector.detect([portrait()])
     np.testing.assert_allclose(clip.faces[0].box, expected.box, atol=3)
     faces = [cv2.imdecode(np.frombuffer(face.jpeg, np.uint8), cv2.IMREAD_COLOR).astype(float) for face in clip.faces]
@@ -349,15 +364,15 @@ def test_aligned_face_stays_in_place_while_the_head_moves(face_videos, detector,
 
 def test_video_without_a_face_has_an_empty_clip(face_videos, detector):
     path = face_videos / "no_face.mp4"
-    clip, problem = cut_clip(path, SMALL_FACES, detector, key="k")
+    clip, cut = cut_clip(path, SMALL_FACES, detector, key="k")
     assert (clip.faces, clip.frames_decoded) == ((), 8)
-    assert problem == f"{path} shows no face in 8 frames."
+    assert cut.problem == f"{path} shows no face in 8 frames."
 
 
 def test_real_clip_with_a_face_and_then_none(shared_data, detector):
     settings = replace(SMALL_FACES, frame_rate_hz=4.0)
-    clip, problem = cut_clip(shared_data / "clips" / "face_noface.mov", settings, detector, key="k")
-    assert problem == ""
+    clip, cut = cut_clip(shared_data / "clips" / "face_noface.mov", settings, detector, key="k")
+    assert cut.problem == ""
     assert 0 < len(clip.faces) < clip.frames_decoded
     assert clip.faces[0].timestamp_s < 0.5
     assert clip.faces[-1].timestamp_s < 5.5  # the title ends the clip at 6.4 s
@@ -365,9 +380,9 @@ def test_real_clip_with_a_face_and_then_none(shared_data, detector):
 
 def test_real_clip_without_a_face_says_so(shared_data, detector):
     path = shared_data / "clips" / "no_face.mp4"
-    clip, problem = cut_clip(path, replace(SMALL_FACES, frame_rate_hz=2.0), detector, key="k")
+    clip, cut = cut_clip(path, replace(SMALL_FACES, frame_rate_hz=2.0), detector, key="k")
     assert clip.faces == ()
-    assert problem == f"{path} shows no face in {clip.frames_decoded} frames."
+    assert cut.problem == f"{path} shows no face in {clip.frames_decoded} frames."
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,8 @@ def clips(face_videos, request):
         videos["single_face"] = request.getfixturevalue("shared_data") / "clips" / "single_face.mp4"
     found = {}
     for name, video in videos.items():
-        clip, problem = cut_clip(video, replace(FACES, frame_rate_hz=5.0), Mtcnn(FACES), key=name)
-        assert not problem and len(clip.faces) >= 4
+        clip, cut = cut_clip(video, replace(FACES, frame_rate_hz=5.0), Mtcnn(FACES), key=name)
+        assert not cut.problem and len(clip.faces) >= 4
         found[name] = replace(clip, faces=clip.faces[:6])
     return found
 

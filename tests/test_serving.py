@@ -8,7 +8,7 @@ import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from affect.client import TIMEOUT_S
+from affect.client import SERVED_FACES, TIMEOUT_S
 from affect.config import Data, load_config
 from affect.signatures import MAX_JPEGS
 
@@ -95,6 +95,7 @@ def test_a_full_batch_is_within_the_bounds_of_a_request():
     configs = [load_config(path).data for path in sorted((ROOT / "configs").rglob("[!_]*.py"))]
     frames = max(data.eval_frames for data in (*configs, Data()))
     assert largest * frames <= MAX_JPEGS
+    assert largest == SERVED_FACES  # else the server refuses the faces, or batches are not full
     assert not batching.pad_variable_length_inputs
     assert 0 < batching.batch_timeout_micros.value < 1e5
 

@@ -27,6 +27,17 @@ def test_faces_come_back_by_track_in_their_order(tmp_path):
     assert list(spool.faces(1)) == [face(number) for number in (1, 3, 5, 7)]
 
 
+def test_a_track_is_read_face_by_face(tmp_path):
+    spool = Spool(tmp_path)
+    for number in range(6):
+        spool.add(0, face(number))
+    found = spool.track(0)
+    assert (len(found), list(found), found[1], found[-1]) == (6, [*map(face, range(6))], face(1), face(5))
+    assert found[4:9] == [face(4), face(5)]
+    with pytest.raises(IndexError):
+        found[6]
+
+
 def test_landmarks_may_be_unknown(tmp_path):
     spool, unknown = Spool(tmp_path), Face(0.0, b"", (0.0,) * 4, (math.nan,) * 10, 1.0, (0.0,) * 6)
     spool.add(3, unknown)

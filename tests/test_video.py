@@ -206,17 +206,17 @@ def test_what_is_not_a_video_is_one_clear_line(tmp_path, make, expected):
     make(path)
     with pytest.raises(InputError, match=f"^{re.escape(f'{path} {expected}')}$"):
         list(read_frames(path))
-    clip, problem = cut_clip(path, Faces(), NoDetector(), key="a")
-    assert (clip.faces, clip.frames_decoded, problem) == ((), 0, f"{path} {expected}")
+    clip, cut = cut_clip(path, Faces(), NoDetector(), key="a")
+    assert (clip.faces, clip.frames_decoded, cut.problem) == ((), 0, f"{path} {expected}")
     assert probe_frame_rate(path) == (10 if make is no_frames else 0)
 
 
 def test_part_without_frames_says_so(tmp_path):
     path = write_video(tmp_path / "a.mp4", numbered(10))
-    _, problem = cut_clip(path, Faces(), NoDetector(), key="a", start_s=50.0)
-    assert problem == f"{path} has no frames between start_s=50.0 and end_s=None."
-    _, problem = cut_clip(path, Faces(), NoDetector(), key="a", start_s=0.31, end_s=0.39)
-    assert problem == f"{path} has no frames between start_s=0.31 and end_s=0.39."
+    _, cut = cut_clip(path, Faces(), NoDetector(), key="a", start_s=50.0)
+    assert cut.problem == f"{path} has no frames between start_s=50.0 and end_s=None."
+    _, cut = cut_clip(path, Faces(), NoDetector(), key="a", start_s=0.31, end_s=0.39)
+    assert cut.problem == f"{path} has no frames between start_s=0.31 and end_s=0.39."
 
 
 def test_sound_that_outlasts_the_picture_is_no_damage(tmp_path):
@@ -264,8 +264,8 @@ def test_damaged_frame_is_reported_wherever_it_stands(tmp_path, damaged):
     frames, error = read_until_error(path)
     assert error == f"{path} is damaged after {len(frames)} frames (Invalid data found when processing input)."
     assert damaged - 4 <= len(frames) <= damaged
-    clip, problem = cut_clip(path, Faces(), NoDetector(), key="a")
-    assert (clip.frames_decoded, problem) == (len(frames), error)
+    clip, cut = cut_clip(path, Faces(), NoDetector(), key="a")
+    assert (clip.frames_decoded, cut.problem) == (len(frames), error)
 
 
 def test_frames_are_read_one_by_one(tmp_path):
