@@ -51,8 +51,8 @@ class Faces:
         jpeg_quality: 1 to 100.
         detect: `"follow"` detects in key frames at most half a second apart and follows the faces in between;
             `"every"` detects in every frame, which is slower and finds faces that are there for less than that.
-        tracks: Faces that are kept: the `"main"` one (seen longest, then the most central), the `"largest"`, or
-            `"all"`.
+        tracks: Faces that are kept: the `"main"` one (seen longest, then the most central; a still one, as in a
+            picture on a wall, comes after one that moves), the `"largest"`, or `"all"`.
         boxes: CSV file of faces that another program has detected, for the detector `"boxes"` alone.
     """
 

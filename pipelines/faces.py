@@ -1,6 +1,7 @@
 """A video → its faces, aligned to frontal and encoded: decode, detect, link, align."""
 
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -17,11 +18,16 @@ from pipelines.tracks import Track, Tracks, chosen_tracks
 MEAN_SHAPE = np.array(
     [[0.2255, 0.2160], [0.7548, 0.2160], [0.4901, 0.5156], [0.2541, 0.7802], [0.7261, 0.7802]], np.float64
 )
+# Frames of a video without a face that are turned to see whether one appears.
+TURNED_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class Cut:
     """What came of cutting a video, but for its faces.
+
+    A person may have several tracks: one that is not known again begins a new track, and so does what the detector
+    takes for a face in a single frame.
 
     Args:
         tracks: Tuple of the chosen `Track`s, in the order of `chosen_tracks`; empty where there is no face.
@@ -29,7 +35,7 @@ class Cut:
         frame_rate_hz: Of the video, or of the frames that were looked at; 0 where unknown.
         problem: What is wrong with the video in one line, empty where nothing is.
         notes: One-line remarks about the video that cost no frame.
-        seen: Every `Track` of the video, chosen or not.
+        seen: All `Track`s, chosen or not, in the order in which they begin.
         times_s: Times in seconds of the frames that were looked at, with a face or without.
     """
 
@@ -92,14 +98,33 @@ def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=Non
         problem = f"{path} shows no face in {tracks.frames} frames."
         if not tracks.frames:
             problem = f"{path} has no frames between start_s={start_s} and end_s={end_s}."
-    return Cut(
-        chosen,
-        tracks.frames,
-        settings.frame_rate_hz or video.probe_frame_rate(path),
-        problem,
-        seen=tuple(summaries),
-        times_s=tuple(times_s),
-    )
+        elif turn := find_turn(path, detector, start_s=start_s, end_s=end_s):
+            problem += f" Turned clockwise by {turn} degrees it does: turn the video, or mend its display angle."
+    frame_rate_hz = settings.frame_rate_hz or video.probe_frame_rate(path)
+    return Cut(chosen, tracks.frames, frame_rate_hz, problem, seen=tuple(summaries), times_s=tuple(times_s))
+
+
+def find_turn(path, detector, *, start_s=None, end_s=None):
+    """Finds out whether a video that shows no face shows one when it is turned. It looks at four frames at most.
+
+    Args:
+        path, detector, start_s, end_s: As in `cut_faces`.
+
+    Returns:
+        Degrees clockwise, 90, 180 or 270, at which most of these frames show a face; 0 where there is no such turn.
+    """
+    if not hasattr(detector, "detect"):
+        return 0
+    try:
+        part = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=1.0)
+        frames = [frame for _, frame in islice(part, TURNED_FRAMES)]
+    except InputError:
+        return 0
+    for quarters in (2, 1, 3):
+        turned = [np.ascontiguousarray(np.rot90(frame, -quarters)) for frame in frames]
+        if sum(bool(detector.detect([frame])[0]) for frame in turned) > len(turned) / 2:
+            return 90 * quarters
+    return 0
 
 
 def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, folder=None, **identity):

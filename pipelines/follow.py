@@ -8,19 +8,18 @@ that appears and goes between two of them. The same video always gives the same 
 """
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
-import cv2
 import numpy as np
 
 from affect.errors import InputError
+from pipelines.appearance import describe_face, find_cuts
 from pipelines.tracks import TRACK_IOU, iou, match
 
 # Key frames are at most so far apart in time and in frames; so many frames are held.
 KEY_S = 0.5
 WINDOW_FRAMES = 16
-# A scene is cut where at least this share of the pixels changes its colour among 512.
-CUT_RATIO = 0.5
 # Two faces that overlap more are one.
 SAME_FACE_IOU = 0.7
 
@@ -36,23 +35,37 @@ def find_faces(frames, detector, detect, clip_key="", most_s=math.inf):
         most_s: Frames are held back for so long at most, and until the next one comes; `WINDOW_FRAMES` of them at most.
 
     Yields:
-        `(timestamp_s, frame, detections)`, `detections` a list of `Detection`.
+        `(timestamp_s, frame, detections)`, `detections` a list of `Detection`, each with its descriptor and the number
+        of its shot. A shot ends where the scene is cut.
     """
     follows = detect == "follow" and hasattr(detector, "follow")
-    key, known = None, {}  # the key frame before the window, and its detections
+    key, known, shot = None, [], 0  # the last frame of the window before, its detections, and the number of its shot
     for window in _windows(frames, min(most_s, KEY_S if follows else math.inf)):
         images = [frame for _, frame in window]
+        goes_on = key is not None and key.shape == images[0].shape
+        # Of this window; a cut before its first frame is its frame 0.
+        cuts = find_cuts(images) if key is None else [index - 1 for index in find_cuts([key, *images])]
         if hasattr(detector, "detect_at"):
             found = detector.detect_at(clip_key, [timestamp_s for timestamp_s, _ in window])
+            found = _describe(images, found)
         elif not follows:
-            found = detector.detect(images)
-        elif key is not None and key.shape == images[0].shape:
-            found = _follow([key, *images], {0: known}, detector)[1:]
+            found = _describe(images, detector.detect(images))
+        elif goes_on:
+            found = _follow([key, *images], {0: known}, [index + 1 for index in cuts], detector)[1:]
         else:
-            found = _follow(images, {}, detector)
+            found = _follow(images, {}, cuts, detector)
         key, known = images[-1], found[-1]
-        for (timestamp_s, frame), detections in zip(window, found, strict=True):
-            yield timestamp_s, frame, detections
+        for index, ((timestamp_s, frame), detections) in enumerate(zip(window, found, strict=True)):
+            shot += index in cuts
+            yield timestamp_s, frame, [replace(detection, shot=shot) for detection in detections]
+
+
+def _describe(frames, found):
+    """Returns the detections of each frame with their descriptors."""
+    return [
+        [replace(detection, descriptor=describe_face(frame, detection.landmarks)) for detection in detections]
+        for frame, detections in zip(frames, found, strict=True)
+    ]
 
 
 def _windows(frames, key_s):
@@ -74,12 +87,17 @@ def _windows(frames, key_s):
         raise error
 
 
-def _follow(frames, known, detector):
-    """Returns the detections of each frame; `known` holds those of some by their index."""
+def _follow(frames, known, cuts, detector):
+    """Returns the detections of each frame; `known` holds those of some by their index, `cuts` the first of shots."""
+
+    def detect(indices):
+        images = [frames[index] for index in indices]
+        return zip(indices, _describe(images, detector.detect(images)), strict=True)
+
     known = dict(known)
-    keys = {0, len(frames) - 1} | {side for index in _cuts(frames) for side in (index - 1, index)}
+    keys = {0, len(frames) - 1} | {side for index in cuts for side in (index - 1, index) if side >= 0}
     while new := sorted(keys - known.keys()):
-        known |= zip(new, detector.detect([frames[index] for index in new]), strict=True)
+        known |= detect(new)
         for a, b in pairwise(sorted(known)):
             if b - a > 1 and not len(match(known[a], known[b])) == len(known[a]) == len(known[b]):
                 keys.add((a + b) // 2)
@@ -99,18 +117,8 @@ def _follow(frames, known, detector):
             if strayed or any(iou(detection.box, other.box) > SAME_FACE_IOU for other in found[index]):
                 lost.add(index)
             else:
-                found[index] = [*found[index], detection]
+                found[index] = [*found[index], *_describe([frames[index]], [[detection]])[0]]
     if lost := sorted(lost):
-        for index, detections in zip(lost, detector.detect([frames[index] for index in lost]), strict=True):
+        for index, detections in detect(lost):
             found[index] = detections
     return found
-
-
-def _cuts(frames):
-    """Returns the indices of frames before which the scene is cut."""
-    histograms = []
-    for frame in frames:
-        few = np.ascontiguousarray(frame[::4, ::4])
-        histogram = cv2.calcHist([few], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3)
-        histograms.append(histogram.ravel() / (few.shape[0] * few.shape[1]))
-    return [i for i, (a, b) in enumerate(pairwise(histograms), 1) if np.abs(a - b).sum() / 2 > CUT_RATIO]

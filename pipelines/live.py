@@ -41,8 +41,9 @@ def follow_face(frames, settings, detector, key="", seen=None):
 
     A stream does not know how long a face will be seen. So the face that is followed is chosen when there is none, by
     the rule `settings.tracks` among the faces seen just then (`"all"` follows the main one), and kept until it was gone
-    for `TRACK_GAP_S`, whoever else comes. Offline the choice is made at the end, among all faces of the video. Where it
-    falls on the same face, that has the same frames.
+    for `TRACK_GAP_S` or the scene is cut to others, no matter who else comes. A person who is known again has the same
+    number again. Offline the choice is made at the end, among all faces of the video. Where it falls on the same face,
+    that has the same frames.
 
     Args:
         frames: Iterable of `(timestamp_s, frame)`.

@@ -41,7 +41,7 @@ def write_part(source, parts, faces, classes, detector):
         detector: Built from a row of `DETECTORS`.
     """
     video = {**_listed(source), "bytes": 0, "source_sha256": ""}
-    tracks, clip = [], {}  # (number of faces, iterator of faces) of each chosen track
+    tracks, clip, seen = [], {}, 0  # (number of faces, iterator of faces) of each chosen track; number of all tracks
     with TemporaryDirectory(prefix=MAKING, dir=parts) as folder:
         folder = Path(folder)
         try:
@@ -61,12 +61,14 @@ def write_part(source, parts, faces, classes, detector):
                     whole, problem = read_clip(source.path, faces, key=source.key)
                     clip = {"frame_rate_hz": whole.frame_rate_hz, "frames_decoded": whole.frames_decoded}
                     tracks = [(len(whole.faces), iter(whole.faces))]
+                    seen = int(bool(whole.faces))
                 else:
                     spool = Spool(folder)
                     part = {"start_s": source.start_s, "end_s": source.end_s}
                     cut = cut_video(source.path, faces, detector, spool.add, key=source.key, **part)
                     clip, problem = {"frame_rate_hz": cut.frame_rate_hz, "frames_decoded": cut.frames}, cut.problem
                     tracks = [(track.frames, spool.faces(track.id)) for track in cut.tracks]
+                    seen = len(cut.seen)
             except Exception as error:
                 error.add_note(f"while {source.path} was cut")
                 raise
@@ -83,7 +85,8 @@ def write_part(source, parts, faces, classes, detector):
         for key, chosen in _examples(source.key, tracks):
             example = records.Clip(key=key, part=len(entries), faces=chosen, **clip)
             entry = {"key": key, "recording": source.key, "part": example.part, **video}
-            entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen), "problem": problem}
+            entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen)}
+            entry |= {"faces_seen": seen, "problem": problem}
             with tf.io.TFRecordWriter(str(folder / "record")) as writer:
                 writer.write(records.encode_example(example))
             (folder / "record").replace(record_of(parts, entry))

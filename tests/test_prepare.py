@@ -154,6 +154,7 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
         "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "frames_decoded": 3,
         "frames_with_a_face": 3,
+        "faces_seen": 1,
         "problem": "",
     }
     assert {key: clip["problem"] for key, clip in found.items() if clip["problem"]} == {
@@ -530,6 +531,7 @@ def test_missing_video_stays_in_the_denominator(clips, tmp_path):
         "source_sha256": "",
         "frames_decoded": 0,
         "frames_with_a_face": 0,
+        "faces_seen": 0,
         "problem": f"There is no file {clips / 'gone.mp4'}.",
     }
     assert found["train"]["problem"] == f"{clips / 'train'} is a folder and not a file."

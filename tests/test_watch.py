@@ -145,25 +145,27 @@ def followed(truth, tracks="main", detect="every"):
 
 def test_the_face_that_is_followed_is_kept_until_it_is_gone():
     central, larger = detection(22.0), detection(0.0, y=0.0, size=26.0)
-    gone = round(TRACK_GAP_S * 10)
+    gone = round(TRACK_GAP_S * 10) + 2  # from the first of these frames to the last it is more than the gap
     truth = [[], [larger], *[[central, larger]] * 3, *[[central]] * gone, [central, larger], [larger]]
-    expected = [(None, None), *[(0, 0.0)] * 4, *[(0, None)] * gone, (1, 22.0), (1, None)]
+    expected = [(None, None), *[(0, 0.0)] * 4, *[(0, None)] * (gone - 1), *[(1, 22.0)] * 2, (1, None)]
     assert followed(truth) == expected
     assert followed([[central, larger]]) == [(0 if central.box[0] < larger.box[0] else 1, 22.0)]
     assert followed([[central, larger]], tracks="largest") == [(0, 0.0)]
     # Back within the gap, it is the same face; nobody else is taken meanwhile.
-    truth = [[central], *[[larger]] * (gone - 1), [central, larger]]
-    assert followed(truth, detect="follow") == [(0, 22.0), *[(0, None)] * (gone - 1), (0, 22.0)]
+    truth = [[central], *[[larger]] * (gone - 2), [central, larger]]
+    assert followed(truth, detect="follow") == [(0, 22.0), *[(0, None)] * (gone - 2), (0, 22.0)]
 
 
 def test_tracks_of_a_stream_are_forgotten():
     tracks = Tracks(forgets=True)
     for index in range(1000):
-        (track,) = tracks.add(3.0 * index, (64, 64, 3), [detection(20.0)])
+        (track,) = tracks.add(9.0 * index, (64, 64, 3), [detection(20.0)])
         assert track == index
         assert [known.id for known in tracks.summaries()] == [index]
-    assert tracks.add(3000.0 - 2.0, (64, 64, 3), [detection(20.0)]) == [999]
-    assert [(known.id, known.frames) for known in tracks.summaries()] == [(999, 2)]
+        for later_s in (1.0, 4.0):
+            assert tracks.add(9.0 * index + later_s, (64, 64, 3), []) == []
+        assert tracks.summaries() == []
+    assert tracks.frames == 3000
 
 
 @pytest.mark.parametrize(("detect", "rate_hz"), [("every", 4), ("every", 40), ("follow", 4)])
