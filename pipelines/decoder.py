@@ -3,7 +3,8 @@
 `pipelines.video` starts it and gives it its end of a socket and a shared memory. A request is a JSON object:
 `path`, `part` (arguments of `decode`; null asks for the frame rate alone), `max_pixels` and `memory_bytes`. It is
 answered by JSON objects: one for each frame, whose pixels lie in the shared memory until a message without content
-gives the place back; an empty one now and then while frames are passed over; and at last one with `end` or `error`.
+gives the place back; one with a `note` on the video for each; an empty one now and then while frames are passed over;
+and at last one with `end` or `error`.
 """
 
 import errno
@@ -16,17 +17,33 @@ import resource
 import struct
 import sys
 import time
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 import av
 from av.sidedata.sidedata import SideDataContainer
-from av.video.reformatter import VideoReformatter
+from av.stream import Disposition
+from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 
 # The only demuxers that are tried. No playlist is among them (concat, dash, hls, imf, sdp, image sequences, ...), so
 # that a video opens no other file and no address.
 FORMATS = ("asf", "avi", "dv", "flv", "gif", "h264", "hevc", "ivf", "m4v", "matroska", "mjpeg", "mov", "mpeg")
 FORMATS += ("mpegts", "mpegvideo", "mxf", "nut", "obu", "ogg", "rm", "webm", "yuv4mpegpipe")
+# Those that hold frames and no times.
+UNTIMED = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo", "obu")
+# Those without an index: a seek lands behind the frames that are wanted.
+UNINDEXED = ("mpeg", "mpegts")
+# A video stream of these is a picture of a recording, or a part of another stream.
+NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
+# Transfer functions of HDR.
+HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+# After so many failures to read that follow each other, the rest of a file is given up.
+READ_FAILURES = 32
+# Packets that a demuxer may hold back, when it finds that another stream begins.
+JOINED_PACKETS = 4
+# A clock that leaps ahead by more is not believed.
+LEAP_S = 24 * 3600.0
 # Frames that are decoded ahead of the reader: at most so many, and so many bytes, but one in any case.
 AHEAD_FRAMES = 32
 AHEAD_BYTES = 64 * 2**20
@@ -59,7 +76,7 @@ def main(connection, memory):
                 with opened(request["path"], request["max_pixels"]) as (_, stream):
                     answer = {"end": True, "frame_rate_hz": frame_rate(stream)}
             else:
-                for given in decode(request["path"], request["max_pixels"], **request["part"]):
+                for given in decode(request["path"], request["max_pixels"], ahead.note, **request["part"]):
                     ahead.alive() if given is None else ahead.put(*given)
                 answer = {"end": True}
         except VideoError as error:
@@ -104,6 +121,9 @@ class Ahead:
         self.unread += 1
         self.send({"timestamp_s": timestamp_s, **shape, **display})
 
+    def note(self, text):
+        self.send({"note": text})
+
     def wait_until(self, unread):
         """Waits until the reader has left at most so many frames."""
         while self.unread > unread:
@@ -134,96 +154,407 @@ def opened(path, max_pixels):
     except MemoryError:
         raise
     except (av.error.FFmpegError, OSError) as error:
+        if picture := _webp_of(path):
+            raise VideoError(f"is {picture}, which cannot be decoded. Convert it to MP4.") from error
         reason = _reason(error)
         if getattr(error, "errno", None) == errno.EINVAL:
             reason = f"{reason}: damaged, or none of the containers {', '.join(FORMATS)}"
         raise VideoError(f"is not a video that can be opened ({reason}).") from error
     with container:
-        if not container.streams.video:
-            raise VideoError("has no video stream.")
-        stream = container.streams.video[0]
+        stream = video_stream(container)
         codec = stream.codec_context
-        if codec:
-            _check_size(codec.width, codec.height, max_pixels)
-            codec.options = limit
-            # Threads that each decode a frame swallow the error of a damaged last frame, and how many good frames are
-            # lost with it depends on the number of cores. Threads within a frame are no faster here, and each takes
-            # memory.
-            codec.thread_count = 1
+        _check_size(codec.width, codec.height, max_pixels)
+        codec.options = limit
+        # Threads that each decode a frame swallow the error of a damaged last frame, and how many good frames are
+        # lost with it depends on the number of cores. Threads within a frame are no faster here, and each takes
+        # memory.
+        codec.thread_count = 1
         yield container, stream
 
 
-def decode(path, max_pixels, *, start_s, end_s, frame_rate_hz):
+def video_stream(container):
+    """Returns the video stream of an open container that is meant to be seen: one marked default, else the first.
+
+    Raises:
+        VideoError: When there is none that can be decoded; pictures that are attached, such as covers, are none.
+    """
+    streams = [stream for stream in container.streams.video if not stream.disposition & NO_VIDEO]
+    if not streams:
+        pictures = " but an attached picture" if container.streams.video else ""
+        raise VideoError(f"has no video stream{pictures}.")
+    if not (known := [stream for stream in streams if stream.codec_context]):
+        raise VideoError("has a video stream of a codec that is not known.")
+    return min(known, key=lambda stream: not stream.disposition & Disposition.default)
+
+
+def decode(path, max_pixels, note, *, start_s, end_s, frame_rate_hz):
     """Yields `(timestamp_s, frame, display)` of each frame that is asked for, and `None` for each that is passed over.
+
+    A frame that does not decode is left out and counted; no frame is left out because of its time.
 
     Args:
         path, max_pixels: As in `opened`; at most so many pixels in a frame as it is shown, too.
+        note: `note(text)` is called with each remark on the video that cost no frame, the end of a sentence that
+            begins with its path.
         start_s, end_s, frame_rate_hz: As in `pipelines.video.read_frames`.
 
     Yields:
         Seconds since the stream began; PyAV's frame in rgb24, with square pixels; and how it is shown: upside
         down where `mirrored`, then by so many `quarter_turns` anticlockwise.
+
+    Raises:
+        VideoError: When the video cannot be opened; or after the last frame, when some were lost.
     """
-    reformatter = VideoReformatter()
     with opened(path, max_pixels) as (container, stream):
-        origin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
-        from_s = start_s or 0.0
-        decoded, packets, demuxed_s, due_s = 0, 0, 0.0, from_s
-        last_s, unordered = -math.inf, 0
-        try:
-            # MPEG program and transport streams have no index, and a seek lands behind the frames that are wanted.
-            if from_s and not container.format.name.startswith("mpeg"):
-                container.seek(int((from_s + origin_s) / stream.time_base), stream=stream)
-            # All streams are read through, because a container's duration is that of its longest.
-            for packet in container.demux():
-                if packet.pts is not None:
-                    demuxed_s = max(demuxed_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                if packet.stream is not stream:
-                    continue
-                packets += packet.size > 0
-                for frame in packet.decode():
-                    timestamp_s = decoded / frame_rate(stream) if frame.time is None else frame.time - origin_s
-                    decoded += 1
-                    if end_s is not None and timestamp_s >= end_s - 1e-6:
-                        _check_order(unordered)
-                        return
-                    unordered += timestamp_s <= last_s
-                    if timestamp_s < due_s - 1e-6 or timestamp_s <= last_s:
-                        yield None
-                        continue
-                    last_s = timestamp_s
-                    if frame_rate_hz:
-                        # The grid is fixed to the start, so that rounding does not let it drift.
-                        due_s = from_s + (math.floor((timestamp_s - from_s) * frame_rate_hz + 1e-6) + 1) / frame_rate_hz
-                    width = frame.width
-                    if (aspect_ratio := stream.sample_aspect_ratio) and aspect_ratio > 0:
-                        width = max(1, round(frame.width * aspect_ratio))
-                    _check_size(width, frame.height, max_pixels)
-                    # More threads than one take twice as long to convert a frame.
-                    shown = reformatter.reformat(frame, width=width, format="rgb24", threads=1)
-                    yield timestamp_s, shown, _display(frame)
-        except MemoryError:
-            raise
-        except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(f"is damaged after {decoded} frames ({_reason(error)}).") from error
-        if not decoded:
-            raise VideoError("has no frames.")
-        _check_order(unordered)
+        for text in _remarks(container, stream):
+            note(text)
+        reader, converter = Reader(container, stream, start_s or 0.0), Converter(stream, max_pixels, note)
+        due_s = from_s = reader.from_s
+        for timestamp_s, frame in reader.frames():
+            if end_s is not None and timestamp_s >= end_s - 1e-6:
+                break
+            if frame is None or timestamp_s < due_s - 1e-6:
+                yield None
+                continue
+            if frame_rate_hz:
+                # The grid is fixed to the start, so that rounding does not let it drift.
+                due_s = from_s + (math.floor((timestamp_s - from_s) * frame_rate_hz + 1e-6) + 1) / frame_rate_hz
+            try:
+                yield timestamp_s, *converter.convert(frame)
+            except MemoryError:
+                raise
+            except (av.error.FFmpegError, OSError) as error:
+                reader.undecoded.add(timestamp_s, reason=_reason(error))
+        for text in reader.clock.remarks():
+            note(text)
+        if losses := reader.losses():
+            raise VideoError(losses)
+
+
+class Converter:
+    """Brings the frames of a stream into the form in which they are given.
+
+    Args:
+        stream: PyAV's.
+        max_pixels, note: As in `decode`.
+    """
+
+    def __init__(self, stream, max_pixels, note):
+        self.stream, self.max_pixels, self.note = stream, max_pixels, note
+        self.reformatter, self.noted = VideoReformatter(), set()
+
+    def convert(self, frame):
+        """Returns `(frame, display)` as `decode` yields them."""
+        width = frame.width
+        if (aspect_ratio := self.stream.sample_aspect_ratio) and aspect_ratio > 0:
+            width = max(1, round(frame.width * aspect_ratio))
+        _check_size(width, frame.height, self.max_pixels)
+        colours = {}
+        if hdr := HDR.get(frame.color_trc):
+            colours = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+            self._note_once(f"is HDR ({hdr}): it is converted to BT.709, and what is brighter than white is clipped.")
+        display, remark = _display(frame)
+        if remark:
+            self._note_once(remark)
+        # More threads than one take twice as long to convert a frame.
+        return self.reformatter.reformat(frame, width=width, format="rgb24", threads=1, **colours), display
+
+    def _note_once(self, text):
+        if text not in self.noted:
+            self.noted.add(text)
+            self.note(text)
+
+
+class Clock:
+    """Times of frames, in the order in which they are shown, as they are stored → times that rise.
+
+    Where the stored clock jumps back, as where recordings were joined, or ahead by more than a day, the times go on by
+    one step. A frame that alone is out of order, or has the time of the frame before, is placed right after that frame.
+
+    Attributes:
+        last_s: Time of the last frame in seconds, `None` before the first.
+        offset_s: What is added to stored times.
+    """
+
+    def __init__(self):
+        self.last_s, self.offset_s = None, 0.0
+        self.jumps, self.leaps, self.unordered = Count(), Count(), Count()
+        # While it is open whether a clock that went back stays there: the offset and the last time before, and how
+        # many frames did not rise.
+        self._before, self._run = None, 0
+
+    def rise(self, stored_s, step_s):
+        """Returns the time of the next frame.
+
+        Args:
+            stored_s: As it is stored; `None` where none is.
+            step_s: From a frame to the next, as far as is known.
+        """
+        last_s = self.last_s
+        if last_s is None:
+            self.last_s = stored_s or 0.0
+        elif stored_s is None:
+            self.last_s = last_s + step_s
+        else:
+            if self._before is not None and stored_s + self._before[0] > self._before[1]:
+                self.unordered.add(self._before[1], self._run)
+                self.offset_s, self._before, self._run = self._before[0], None, 0
+                if stored_s + self.offset_s <= last_s:
+                    self.last_s = last_s + step_s / 16
+                    return self.last_s
+            time_s = stored_s + self.offset_s
+            if time_s <= last_s:
+                self._before = self._before or (self.offset_s, last_s)
+                self._run += 1
+                # A small step leaves room for the frames that follow, if these go on by the old clock.
+                is_near = last_s - time_s < 2 * step_s and self._run < 8
+                time_s = last_s + (step_s / 2**self._run if is_near else step_s)
+                self.offset_s = time_s - stored_s
+            else:
+                if self._before is not None:
+                    self.jumps.add(self._before[1])
+                    self._before, self._run = None, 0
+                if time_s - last_s > LEAP_S:
+                    self.leaps.add(last_s)
+                    time_s = last_s + step_s
+                    self.offset_s = time_s - stored_s
+            self.last_s = time_s
+        return self.last_s
+
+    def remarks(self):
+        """Returns what is to be said of the times, each the end of a sentence that begins with the video's path."""
+        if self._before is not None:
+            self.unordered.add(self._before[1], self._run)
+            self._before, self._run = None, 0
+        remarks = []
+        for how, jumps in (("jumps back", self.jumps), ("leaps by more than a day", self.leaps)):
+            if jumps.count:
+                times, place = "once" if jumps.count == 1 else f"{jumps.count} times", jumps.place("after")
+                remarks.append(f"has a clock that {how} {times}, {place}: the times of its frames are carried on.")
+        if self.unordered.count:
+            frames, place = _frames(self.unordered.count), self.unordered.place("after")
+            remarks.append(f"has {frames} whose time does not rise, {place}: each follows the frame before it.")
+        return remarks
+
+
+class Count:
+    """How often something happened, and where first.
+
+    Attributes:
+        count: How often.
+        first_s: Seconds of the first, `None` where unknown.
+        reason: Of the first, in parentheses; may be empty.
+    """
+
+    def __init__(self):
+        self.count, self.first_s, self.reason = 0, None, ""
+
+    def add(self, time_s, count=1, reason=""):
+        if not self.count:
+            self.first_s, self.reason = time_s, reason and f" ({reason})"
+        self.count += count
+
+    def place(self, word="at"):
+        which = "the first " * (self.count > 1)
+        return f"{which}{word} {'an unknown time' if self.first_s is None else f'{self.first_s:.2f} s'}"
+
+
+class Reader:
+    """Reads the frames of a stream with their times, and counts what is lost.
+
+    Args:
+        container, stream: PyAV's.
+        from_s: Frames before, in seconds since the stream began, are not wanted, and need not be read.
+
+    Attributes:
+        clock: `Clock`.
+        undecoded: `Count` of packets that gave an error.
+    """
+
+    def __init__(self, container, stream, from_s):
+        self.container, self.stream, self.from_s, self.clock = container, stream, from_s, Clock()
+        self.format, self.step_s = container.format.name, 1 / frame_rate(stream)
+        # Entries of the index of an AVI file, to which what is read without an index is added later.
+        self.listed = len(stream.index_entries) if self.format == "avi" else 0
+        self.origin_s = None
+        if stream.start_time is not None and stream.time_base:
+            self.origin_s = float(stream.start_time * stream.time_base)
+        self.is_sought = self.is_at_end = False
+        self.packets, self.decoded, self.steps, self.regular, self.demuxed_s, self.broken = 0, 0, 0, 0, -math.inf, ""
+        self.undecoded, self.faulty, self.corrupt, self.missing = Count(), Count(), Count(), Count()
+        # What packets say of the times of frames that are still to come, in the order of the packets.
+        self.waiting, self.newest, self.shown, self.is_reordered = deque(), None, None, False
+
+    def frames(self):
+        """Yields `(timestamp_s, frame)`: PyAV's frame, or `None` where a packet gave an error."""
+        if self.from_s and self.format not in (*UNINDEXED, *UNTIMED):
+            with suppress(av.error.FFmpegError):  # where no seek is possible, all is read
+                offset_s = self.from_s + (self.origin_s or 0.0)
+                self.container.seek(int(offset_s / self.stream.time_base), stream=self.stream)
+                self.is_sought = True
+        suspects, before = deque(), None
+        # All streams are read through, because a container's duration is that of its longest.
+        for packet in self._demux():
+            if packet.pts is not None:
+                self.demuxed_s = max(self.demuxed_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream is not self.stream:
+                continue
+            self.packets += packet.size > 0
+            stored = packet.dts if self.format == "avi" else packet.pts
+            if None not in (packet.dts, before) and packet.dts < before:
+                suspects.clear()  # where two streams were joined, the last packets before it count as incomplete
+            while suspects and suspects[0][0] < self.packets - JOINED_PACKETS:
+                self._count(self.corrupt, suspects.popleft()[1])
+            before = packet.dts
+            if packet.is_corrupt:
+                suspects.append((self.packets, stored))
+            if packet.size and not packet.is_discard:
+                if None not in (stored, self.newest) and stored < self.newest:
+                    self.is_reordered |= self.shown is None or stored > self.shown
+                self.newest = stored
+                self.waiting.append(stored)
+            try:
+                frames = packet.decode()
+            except MemoryError:
+                raise
+            except EOFError:
+                continue
+            except (av.error.FFmpegError, OSError) as error:
+                if packet.size and self.waiting:
+                    self.waiting.pop()
+                self._count(self.undecoded, stored, _reason(error))
+                yield self.clock.last_s or 0.0, None
+                continue
+            for frame in frames:
+                yield self._time(frame), frame
+        for _, stored in suspects:
+            self._count(self.corrupt, stored)
+        self.is_at_end = True
+
+    def _demux(self):
+        """Yields all packets, and goes on where reading fails, as long as it does not fail too often in a row."""
+        failures, is_over = 0, False
+        while not is_over:
+            try:
+                for packet in self.container.demux():
+                    failures = 0
+                    yield packet
+                is_over = True
+            except MemoryError:
+                raise
+            except (av.error.FFmpegError, OSError) as error:
+                failures += 1
+                self.broken = self.broken or f"reading fails after {_frames(self.decoded)} ({_reason(error)})"
+                is_over = failures >= READ_FAILURES
+        if failures:
+            packet = av.Packet()  # an empty one makes the decoder give what it holds
+            packet.stream = self.stream
+            yield packet
+
+    def _time(self, frame):
+        """Returns the time of the next frame.
+
+        Frames come in the order in which they are shown. So where the packets that a decoder reorders have times that
+        only rise, as where the container has no others, a frame takes the time of the first packet that waits.
+        """
+        depth = self.stream.codec_context.reorder_depth
+        while len(self.waiting) > depth + 1:  # packets without a frame
+            self.waiting.popleft()
+        stored = self.waiting.popleft() if self.waiting else None
+        if self.is_reordered or not depth:
+            stored = frame.pts
+        self.shown = stored
+        if self.format in UNTIMED or stored is None or not self.stream.time_base:
+            stored_s = None
+        else:
+            stored_s = float(stored * self.stream.time_base)
+            if not self.decoded and not self.is_sought:
+                self.origin_s = stored_s if self.origin_s is None else min(self.origin_s, stored_s)
+            stored_s -= self.origin_s or 0.0
+        before_s, time_s = self.clock.last_s, self.clock.rise(stored_s, self.step_s)
+        self.decoded += 1
+        if time_s >= self.from_s - 1e-6:
+            if frame.is_corrupt:
+                self.faulty.add(time_s)
+            if before_s is not None:
+                steps = (time_s - before_s) / self.step_s
+                self.steps += 1
+                if steps > 1.5:
+                    self.missing.add(before_s, round(steps) - 1)
+                self.regular += 0.9 < steps < 1.1
+        return time_s
+
+    def _count(self, count, stored, reason=""):
+        """Counts what happened to a packet, unless it is one before those that are wanted."""
+        time_s = None
+        if stored is not None and self.stream.time_base and self.format not in UNTIMED:
+            time_s = float(stored * self.stream.time_base) - (self.origin_s or 0.0) + self.clock.offset_s
+        if time_s is None or time_s >= self.from_s - 1e-6:
+            count.add(time_s, reason=reason)
+
+    def losses(self):
+        """Returns what is wrong with the video, the end of a sentence that begins with its path; empty if nothing is.
+
+        Whether it is truncated is asked only where it was read to its end.
+        """
+        undecoded, missing = self.undecoded, self.missing
+        faulty = max(self.faulty, self.corrupt, key=lambda count: count.count)
+        if not self.decoded and self.is_at_end:
+            if undecoded.count:
+                return f"is damaged: none of its {_frames(undecoded.count)} could be decoded{undecoded.reason}."
+            return f"is damaged: {self.broken}." if self.broken else "has no frames."
+        found = []
+        if undecoded.count:
+            found.append(f"{_frames(undecoded.count)} could not be decoded, {undecoded.place()}{undecoded.reason}")
+        if faulty.count:
+            found.append(f"{_frames(faulty.count)} came damaged, {faulty.place()}")
+        # Nothing else tells of frames all of whose packets a transport stream lost. Where the others follow each other
+        # evenly, they leave a gap in time.
+        is_even = self.regular >= 0.8 * self.steps
+        if self.format == "mpegts" and missing.count > undecoded.count and is_even:
+            are = "is" if missing.count == 1 else "are"
+            found.append(f"about {_frames(missing.count)} {are} missing, {missing.place('after')}")
+        if self.broken:
+            found.append(self.broken)
+        truncated = self._truncated() if self.is_at_end else ""
+        if found:
+            return f"is damaged: {'; '.join([*found, *([f'it {truncated}'] if truncated else [])])}."
+        return truncated and f"{truncated}."
+
+    def _truncated(self):
+        if self.format == "avi" and self.listed > 1 and self.packets == self.listed:
+            return ""  # its header counts frames that were never stored, too; its index does not
         # An edit list may hide frames, so packets are counted; Matroska counts neither and has only its duration.
-        if not from_s and packets < stream.frames:
-            raise VideoError(f"is truncated: {packets} of {stream.frames} frames.")
-        if container.duration and demuxed_s < 0.95 * (duration_s := container.duration / av.time_base) - 0.2:
-            raise VideoError(f"is truncated: {demuxed_s:.1f} of {duration_s:.1f} seconds.")
+        if not self.is_sought and self.packets < self.stream.frames:
+            return f"is truncated: {self.packets} of {self.stream.frames} frames"
+        duration_s = (self.container.duration or 0) / av.time_base
+        demuxed_s = max(0.0, self.demuxed_s - min(0, self.container.start_time or 0) / av.time_base)
+        if duration_s and demuxed_s < 0.95 * duration_s - 0.2:
+            return f"is truncated: {demuxed_s:.1f} of {duration_s:.1f} seconds"
+        return ""
+
+
+def _frames(count):
+    return f"{count} frame{'s' * (count != 1)}"
+
+
+def _remarks(container, stream):
+    """Returns what is to be said of a video before it is read, as `Clock.remarks` does."""
+    remarks, streams = [], [other for other in container.streams.video if not other.disposition & NO_VIDEO]
+    if len(streams) > 1:
+        marked = ", which is marked default," if stream.disposition & Disposition.default else ""
+        remarks.append(f"has {len(streams)} video streams: number {streams.index(stream) + 1}{marked} is read.")
+    if container.format.name in UNTIMED:
+        source = " (of its header)" if stream.codec_context.framerate else ""
+        remarks.append(f"has frames without times: {frame_rate(stream):g} frames a second{source} are assumed.")
+    return remarks
 
 
 def frame_rate(stream):
     """Returns the frames a second of a PyAV stream; 25 where the container does not say."""
+    if stream.container.format.name in UNTIMED and (coded := stream.codec_context.framerate):
+        return float(coded)  # what FFmpeg calls the container's is its own guess
     return float(stream.average_rate or stream.guessed_rate or 25)
-
-
-def _check_order(unordered):
-    if unordered:
-        raise VideoError(f"is damaged: frames whose time does not rise are left out ({unordered}).")
 
 
 def _check_size(width, height, max_pixels):
@@ -232,13 +563,34 @@ def _check_size(width, height, max_pixels):
 
 
 def _display(frame):
-    mirrored = False
+    """Returns how a frame is shown (see `decode`), and what is to be said of it, empty where nothing is."""
     # Not `frame.side_data`, which refers back to its frame: the two would stay in memory until they are collected.
-    if matrix := SideDataContainer(frame).get("DISPLAYMATRIX"):
-        a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
-        # Where it mirrors, `rotation` is where the x axis goes, and the y axis goes the other way.
-        mirrored = a * d < b * c
-    return {"mirrored": mirrored, "quarter_turns": frame.rotation // 90 % 4}
+    if not (matrix := SideDataContainer(frame).get("DISPLAYMATRIX")):
+        return {"mirrored": False, "quarter_turns": 0}, ""
+    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    # The x axis goes to (a, b) and the y axis, downwards, to (c, d). One that vanishes, or axes that are not at right
+    # angles, are no rotation.
+    lengths = math.hypot(a, b) * math.hypot(c, d)
+    if not lengths or abs(a * c + b * d) > 0.1 * lengths:
+        return {"mirrored": False, "quarter_turns": 0}, "has a display matrix that is no rotation: it is not turned."
+    # Where it mirrors, the y axis goes the other way.
+    angle = -math.degrees(math.atan2(b, a))
+    turns = round(angle / 90)
+    remark = ""
+    if abs(angle - 90 * turns) > 1:
+        remark = f"is to be turned by {angle:.0f}°: it is turned by {90 * turns}°."
+    return {"mirrored": a * d < b * c, "quarter_turns": turns % 4}, remark
+
+
+def _webp_of(path):
+    """Returns what a WebP file is called; empty for any other file."""
+    if not os.path.isfile(path):
+        return ""
+    with open(path, "rb") as file:
+        head = file.read(21)
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return ""
+    return "an animated WebP picture" if head[12:16] == b"VP8X" and head[20] & 2 else "a WebP picture"
 
 
 def _reason(error):

@@ -35,30 +35,38 @@ STALL_S = 60.0
 SHARED_BYTES = 4 * MAX_PIXELS
 
 
-def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None):
+def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None, notes=None):
     """Reads the frames of a video one by one; some are decoded ahead, in bounded memory.
 
     Rotation (a phone held upright), mirroring and the sample aspect ratio (AFEW has non-square pixels) are honoured:
-    the width is scaled so that pixels become square.
+    the width is scaled so that pixels become square. HDR is converted to BT.709. Of several video streams the one that
+    is marked default is read, else the first; an attached picture is none.
+
+    Every frame that decodes is given. Its time is the stored one where these rise. Where a frame has none, or the
+    clock jumps back, the times go on by one step.
 
     Args:
         path: Video file.
         start_s, end_s: Part of the video that is read, in seconds; `None` is from the start, to the end.
         frame_rate_hz: Frames a second that are given; `None` gives every frame.
+        notes: List to which a line is appended for each kind of remark on the video that cost no frame: several
+            streams, HDR, an assumed frame rate, a clock that jumps back.
 
     Yields:
         `(timestamp_s, frame)`: float, seconds since the video stream began; uint8 array (H, W, 3), RGB, not used again.
 
     Raises:
         InputError: When the file cannot be opened, has no video or too large frames; or, after the last good frame,
-            when a frame does not decode, the container declares more than came, or the decoder crashes, hangs or needs
-            too much memory.
+            when frames did not decode (their number, and the time of the first), packets were lost, the container
+            declares more than came, or the decoder crashes, hangs or needs too much memory.
     """
     part = {"start_s": start_s, "end_s": end_s, "frame_rate_hz": frame_rate_hz}
     with closing(_answers(path, part)) as answers:
         for answer in answers:
             if "frame" in answer:
                 yield answer["timestamp_s"], answer["frame"]
+            elif "note" in answer and notes is not None:
+                notes.append(f"{path} {answer['note']}")
 
 
 def probe_frame_rate(path):
