@@ -10,6 +10,7 @@ import av
 
 from affect.errors import InputError
 from pipelines import video
+from pipelines.decoder import Clock, VideoError, frame_rate, video_stream
 from pipelines.faces import cut_face
 from pipelines.follow import KEY_S, find_faces
 from pipelines.tracks import Tracks, chosen_tracks
@@ -22,18 +23,19 @@ OPEN_S, STALL_S = 15.0, 60.0
 PROTOCOLS = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,srt,srtp,tcp,tls,udp"
 
 
-def read_source(source, frame_rate_hz=None):
+def read_source(source, frame_rate_hz=None, notes=None):
     """Returns the frames of a source as an iterable of `(timestamp_s, frame)`, as `pipelines.video.read_frames` gives.
 
     Args:
         source: Video file; or, read by `Live`, a camera by its number (`"0"` is /dev/video0) or device, or an address
             (`"rtsp://..."`).
         frame_rate_hz: Frames a second that are given; `None` gives every frame.
+        notes: List to which remarks on a file are appended, as by `pipelines.video.read_frames`.
     """
     device = f"/dev/video{source}" if re.fullmatch(r"\d+", str(source)) else str(source)
     if device.startswith("/dev/") or "://" in device:
         return Live(device, frame_rate_hz)
-    return video.read_frames(source, frame_rate_hz=frame_rate_hz)
+    return video.read_frames(source, frame_rate_hz=frame_rate_hz, notes=notes)
 
 
 def follow_face(frames, settings, detector, key="", seen=None):
@@ -73,6 +75,9 @@ def follow_face(frames, settings, detector, key="", seen=None):
 class Live:
     """The frames of a camera or an address. Where they come faster than they are used, the oldest are left out.
 
+    Their times are those of the stream, seconds since its first frame. Where it has none, or its clock jumps back, as
+    when a camera starts again, they go on by one step.
+
     They are decoded in this process, by a thread: the process that decodes files can by design open nothing else, and
     whoever names a device or an address trusts it.
 
@@ -109,12 +114,12 @@ class Live:
             options = {} if is_device else {"protocol_whitelist": PROTOCOLS}
             form = "v4l2" if is_device else None
             with av.open(self.source, format=form, options=options, timeout=(OPEN_S, STALL_S)) as container:
-                if not container.streams.video:
-                    raise InputError(f"{self.source} has no video stream.")
                 for item in self._decode(container):
                     if self._is_over.is_set():
                         return
                     self._hold(item)
+        except VideoError as error:
+            end = InputError(f"{self.source} {error}")
         except (av.error.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             end = InputError(f"{self.source} cannot be read ({reason}). Expected a camera or an address that answers.")
@@ -125,7 +130,8 @@ class Live:
                 return self._held.put(end, timeout=1)
 
     def _decode(self, container):
-        stream, origin_s, last_s, due_s = container.streams.video[0], None, -math.inf, 0.0
+        stream, clock, origin_s, due_s = video_stream(container), Clock(), None, 0.0
+        step_s = 1 / frame_rate(stream)
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
@@ -133,15 +139,12 @@ class Live:
                 self.left_out += 1
                 continue
             for frame in frames:
-                if frame.time is None:
+                if frame.width * frame.height > video.MAX_PIXELS:
                     self.left_out += 1
                     continue
-                origin_s = frame.time if origin_s is None else origin_s
-                timestamp_s = frame.time - origin_s
-                if timestamp_s <= last_s or frame.width * frame.height > video.MAX_PIXELS:
-                    self.left_out += 1
-                    continue
-                last_s = timestamp_s
+                if origin_s is None and frame.time is not None:
+                    origin_s = frame.time - (0.0 if clock.last_s is None else clock.last_s + step_s)
+                timestamp_s = clock.rise(None if frame.time is None else frame.time - origin_s, step_s)
                 if timestamp_s < due_s - 1e-6:
                     continue
                 if self.frame_rate_hz:
