@@ -125,6 +125,9 @@ def _prepare(source, dataset, out, faces, **options):
     from pipelines.prepare import prepare
 
     manifest = prepare(source, dataset=dataset, out=out, faces=faces, track=_track, **options)
+    for clip in manifest["clips"]:
+        for note in clip.get("notes", ()) if clip["part"] == 0 else ():
+            _say(f"{clip['recording']}: note: {note}")
     for clip in _lost(manifest):
         _say(f"{clip['recording']}: {clip['problem']}")
     for line in manifest["left_out"]:

@@ -34,7 +34,7 @@ class Cut:
         frames: Frames that were looked at.
         frame_rate_hz: Of the video, or of the frames that were looked at; 0 where unknown.
         problem: What is wrong with the video in one line, empty where nothing is.
-        notes: One-line remarks about the video that cost no frame.
+        notes: One-line remarks on the video that cost no frame, as `pipelines.video.read_frames` gives them.
         seen: All `Track`s, chosen or not, in the order in which they begin.
         times_s: Times in seconds of the frames that were looked at, with a face or without.
     """
@@ -48,7 +48,7 @@ class Cut:
     times_s: tuple[float, ...] = ()
 
 
-def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=None, times_s=None):
+def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=None, times_s=None, notes=None):
     """Cuts all faces of a video as it is read; a window of frames is held, however long the video is.
 
     Args:
@@ -59,6 +59,7 @@ def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=N
         key: The clip's, for a detector that looks faces up.
         start_s, end_s: Part of the video in seconds.
         times_s: A list, to which the time of every frame that is looked at is appended.
+        notes: A list, to which remarks on the video are appended, as by `pipelines.video.read_frames`.
 
     Yields:
         `(track_id, face)`: int, `affect.records.Face`; in time order.
@@ -66,7 +67,8 @@ def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=N
     Raises:
         InputError: When the video cannot be opened or, after the last face before it, is damaged.
     """
-    frames = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=settings.frame_rate_hz)
+    part = {"start_s": start_s, "end_s": end_s, "frame_rate_hz": settings.frame_rate_hz}
+    frames = video.read_frames(path, **part, notes=notes)
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key):
         ids = tracks.add(timestamp_s, frame.shape, detections)
         if times_s is not None:
@@ -83,10 +85,10 @@ def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=Non
         keep: `keep(track_id, face)` is called with each face, chosen or not: that is known at the end.
 
     Returns:
-        `Cut`. A video that is damaged in the middle keeps the faces before.
+        `Cut`. A video that is damaged keeps the faces of all frames that could be decoded.
     """
-    tracks, problem, times_s = Tracks(), "", []
-    part = {"start_s": start_s, "end_s": end_s, "times_s": times_s}
+    tracks, problem, times_s, notes = Tracks(), "", [], []
+    part = {"start_s": start_s, "end_s": end_s, "times_s": times_s, "notes": notes}
     try:
         for track_id, face in cut_faces(path, settings, detector, tracks, key=key, **part):
             keep(track_id, face)
@@ -100,8 +102,15 @@ def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=Non
             problem = f"{path} has no frames between start_s={start_s} and end_s={end_s}."
         elif turn := find_turn(path, detector, start_s=start_s, end_s=end_s):
             problem += f" Turned clockwise by {turn} degrees it does: turn the video, or mend its display angle."
-    frame_rate_hz = settings.frame_rate_hz or video.probe_frame_rate(path)
-    return Cut(chosen, tracks.frames, frame_rate_hz, problem, seen=tuple(summaries), times_s=tuple(times_s))
+    return Cut(
+        chosen,
+        tracks.frames,
+        settings.frame_rate_hz or video.probe_frame_rate(path),
+        problem,
+        notes=tuple(notes),
+        seen=tuple(summaries),
+        times_s=tuple(times_s),
+    )
 
 
 def find_turn(path, detector, *, start_s=None, end_s=None):

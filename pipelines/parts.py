@@ -41,7 +41,8 @@ def write_part(source, parts, faces, classes, detector):
         detector: Built from a row of `DETECTORS`.
     """
     video = {**_listed(source), "bytes": 0, "source_sha256": ""}
-    tracks, clip, seen = [], {}, 0  # (number of faces, iterator of faces) of each chosen track; number of all tracks
+    # Tracks are (number of faces, iterator of faces) of each chosen one; `seen` counts all.
+    notes, tracks, clip, seen = [], [], {}, 0
     with TemporaryDirectory(prefix=MAKING, dir=parts) as folder:
         folder = Path(folder)
         try:
@@ -67,6 +68,7 @@ def write_part(source, parts, faces, classes, detector):
                     part = {"start_s": source.start_s, "end_s": source.end_s}
                     cut = cut_video(source.path, faces, detector, spool.add, key=source.key, **part)
                     clip, problem = {"frame_rate_hz": cut.frame_rate_hz, "frames_decoded": cut.frames}, cut.problem
+                    notes = list(cut.notes)
                     tracks = [(track.frames, spool.faces(track.id)) for track in cut.tracks]
                     seen = len(cut.seen)
             except Exception as error:
@@ -86,7 +88,7 @@ def write_part(source, parts, faces, classes, detector):
             example = records.Clip(key=key, part=len(entries), faces=chosen, **clip)
             entry = {"key": key, "recording": source.key, "part": example.part, **video}
             entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen)}
-            entry |= {"faces_seen": seen, "problem": problem}
+            entry |= {"faces_seen": seen, "problem": problem, "notes": notes}
             with tf.io.TFRecordWriter(str(folder / "record")) as writer:
                 writer.write(records.encode_example(example))
             (folder / "record").replace(record_of(parts, entry))

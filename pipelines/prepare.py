@@ -62,10 +62,9 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         The manifest, a dict: `settings`, `classes`, `counts`, `differences` from the numbers of clips that the data
         set's publisher gives, `left_out` and `notes` (sentences on what looks like a clip and is none, and on names
         that were read otherwise than they are written), `shards` and `clips`, which has an entry for each example.
-        `bytes`, `source_sha256`, `frames_decoded` and `problem` there are those of the whole clip, the same for all its
-        examples; `counts` has
-        them once, under `videos`, `videos_with_a_face` and `frames`. `problem` is empty where the video could be used
-        without loss.
+        `bytes`, `source_sha256`, `frames_decoded`, `problem` and `notes` there are those of the whole clip, the same
+        for all its examples; `counts` has them once, under `videos`, `videos_with_a_face` and `frames`. `problem` is
+        empty where the video could be used without loss; its `notes` are remarks that cost no frame.
 
     Raises:
         InputError: On an unknown name, a source without clips, clips that `check_clips` refuses, a worker that died, or

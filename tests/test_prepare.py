@@ -156,6 +156,7 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
         "frames_with_a_face": 3,
         "faces_seen": 1,
         "problem": "",
+        "notes": [],
     }
     assert {key: clip["problem"] for key, clip in found.items() if clip["problem"]} == {
         "test/happy/black": f"{clips}/test/happy/black.mp4 shows no face in 7 frames.",
