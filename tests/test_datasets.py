@@ -6,10 +6,12 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from affect.errors import InputError
 from affect.records import Dimensions
+from pipelines.aligned import stray_images, timed_images
 from pipelines.datasets import DATASETS, PUBLISHED
 from pipelines.datasets.afew import afew
 from pipelines.datasets.afew_faces import afew_faces
@@ -900,9 +902,11 @@ def test_other_names_of_splits_are_noted(tmp_path, name, alike):
 def test_loose_videos_beside_classes_are_named(tmp_path):
     make(tmp_path, "train/happy/a.mp4", "notes.mp4", "test/b.mp4")
     clips = checked("folder", tmp_path)
-    assert sorted(rows(clips)) == [("test/b", "", "", "test"), ("train/happy/a", "happy", "", "train")]
-    (line,) = clips.left_out
-    assert line.startswith(f"{tmp_path}: 1 videos are no clips of this data set (notes.mp4). ")
+    assert {clip.key: clip.problem for clip in clips} == {
+        "test/b": "",
+        "train/happy/a": "",
+        "notes": f"{tmp_path}/notes.mp4 lies beside the folders of classes, and so it has no label.",
+    }
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -981,3 +985,61 @@ def test_afew_faces_in_two_places_are_named(tmp_path):
         f"Two folders are of 1: {clips[0].path} is used, and not "
         f"{tmp_path}/Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/1."
     ]
+
+
+# Of ../shared/data/failing/sets: folder → data set, keys, labels, and the first arousal and valence.
+WRONGLY_READ = {
+    "r_order_swapped": ("recola", ["train_1"], [""], (0.1, 0.1)),
+    "r_quoted_attr": ("recola", ["train_1"], [""], (0.1, -0.2)),
+    "r_float_times": ("recola", ["train_1"], [""], (0.1, -0.2)),
+    "i_mean_column": ("recola", ["train_1"], [""], (0.2589, 0.2589)),
+    "i_time_last": ("recola", ["train_1"], [""], (0.1010, 0.1010)),
+    "i_original": ("recola", ["P16"], [""], (0.2589, 0.2589)),
+    "i_P16": ("recola", ["P16"], [""], (0.2589, 0.2589)),
+    "a_val_typo": ("afew", ["train/1"], ["angry"], None),
+    "a_lower": ("afew", ["train/1", "val/2"], ["angry", "happy"], None),
+    "c_missing": ("crema_d", ["1001_DFA_ANG_XX", "1001_IEO_SAD_LO"], ["angry", "sad"], None),
+    "c_lfs_video": ("crema_d", ["1001_DFA_ANG_XX", "1001_IEO_SAD_LO"], ["angry", "sad"], None),
+    "c_two_ext": ("crema_d", ["1001_DFA_ANG_XX"], ["angry"], None),
+    "f_frame_n": ("afew_faces", ["train/000046280"], ["happy"], None),
+    "f_mixed": ("afew_faces", ["train/000046280"], ["happy"], None),
+}
+
+
+def test_data_sets_that_were_read_wrongly(shared_data):
+    sets = shared_data / "failing" / "sets"
+    for folder_name, (name, keys, labels, rated) in WRONGLY_READ.items():
+        clips = checked(name, sets / folder_name)
+        assert ([clip.key for clip in clips], [clip.label for clip in clips]) == (keys, labels), folder_name
+        if rated:
+            found = clips[0].dimensions
+            assert (found.arousal[0], found.valence[0]) == pytest.approx(rated, abs=1e-4), folder_name
+            assert found.times_s == pytest.approx(np.arange(50) / 25), folder_name
+    for folder_name, name, expected in (
+        ("r_other_name_rows", "recola", "line 9: expected a row of train_1. Received: 'train_2'"),
+        ("s_noname", "sewa", "there is no column name"),
+    ):
+        with pytest.raises(InputError, match=expected):
+            checked(name, sets / folder_name)
+    assert [clip.problem[-17:] for clip in checked("crema_d", sets / "c_missing")] == ["", " 1001_IEO_SAD_LO."]
+    for folder_name, strays, names in (("f_frame_n", [], "frame_{}.jpg"), ("f_mixed", ["cover.jpg"], "{}.jpg")):
+        (clip,) = checked("afew_faces", sets / folder_name)
+        assert [path.name for _, path in timed_images(clip.path)] == [names.format(number) for number in range(12)]
+        assert [path.name for path in stray_images(clip.path)] == strays
+
+
+def test_lists_and_folders_that_were_read_wrongly(shared_data):
+    failing = shared_data / "failing"
+    assert [clip.path.name for clip in checked("folder", failing / "f_mts")] == [
+        *("a.mp4", "b.MTS", "c.3gp", "d.ogv", "e.MP4", "f.ts")
+    ]
+    for name, notes in {
+        "csv_label_case": ["The labels 'Happy', 'happy' are one, read as 'happy'."],
+        "csv_split_case": ["The splits 'Train', 'train' are one, read as 'train'."],
+        "csv_empty_lines": [],
+        "csv_nfd": [],
+        "csv_two_suffixes": [],
+    }.items():
+        clips = checked("csv", failing / name / "l.csv")
+        assert (len(clips), clips.notes, clips.left_out) == (2, notes, []), name
+        assert len({clip.key for clip in clips}) == 2 and all(clip.path.is_file() for clip in clips), name

@@ -1,5 +1,7 @@
 """Folders of videos named by class."""
 
+from dataclasses import replace
+
 from pipelines.datasets.source import (
     Clips,
     Source,
@@ -20,7 +22,8 @@ def folder(source):
     """Lists `SOURCE/<split>/<class>/*`, `SOURCE/<class>/*` or, without labels, `SOURCE/*` and `SOURCE/<split>/*`.
 
     A folder named train, val or test in whatever case is a split. A class named as an emotion in whatever case becomes
-    that emotion; any other name is kept. Where there are classes, videos directly in SOURCE are no clips.
+    that emotion; any other name is kept. Where there are classes, a video directly in
+    SOURCE has a `problem`.
 
     Args:
         source: Folder.
@@ -45,7 +48,10 @@ def folder(source):
         labelled = [_clip(source, path, each.name, outer.name) for each in inner for path in videos_in(each)]
         clips += labelled or [_clip(source, path, "", outer.name) for path in videos_in(outer)]
     if any(clip.label for clip in clips):
-        clips[:] = [clip for clip in clips if clip.path.parent != source]
+        problem = "{} lies beside the folders of classes, and so it has no label."
+        clips[:] = [
+            replace(clip, problem=problem.format(clip.path)) if clip.path.parent == source else clip for clip in clips
+        ]
     expected = "Expected SOURCE/[train|val|test/]CLASS/VIDEO, or SOURCE/VIDEO."
     name_rest(clips, source, expected, known=faults)
     return spell_alike(distinguish_suffixes(clips)).require(f"{source} holds no videos. {expected}")
