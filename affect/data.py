@@ -40,6 +40,7 @@ class Shards:
         manifest_path = self.folder / "manifest.json"
         if not manifest_path.is_file():
             raise InputError(f"{folder} holds no manifest.json. Make shards: affect prepare SOURCE --out {folder}")
+        _refuse_pointer(manifest_path)
         manifest = read_json(manifest_path)
         try:
             self.settings, version = manifest["settings"], manifest["settings"]["records_version"]
@@ -60,6 +61,7 @@ class Shards:
             path = self.folder / name
             found = path.stat().st_size if path.is_file() else 0
             if found != size:
+                _refuse_pointer(path)
                 fault = f"has {found} of {size} bytes" if found else "is missing"
                 raise InputError(f"{path} {fault}. Copy it again, or run the same affect prepare with --overwrite.")
 
@@ -83,6 +85,20 @@ class Shards:
                 if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
                     names.append(shard["name"])
         return names
+
+
+def is_pointer(path):
+    """Returns whether a file is the small text that a repository of Git LFS holds where a file was not fetched."""
+    start = b"version https://git-lfs.github.com/spec/"
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(start)) == start
+
+
+def _refuse_pointer(path):
+    if is_pointer(path):
+        raise InputError(f"{path} is a Git LFS pointer and not the file itself. Fetch the file: git lfs pull")
 
 
 def names_damage(verb):

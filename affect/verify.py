@@ -15,11 +15,8 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from affect import records
-from affect.data import Shards
+from affect.data import Shards, is_pointer
 from affect.errors import InputError
-
-# How the small text begins that a repository holds where a large file was not fetched.
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def verify(data, *, track=None):
@@ -191,9 +188,8 @@ def _examine(shards, shard, clips, face_size):
             size = os.fstat(file.fileno()).st_size
             if size != shard["bytes"]:
                 problems.append(f"it has {size} of {shard['bytes']} bytes")
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            if is_pointer(shards.folder / shard["name"]):
                 return ["it is a Git LFS pointer and not the file itself. Fetch the file: git lfs pull"]
-            file.seek(0)
             if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
                 problems.append("its SHA-256 is not the manifest's")
             file.seek(0)

@@ -64,7 +64,7 @@ def timed_images(folder):
     """Returns `(timestamp_s, path)` of a folder's frames in time order; hidden files are left out.
 
     Frames are the images whose names differ in one number only, such as `7.jpg` or `frame_7_of_9.jpg`, if they are more
-    than half of all, or half and no other image has a number: it is the number of the frame. Otherwise they are the
+    than half of all, or all that have a number: it is the number of the frame. Otherwise they are the
     images with names of one form, such as `a1_x0.5.jpg`, if they are more than half, else all; these follow each other
     in natural order, 2 before 10, at `FRAME_RATE_HZ`. For the images that are left out see `stray_images`.
     """
@@ -91,7 +91,8 @@ def _sort_images(folder):
         forms[re.sub("[0-9]+", "0", path.stem.casefold())].append(path)
     frames = max(numbered.values(), key=len, default=[])
     has_number = sum(bool(re.search("[0-9]", path.stem)) for path in usable)
-    if 2 * len(frames) > len(usable) or (2 * len(frames) == len(usable) and len(frames) == has_number):
+    has_one_series = len(frames) == has_number and (has_number > 1 or len(usable) <= 2)
+    if has_one_series or 2 * len(frames) > len(usable):
         frames = _without_doubles(frames)
     else:
         alike = max(forms.values(), key=len, default=[])

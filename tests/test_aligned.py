@@ -67,6 +67,8 @@ def test_a_folder_becomes_a_clip(tmp_path):
         (("b2.jpg", "a10.jpg", "a9.jpg", "c.jpg"), [0.0, 1 / 25, 2 / 25, 3 / 25]),
         (("1.jpg", "2.png", "2.jpg"), [1 / 25, 2 / 25]),
         (("0.jpg", "cover.jpg"), [0.0]),
+        (("3.jpg", "4.jpg", "cover.jpg", "thumb.png", "mean.png"), [3 / 25, 4 / 25]),
+        (("1.jpg", "a.jpg", "b.jpg"), [0.0, 1 / 25, 2 / 25]),
         (("000046280_0003.jpg",), [3 / 25]),
         (tuple(f"frame_{index}_of_12.jpg" for index in range(12)) + ("a.jpg",), [index / 25 for index in range(12)]),
     ],

@@ -804,9 +804,15 @@ def test_recola_own_tree_with_and_without_splits(tmp_path):
     clips = checked("recola", tmp_path)
     assert [(clip.key, clip.split) for clip in clips] == [("P16", "train"), ("P17", "val"), ("P21", "all")]
     assert "names what is not there: P99" in clips.notes[0] and "No split is known of P21:" in clips.notes[1]
-    write(tmp_path, **{"splits.csv": "name,split\nP16,training\n"})
-    with pytest.raises(InputError, match="line 2: expected a recording such as P16 and its one split"):
-        recola(tmp_path)
+    write(tmp_path, **{"splits.csv": "name,split\nP16,training\nP17,dev\nP17,test\nP21\ntrain_1,dev\n"})
+    clips = checked("recola", tmp_path)
+    assert [(clip.key, clip.split) for clip in clips] == [("P16", "all"), ("P17", "val"), ("P21", "all")]
+    assert [line.removeprefix(f"{tmp_path / 'splits.csv'}, line ")[:22] for line in clips.left_out] == [
+        "2: expected a recordin",
+        "4: expected a recordin",
+        "5: expected 2 fields.",
+        "6: train_1 is of the s",
+    ]
 
 
 @pytest.mark.parametrize(

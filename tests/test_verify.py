@@ -342,6 +342,9 @@ def test_shards_that_the_manifest_does_not_list_are_named(folder):
 def test_a_shard_that_is_a_pointer_is_called_that(folder):
     (folder / SHARD).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     assert found(folder)[SHARD] == "it is a Git LFS pointer and not the file itself. Fetch the file: git lfs pull"
+    assert f"{folder / SHARD} is a Git LFS pointer" in refused("inspect", folder)
+    (folder / "manifest.json").write_bytes((folder / SHARD).read_bytes())
+    assert f"{folder / 'manifest.json'} is a Git LFS pointer" in refused("verify", folder)
 
 
 def rated_clip(*, end_s, first_s=0.0, frames=3, rate=0.0, step_s=0.04):

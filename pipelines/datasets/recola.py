@@ -45,7 +45,7 @@ def recola(source):
     source, clips = require_folder(source), Clips()
     videos = videos_by_name(source, NAME, "train_1, dev_1, test_1 or P16", clips, _spell)
     ratings = _find_ratings(source, clips)
-    splits = _read_splits(source)
+    splits = _read_splits(source, clips.left_out)
     names = sorted({name for _, name in ratings} | videos.keys())
     if not ratings:
         clips.left_out.clear()
@@ -100,21 +100,22 @@ def _find_ratings(source, clips):
     return found
 
 
-def _read_splits(source):
-    """Returns name → split of `splits.csv`; an empty dict where there is no such file."""
+def _read_splits(source, left_out):
+    """Returns name → split of `splits.csv`, without its rows that are none; an empty dict where there is no file."""
     path, splits = find_spelt(source, SPLITS_FILE), {}
-    for line, row in read_rows(path, ("name", "split")) if path else ():
+    for line, row in read_rows(path, ("name", "split"), faults=left_out) if path else ():
         name, split = _spell(row["name"].strip()), fold(row["split"])
         split = SPLITS.get(split, split)
-        if not NAME.fullmatch(name) or split not in SPLITS.values() or splits.get(name, split) != split:
-            raise InputError(
+        match = NAME.fullmatch(name)
+        if not match or split not in SPLITS.values() or splits.get(name, split) != split:
+            left_out.append(
                 f"{path}, line {line}: expected a recording such as P16 and its one split, train, dev or test. "
                 f"Received: {row['name'][:40]!r} and {row['split'][:40]!r}"
             )
-        known = NAME.fullmatch(name)[1]
-        if known and SPLITS[known] != split:
-            raise InputError(f"{path}, line {line}: {name} is of the split {SPLITS[known]!r} by its name.")
-        splits |= {} if known else {name: split}
+        elif match[1] and SPLITS[match[1]] != split:
+            left_out.append(f"{path}, line {line}: {name} is of the split {SPLITS[match[1]]!r} by its name.")
+        elif not match[1]:
+            splits[name] = split
     return splits
 
 

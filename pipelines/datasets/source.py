@@ -354,12 +354,12 @@ def looks_like_video(path):
     kind = KINDS.get(suffix, "")
     if kind.startswith("video/"):
         return True
+    if kind.partition("/")[0] in ("audio", "image", "text", "font") and suffix != ".webp":
+        return False
     if path.is_symlink() and not path.exists():
         return not suffix
     if path.is_dir():
         return not is_open(path)
-    if kind.partition("/")[0] in ("audio", "image", "text", "font") and suffix != ".webp":
-        return False
     start = read_start(path, 400)
     return any(all(start[at:].startswith(piece) for at, piece in each.items()) for each in SIGNATURES)
 
