@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -71,6 +72,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.callback()
 def _options(debug: Annotated[bool, typer.Option(help="Show tracebacks and the libraries' own messages.")] = False):
     """Read emotion from face video."""
+    _check_backend(os.environ.get("KERAS_BACKEND") or "tensorflow")
+
+
+# Backend of Keras → how it is installed beside affect. TensorFlow reads the shards on each of them.
+BACKENDS = {"tensorflow": "affect", "jax": "affect[gpu-jax] (or jax, for a CPU)", "torch": "torch"}
+
+
+def _check_backend(name):
+    """Refuses a backend that is unknown or is not installed, before Keras fails to be imported."""
+    if name not in BACKENDS:
+        raise InputError(f"Unknown KERAS_BACKEND. Expected one of {sorted(BACKENDS)}. Received: {name!r}")
+    if find_spec(name) is None:
+        raise InputError(f"KERAS_BACKEND={name} is not installed here. Install it: pip install {BACKENDS[name]}")
 
 
 @app.command()

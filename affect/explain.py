@@ -11,6 +11,7 @@ from skimage.transform import resize
 
 from affect.augment import central_view, view_face
 from affect.data import Shards, clip_inputs, eval_batches, names_damage
+from affect.device import leave_accelerator_to_backend
 from affect.errors import InputError
 from affect.predict import places_read, predict
 from affect.windows import eval_windows, recording_of
@@ -170,6 +171,7 @@ def explain_classes(trained, data, out, *, split, track=None):
         raise InputError(f"{trained.experiment.name} has no classes to average over. Name a VIDEO in place of --data.")
     if "attention" not in trained.network.output:
         raise InputError(f"{trained.experiment.name} has no spatial attention to average.")
+    leave_accelerator_to_backend()
     shards = Shards(data)
     steps = -(-len(shards.of_split(split)) // trained.experiment.data.batch_clips)
     batches = eval_batches(

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,15 @@ def test_real_clips_of_which_one_has_no_face(shared_data, tmp_path):
     for key in ("face_noface", "noface_face"):
         assert 11 <= clips[key]["frames_with_a_face"] <= 13
         assert 31 <= clips[key]["frames_decoded"] <= 33
+
+
+def test_a_backend_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jaxx")
+    line = refused("verify", tmp_path)
+    assert line == "affect: Unknown KERAS_BACKEND. Expected one of ['jax', 'tensorflow', 'torch']. Received: 'jaxx'"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    if find_spec("torch") is None:
+        assert refused("verify", tmp_path).endswith("is not installed here. Install it: pip install torch")
 
 
 def test_installed_command_says_one_line_and_no_more(tmp_path):
