@@ -199,10 +199,9 @@ def passed(dataset):
 @pytest.mark.parametrize("kept_bytes", [2**30, 0])
 def test_features_are_of_the_faces_that_evaluation_sees(recordings, monkeypatch, kept_bytes):
     taken = []
-    monkeypatch.setattr(windows, "KEPT_BYTES", kept_bytes)
     monkeypatch.setattr(windows, "lgbp_top", lambda faces: taken.append(len(faces)) or lgbp_top(faces))
     of_faces = passed(eval_windows(recordings, SETTINGS, DATA, face_size=SIZE))
-    dataset = eval_windows(recordings, SETTINGS, DATA, face_size=SIZE, features="lgbp_top")
+    dataset = eval_windows(recordings, SETTINGS, DATA, face_size=SIZE, features="lgbp_top", kept_bytes=kept_bytes)
     of_features = passed(dataset)
     assert of_faces.keys() - of_features.keys() == {"faces"}
     assert of_features.keys() - of_faces.keys() == {"features"}
