@@ -23,7 +23,7 @@ def boxes(tmp_path, text, **settings):
 
 def test_rows_belong_to_the_frames_of_their_time_and_clip(tmp_path):
     text = f"{HEADER},score\na,0.04,10,20,30,50,0.95\na,0,1,2,3,4,\nb,0.04,0,0,9,9,1\na,0.04,60,20,80,50,1\n"
-    detector = boxes(tmp_path, text + "a,0.04,60,20,80,50,0.89\n")
+    detector = boxes(tmp_path, text + "a,0.04,60,20,80,50,0.79\n")
     found = detector.detect_at("a", [0.0, 0.0367, 0.042, 0.08])
     assert [[detection.score for detection in frame] for frame in found] == [[1.0], [1.0, 0.95], [1.0, 0.95], []]
     np.testing.assert_array_equal(found[1][1].box, [10, 20, 30, 50])

@@ -120,7 +120,7 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
         "faces": {
             "detector": "bright",
             "min_face_px": 40,
-            "score_threshold": 0.9,
+            "score_threshold": 0.8,
             "face_size": 32,
             "margin_ratio": 0.25,
             "frame_rate_hz": None,

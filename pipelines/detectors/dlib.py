@@ -13,7 +13,7 @@ MODEL = "shape_predictor_68_face_landmarks.dat"
 # Width of the smallest face that the detector finds, in pixels of the image that it is given.
 FIELD_PX = 80
 # Its score is a margin, 0 where face and background are even. A detection's score is the logistic of so many margins:
-# 0.5 is dlib's own threshold, 0.9 a margin of 0.55.
+# 0.5 is dlib's own threshold, 0.8 a margin of 0.35.
 SLOPE = 4.0
 
 

@@ -24,6 +24,10 @@ _INPUT_SIZES = (None, 24, 48)
 _BATCH_FRAMES = 4
 # O-Net is as exact as full detection on boxes this close to its own; from a box further off it is run again on its own.
 _SETTLED_IOU = 0.8
+# Its score depends on where the box lies: a face of at least this score is looked at again in its own box.
+_UNSURE_SCORE = 0.5
+# Two faces that overlap more are one.
+_SAME_FACE_IOU = 0.5
 
 
 class _ProposalStage(StagePNet):
@@ -106,20 +110,32 @@ class Mtcnn:
         found = [[] for _ in frames]
         # The stages are called here and not through MTCNN.detect_faces, which takes every failure for «no faces».
         images = tf.constant(normalize_images(np.stack(frames).astype(np.float32)))
-        shapes, boxes = np.array([frame.shape for frame in frames]), None
+        boxes = None
         for stage in self.stages:
             boxes = stage(
                 images_normalized=images,
-                images_oshapes=shapes,
                 bboxes_batch=boxes,
                 min_face_size=self.min_face_px,
-                threshold_onet=self.score_threshold,
+                threshold_onet=min(_UNSURE_SCORE, self.score_threshold),
             )
             if not len(boxes):
                 return found
-        for row in boxes[np.argsort(-boxes[:, 5], kind="stable")]:
+        for row in boxes:
             found[int(row[0])].append(_detection(row[1:5], row[6:16], row[5]))
-        return found
+        return self._look_again(frames, found)
+
+    def _look_again(self, frames, found):
+        """Returns the sure faces of each frame, best first, after a second look at the others in their own boxes."""
+        least = self.score_threshold
+        sure = [[one for one in detections if one.score > least] for detections in found]
+        unsure = [(i, one) for i, detections in enumerate(found) for one in detections if one.score <= least]
+        if unsure:
+            places = [i for i, _ in unsure]
+            again = self._refine([frames[i] for i in places], np.array([one.box for _, one in unsure]))
+            for i, one in sorted(zip(places, again, strict=True), key=lambda pair: -pair[1].score):
+                if one.score > least and all(iou(one.box, other.box) < _SAME_FACE_IOU for other in sure[i]):
+                    sure[i].append(one)
+        return [sorted(detections, key=lambda one: -one.score) for detections in sure]
 
     def follow(self, frames, boxes):
         """Looks for a face in each frame, about in its box, with O-Net alone.
