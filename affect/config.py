@@ -36,6 +36,11 @@ def _check_choices(config, **choices):
             raise InputError(f"{field_name} must be one of {sorted(known)}. Received: {value!r}")
 
 
+# dlib's mean face shape (eyes: mean of their six points) in a unit box, in the order of `affect.records.LANDMARKS`.
+# Paper A stores dlib's aligned faces.
+MEAN_SHAPE = ((0.2255, 0.2160), (0.7548, 0.2160), (0.4901, 0.5156), (0.2541, 0.7802), (0.7261, 0.7802))
+
+
 @dataclass(frozen=True)
 class Faces:
     """What changes bytes on disk: how faces are found, cut and stored. Recorded in the manifest of the shards.
@@ -45,8 +50,8 @@ class Faces:
         min_face_px: Smallest face looked for, in pixels of the displayed frame.
         score_threshold: Detections below this score in [0, 1] are left out; 0.8 is what mtcnn 1.0 itself has.
         face_size: Height and width in pixels of the stored face (paper A: 256).
-        margin_ratio: Padding around the mean face shape on each side, as a share of its size; 0.25 is what dlib's
-            face chips have, which paper A's faces are.
+        margin_ratio: Padding around the template on each side, as a share of its size; 0.25 is what dlib's face chips
+            have, which paper A's faces are.
         frame_rate_hz: Frames a second that are looked at; `None` looks at every frame.
         jpeg_quality: 1 to 100.
         detect: `"follow"` detects in key frames at most half a second apart and follows the faces in between;
@@ -54,6 +59,9 @@ class Faces:
         tracks: Faces that are kept: the `"main"` one (seen longest, then the most central; a still one, as in a
             picture on a wall, comes after one that moves), the `"largest"`, or `"all"`.
         boxes: CSV file of faces that another program has detected, for the detector `"boxes"` alone.
+        template: Five points x y in a unit box, to which the landmarks of a face are brought as near as turning,
+            scaling and shifting does; in the order of `affect.records.LANDMARKS`. The stored face is that box with its
+            padding.
     """
 
     detector: str = "mtcnn"
@@ -66,8 +74,11 @@ class Faces:
     detect: str = "follow"
     tracks: str = "main"
     boxes: str | None = None
+    template: tuple[tuple[float, float], ...] = MEAN_SHAPE
 
     def __post_init__(self):
+        if len(self.template) != len(MEAN_SHAPE) or len(set(self.template)) < 2:
+            raise InputError(f"faces.template must be five points that are not all one. Received: {self.template}")
         _check_choices(self, detect=("every", "follow"), tracks=("all", "largest", "main"))
         _check_ranges(self, min_face_px=(1, math.inf))
         if (self.detector == "boxes") != (self.boxes is not None):
@@ -555,8 +566,14 @@ def _replace(config, names, value, text):
 
 
 def to_json(config):
-    """Returns a dataclass as a dict that JSON can hold."""
-    return dataclasses.asdict(config)
+    """Returns a dataclass as the dict that reading its JSON gives: tuples are lists."""
+    return _as_lists(dataclasses.asdict(config))
+
+
+def _as_lists(value):
+    if isinstance(value, dict):
+        return {name: _as_lists(item) for name, item in value.items()}
+    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def from_json(cls, values, where):
@@ -588,6 +605,14 @@ def _checked(expected, value, where):
     if typing.get_origin(expected) is dict and type(value) is dict:
         _, item_type = typing.get_args(expected)
         return {name: _checked(item_type, item, f"{where}.{name}") for name, item in value.items()}
+    if typing.get_origin(expected) is tuple and type(value) in (list, tuple):
+        item_types = typing.get_args(expected)
+        if item_types[-1] is ...:
+            item_types = item_types[:1] * len(value)
+        if len(item_types) == len(value):
+            return tuple(
+                _checked(*pair, f"{where}[{index}]") for index, pair in enumerate(zip(item_types, value, strict=True))
+            )
     options = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
     if all(dataclasses.is_dataclass(option) for option in options):
         return from_json(_of_task(options, value, where), value, where)

@@ -20,6 +20,7 @@ from affect.config import read_json, to_json, write_json
 from affect.errors import InputError
 from affect.labels import DIMENSIONS
 from affect.model import load_trained
+from affect.records import LANDMARKS
 from affect.signatures import TENSORS, build_signatures, decode_faces
 
 
@@ -274,8 +275,10 @@ def model_card(name, description):
         "",
         "## Faces",
         "",
-        f"Faces are found by {faces['detector']}, aligned, cut with a margin of {faces['margin_ratio']:g} and stored "
-        f"as JPEG of {faces['face_size']} pixels a side, which the signature `jpeg` takes. The others take uint8 RGB "
+        f"Faces are found by {faces['detector']} and turned, scaled and shifted so that their landmarks come as near "
+        f"as they can to the template: {_template_line(faces['template'])}, in a unit box with a margin of "
+        f"{faces['margin_ratio']:g} of its size on each side. That is stored as JPEG of "
+        f"{faces['face_size']} pixels a side, which the signature `jpeg` takes. The others take uint8 RGB "
         f"faces of {description['face_size']} pixels: the central {experiment['data']['crop_ratio']:g} of the stored "
         "side, scaled.",
         "",
@@ -294,6 +297,11 @@ def model_card(name, description):
         "those of that data, in age, skin, light or pose, were not measured unless the metrics say so.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _template_line(template):
+    points = zip(LANDMARKS, template, strict=True)
+    return ", ".join(f"{name.replace('_', ' ')} ({x:g}, {y:g})" for name, (x, y) in points)
 
 
 def _signature_lines(name, signature):

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import affect
 from affect.backbones import weights_sha256
-from affect.config import Experiment, Regression, VideoModel, from_json, read_json, to_json, write_json
+from affect.config import Experiment, Faces, Regression, VideoModel, from_json, read_json, to_json, write_json
 from affect.data import Shards, eval_batches, names_damage, split_selection, train_batches
 from affect.delay import search_delay
 from affect.device import describe_device, leave_accelerator_to_backend, repeatable
@@ -50,7 +50,8 @@ def train(experiment, *, data, workdir, progress=True):
 
     The run's folder holds `config.json` (experiment, classes, face settings, selection clips, `device` as of
     `affect.device.describe_device` when it began, versions), `best.keras`
-    (the best epoch by `selection_metric` of the selection clips; the last where none are set aside), `last.keras`,
+    (the best epoch by `selection_metric` of the selection clips; the last where none are set aside), `last.keras`
+    (each holds `affect.json`: the epochs done, classes and face settings),
     `log.csv` (a row an epoch) and `tensorboard/`. A regression learns from windows of recordings; whole recordings are
     what is set aside, named as `selection`, and its `classes` are `affect.labels.DIMENSIONS`. Its run holds also
     `delay.json` where `windows.delay_s` was `None`, what was found and the score of each candidate; `config.json` holds
@@ -110,7 +111,10 @@ def _run(experiment, lesson, shards, device, data, workdir, progress):
         jit_compile=False if on_cpu else "auto",
         **lesson.compiled,
     )
-    checkpoint = Checkpoint(workdir, settings.selection_metric if lesson.selection else None, settings.seed)
+    metric = settings.selection_metric if lesson.selection else None
+    # Shards of an older version lack settings that have a default now.
+    faces = to_json(from_json(Faces, shards.faces, f"{data}: faces"))
+    checkpoint = Checkpoint(workdir, metric, settings.seed, {"classes": run["classes"], "faces": faces})
     first_epoch = checkpoint.restore(model, lesson.steps)
     if first_epoch < settings.epochs:
         (workdir / "postprocessing.json").unlink(missing_ok=True)  # of other weights
@@ -471,8 +475,8 @@ def _class_weights(clips, keys, classes):
     return {index: len(keys) / (len(classes) * counts[name]) for index, name in enumerate(classes)}
 
 
-# The member of a checkpoint that says how many epochs it was trained.
-EPOCHS = "affect.json"
+# The member of a checkpoint that says how many epochs it was trained, its classes, and how its faces were cut.
+DESCRIPTION = "affect.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -487,13 +491,15 @@ class Checkpoint(keras.callbacks.Callback):
         metric: `"accuracy"` or `"loss"` of the selection clips, or `"ccc"` of the selection recordings, its mean over
             the dimensions; `None` keeps the last epoch as the best.
         seed: Of the run.
+        description: Dict that each file holds beside the epoch, so that it says by itself what it takes and gives.
     """
 
-    def __init__(self, workdir, metric, seed):
+    def __init__(self, workdir, metric, seed, description=None):
         super().__init__()
         self.workdir = Path(workdir)
         self.metric = metric
         self.seed = seed
+        self.description = description or {}
         self.steps = self.epochs = 0
 
     def restore(self, model, steps):
@@ -510,8 +516,8 @@ class Checkpoint(keras.callbacks.Callback):
         model.optimizer.build(model.trainable_variables)
         model.load_weights(last)
         with zipfile.ZipFile(last) as archive:
-            if EPOCHS in archive.namelist():
-                epoch = json.loads(archive.read(EPOCHS))["epochs"]
+            if DESCRIPTION in archive.namelist():
+                epoch = json.loads(archive.read(DESCRIPTION))["epochs"]
             else:  # of an older version; rounded up, because steps may have been skipped
                 epoch = -(-int(model.optimizer.iterations) // steps)
         # Rows that were logged after the last save belong to epochs that will be run again.
@@ -561,7 +567,7 @@ class Checkpoint(keras.callbacks.Callback):
         temporary = self.workdir / f"tmp-{name}"
         self.model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(EPOCHS, json.dumps({"epochs": self.epochs}))
+            archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description}))
         seal(temporary)
         os.replace(temporary, self.workdir / name)
 

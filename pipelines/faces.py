@@ -6,6 +6,7 @@ from itertools import islice
 import cv2
 import numpy as np
 
+from affect.config import Faces
 from affect.errors import InputError
 from affect.records import Clip, Face
 from pipelines import video
@@ -13,11 +14,6 @@ from pipelines.follow import find_faces
 from pipelines.spool import Spool
 from pipelines.tracks import Track, Tracks, chosen_tracks
 
-# Right eye, left eye, nose tip and corners of the mouth of dlib's mean face shape (eyes: mean of their six points), in
-# a unit box. Paper A stores dlib's aligned faces.
-MEAN_SHAPE = np.array(
-    [[0.2255, 0.2160], [0.7548, 0.2160], [0.4901, 0.5156], [0.2541, 0.7802], [0.7261, 0.7802]], np.float64
-)
 # Frames of a video without a face that are turned to see whether one appears.
 TURNED_FRAMES = 4
 
@@ -167,20 +163,21 @@ def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, folder=
     return clip, cut
 
 
-def align(frame, landmarks, face_size, margin_ratio):
-    """Cuts a face by the similarity transform that brings its landmarks closest to the mean shape.
+def align(frame, landmarks, face_size, margin_ratio, template=Faces.template):
+    """Cuts a face by the similarity transform that brings its landmarks closest to the template.
 
     Args:
         frame: uint8 (H, W, 3).
         landmarks: (5, 2) in pixels, in the order of `affect.records.LANDMARKS`.
         face_size: Height and width of the result in pixels.
-        margin_ratio: Padding around the mean shape on each side, as a share of its size.
+        margin_ratio: Padding around the template on each side, as a share of its size.
+        template: As in `affect.config.Faces`.
 
     Returns:
         `(face, matrix)`: uint8 (face_size, face_size, 3), black where the frame ends; float64 (2, 3), which maps frame
         pixels to face pixels.
     """
-    target = (MEAN_SHAPE + margin_ratio) / (1 + 2 * margin_ratio) * face_size
+    target = (np.asarray(template, np.float64) + margin_ratio) / (1 + 2 * margin_ratio) * face_size
     matrix = _similarity(np.asarray(landmarks, np.float64), target)
     # Bilinear sampling skips pixels when it shrinks more than twice: first shrink by area what the face needs.
     shrink = 2 * np.hypot(*matrix[:, 0])
@@ -229,7 +226,7 @@ def _shrunk_around(frame, matrix, face_size, shrink):
 
 def cut_face(timestamp_s, frame, settings, detection):
     """Returns the `affect.records.Face` of a `Detection` in a frame, uint8 (H, W, 3), by `affect.config.Faces`."""
-    face, matrix = align(frame, detection.landmarks, settings.face_size, settings.margin_ratio)
+    face, matrix = align(frame, detection.landmarks, settings.face_size, settings.margin_ratio, settings.template)
     face = cv2.cvtColor(face, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
     return Face(

@@ -18,7 +18,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from affect import records
-from affect.config import read_json, to_json, write_json
+from affect.config import Faces, read_json, to_json, write_json
 from affect.errors import InputError
 from affect.labels import order_classes
 from pipelines.datasets import DATASETS, PUBLISHED
@@ -308,7 +308,8 @@ def _read_manifest(out):
 
 
 def _check_same(out, wanted, found):
-    wanted, found = ({**values, **values["faces"]} for values in (wanted, found))
+    # A manifest of an older version lacks settings that were fixed then, at what is the default now.
+    wanted, found = ({**to_json(Faces()), **values, **values["faces"]} for values in (wanted, found))
     changed = [name for name in wanted if name != "faces" and wanted[name] != found.get(name)]
     if changed:
         pairs = ", ".join(f"{name}={json.dumps(found.get(name))}, now {json.dumps(wanted[name])}" for name in changed)

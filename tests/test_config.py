@@ -338,6 +338,20 @@ def test_json_may_leave_out_what_has_a_default():
     assert from_json(Faces, {}, "run") == Faces()
 
 
+def test_the_template_of_faces_is_five_points():
+    points = [[0.2, 0.3], [0.8, 0.3], [0.5, 0.5], [0.3, 1], [0.7, 1.0]]
+    faces = from_json(Faces, {"template": points}, "run")
+    assert faces.template[3] == (0.3, 1.0) and to_json(faces)["template"] == points
+    for wrong, text in (
+        (points[:4], "run: faces.template must be five points"),
+        ([[0.5, 0.5]] * 5, "run: faces.template must be five points"),
+        ([0.1] * 5, "run.template[0]: expected tuple. Received: 0.1"),
+        ([[0.1, 0.2, 0.3]] * 5, "run.template[0]: expected tuple. Received: [0.1, 0.2, 0.3]"),
+        ([["0.1", 0.2]] * 5, "run.template[0][0]: expected float. Received: '0.1'"),
+    ):
+        assert refusal(from_json, Faces, {"template": wrong}, "run").startswith(text)
+
+
 @pytest.mark.parametrize(("field", "known"), [("detect", ["every", "follow"]), ("tracks", ["all", "largest", "main"])])
 def test_a_choice_that_is_unknown_is_refused(field, known):
     for value in known:

@@ -1,6 +1,7 @@
 """Exported models give what the trained network gives, also where there is neither Python's TensorFlow nor Keras."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -147,8 +148,11 @@ def test_what_lies_beside_the_model(exported):
     assert (artefact.task, artefact.classes, artefact.face_size) == ("classification", ("angry", "happy", "sad"), 32)
     assert (artefact.faces, artefact.experiment) == (trained.faces, trained.experiment)
     subprocess.run(["sha256sum", "-c", "--quiet", "assets.extra/SHA256SUMS"], cwd=artefact.path, check=True)
+    faces = json.loads((assets / "affect.json").read_text())["faces"]
+    assert np.shape(faces["template"]) == (5, 2) and (faces["margin_ratio"], faces["face_size"]) == (0.25, 48)
     card = (assets / "model_card.md").read_text()
     assert "into angry, happy, sad" in card
+    assert "right eye (0.2255, 0.216), left eye (0.7548, 0.216), nose (0.4901, 0.5156), mouth right" in card
     assert "Not evaluated." in card and "post-processed" not in card
 
 

@@ -12,7 +12,7 @@ from skimage.transform import SimilarityTransform
 from affect.config import Faces
 from affect.records import LANDMARKS
 from pipelines.detectors import DETECTORS
-from pipelines.faces import align, cut_clip, cut_faces
+from pipelines.faces import align, cut_clip, cut_face, cut_faces
 from pipelines.tracks import Detection, Tracks
 from tests.conftest import SMALL_FACES, no_face, portrait, write_video
 
@@ -102,6 +102,17 @@ def test_landmarks_of_a_large_face_land_on_the_template(shrink):
     np.testing.assert_allclose(landmarks @ matrix[:, :2].T + matrix[:, 2], target, atol=0.03)
     for point in target:
         assert np.linalg.norm(centre_of(face, point, radius=5) - point) < 0.5
+
+
+def test_the_template_is_a_setting():
+    """An artefact cuts faces by the points that it holds, and not by those of the code that reads it."""
+    points = ((0.2, 0.3), (0.8, 0.3), (0.5, 0.55), (0.3, 0.9), (0.7, 0.9))
+    settings = replace(SMALL_FACES, face_size=96, margin_ratio=0.5, template=points)
+    target = (np.array(points) + 0.5) / 2 * 96
+    landmarks = turned(target, scale=1.3, angle_deg=15, shift=(80, 40))
+    face = cut_face(0.0, np.zeros((300, 300, 3), np.uint8), settings, Detection(np.zeros(4), landmarks, 1.0))
+    matrix = np.reshape(face.transform, (2, 3))
+    np.testing.assert_allclose(landmarks @ matrix[:, :2].T + matrix[:, 2], target, atol=0.03)
 
 
 def test_identity_leaves_the_pixels_as_they_are():

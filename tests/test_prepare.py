@@ -128,6 +128,7 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
             "detect": "follow",
             "tracks": "main",
             "boxes": None,
+            "template": [[0.2255, 0.216], [0.7548, 0.216], [0.4901, 0.5156], [0.2541, 0.7802], [0.7261, 0.7802]],
         },
     }
     assert manifest["classes"] == ["happy", "sad"]
@@ -617,6 +618,14 @@ def test_other_settings_are_refused_by_name(clips, tmp_path, finished):
     with pytest.raises(InputError, match=re.escape(f"{tmp_path} {text}")):
         run(clips, tmp_path, faces=replace(FAKE, face_size=48, frame_rate_hz=5.0))
     assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("bright")
+def test_shards_of_before_a_setting_existed_are_known_again(clips, tmp_path):
+    manifest = run(clips, tmp_path)
+    del manifest["settings"]["faces"]["template"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert run(clips, tmp_path) == manifest
 
 
 @pytest.mark.usefixtures("bright")

@@ -1,4 +1,6 @@
+import json
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +63,11 @@ def test_run_holds_all_that_is_needed(run, shards):
     config = read_json(workdir / "config.json")
     assert config["classes"] == ["happy", "sad"]
     assert config["faces"] == read_json(shards / "manifest.json")["settings"]["faces"]
+    for name in ("best.keras", "last.keras"):  # by itself it says what it takes and gives
+        with zipfile.ZipFile(workdir / name) as archive:
+            described = json.loads(archive.read("affect.json"))
+        assert (described["classes"], described["faces"]) == (config["classes"], config["faces"])
+        assert np.shape(described["faces"]["template"]) == (5, 2)
     assert len(config["selection"]) == 3
     assert config["versions"]["keras"] == keras.__version__
     assert list((workdir / "tensorboard").rglob("events*"))

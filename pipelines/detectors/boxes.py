@@ -8,7 +8,6 @@ import numpy as np
 
 from affect.errors import InputError
 from affect.records import LANDMARKS
-from pipelines.faces import MEAN_SHAPE
 from pipelines.tables import read_rows
 from pipelines.tracks import Detection
 
@@ -26,11 +25,11 @@ class Boxes:
     The file's columns are `COLUMNS`: a clip's key, a frame's time in seconds of the video, a box in pixels of the
     displayed frame. `score` in [0, 1] and the ten `POINTS` (`right_eye_x`, ...) may follow. A row is a face, so a frame
     may have several. Without landmarks a face is cut as an upright square around the middle of its box, as large as
-    the longer side, which stands for the unit box of the mean shape, from the brows to the lower lip: so lie the boxes
-    of dlib.
+    the longer side, which is taken as the unit box of `faces.template`; that of the mean shape goes from the brows to
+    the lower lip, as the boxes of dlib do.
 
     Args:
-        faces: `affect.config.Faces`; `boxes` and `score_threshold` are used.
+        faces: `affect.config.Faces`; `boxes`, `score_threshold` and `template` are used.
 
     Raises:
         InputError: When the file is not there or, with its line, when a row is none.
@@ -39,7 +38,7 @@ class Boxes:
     def __init__(self, faces):
         self.rows = {}
         for line, row in read_rows(faces.boxes, COLUMNS, ("score", *POINTS)):
-            timestamp_s, detection = _detection(faces.boxes, line, row)
+            timestamp_s, detection = _detection(faces.boxes, line, row, faces.template)
             if detection.score >= faces.score_threshold:
                 self.rows.setdefault(_spelt(row["key"]), []).append((timestamp_s, detection))
         for rows in self.rows.values():
@@ -72,7 +71,7 @@ def _timestamp_s(row):
     return row[0]
 
 
-def _detection(path, line, row):
+def _detection(path, line, row, template):
     """Returns `(timestamp_s, detection)`."""
     timestamp_s, x0, y0, x1, y1 = (_number(path, line, row, name) for name in COLUMNS[1:])
     if min(x1 - x0, y1 - y0) < 1:
@@ -85,7 +84,7 @@ def _detection(path, line, row):
         if np.ptp(landmarks, axis=0).max() < 1:
             raise InputError(f"{path}, line {line}: the landmarks lie in one point.")
     else:
-        landmarks = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + (MEAN_SHAPE - 0.5) * max(x1 - x0, y1 - y0)
+        landmarks = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + (np.array(template) - 0.5) * max(x1 - x0, y1 - y0)
     return timestamp_s, Detection(np.array([x0, y0, x1, y1], np.float32), landmarks.astype(np.float32), score)
 
 
