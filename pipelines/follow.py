@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from affect.errors import InputError
-from pipelines.appearance import describe_face, find_cuts
+from pipelines.appearance import Dissolves, describe_face, find_cuts
 from pipelines.tracks import TRACK_IOU, iou, match
 
 # Key frames are at most so far apart in time and in frames; so many frames are held.
@@ -35,10 +35,11 @@ def find_faces(frames, detector, detect, clip_key="", most_s=math.inf):
         most_s: Frames are held back for so long at most, and until the next one comes; `WINDOW_FRAMES` of them at most.
 
     Yields:
-        `(timestamp_s, frame, detections)`, `detections` a list of `Detection`, each with its descriptor and the number
-        of its shot. A shot ends where the scene is cut.
+        `(timestamp_s, frame, detections)`, `detections` a list of `Detection`, each with its descriptor, the number of
+        its shot, and where the scene dissolves the time before. A shot ends where the scene is cut.
     """
     follows = detect == "follow" and hasattr(detector, "follow")
+    dissolves = Dissolves()
     key, known, shot = None, [], 0  # the last frame of the window before, its detections, and the number of its shot
     for window in _windows(frames, min(most_s, KEY_S if follows else math.inf)):
         images = [frame for _, frame in window]
@@ -57,7 +58,8 @@ def find_faces(frames, detector, detect, clip_key="", most_s=math.inf):
         key, known = images[-1], found[-1]
         for index, ((timestamp_s, frame), detections) in enumerate(zip(window, found, strict=True)):
             shot += index in cuts
-            yield timestamp_s, frame, [replace(detection, shot=shot) for detection in detections]
+            before_s = dissolves.add(timestamp_s, frame)
+            yield timestamp_s, frame, [replace(one, shot=shot, before_s=before_s) for one in detections]
 
 
 def _describe(frames, found):

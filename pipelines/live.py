@@ -13,7 +13,7 @@ from pipelines import video
 from pipelines.decoder import Clock, VideoError, frame_rate, video_stream
 from pipelines.faces import cut_face
 from pipelines.follow import KEY_S, find_faces
-from pipelines.tracks import Tracks, chosen_tracks
+from pipelines.tracks import TRACK_GAP_S, Tracks, chosen_tracks, find_pictures
 
 # Frames that wait for the reader: half a second at 30 a second. Older ones are left out.
 HELD_FRAMES = 16
@@ -64,7 +64,10 @@ def follow_face(frames, settings, detector, key="", seen=None):
         if seen is not None:
             seen.update(ids)
         known = tracks.summaries()
-        if followed not in [track.id for track in known]:
+        pictures = find_pictures([track for track in known if not track.is_still or track.duration_s >= TRACK_GAP_S])
+        if settings.tracks == "largest":
+            pictures = set()
+        if followed in pictures or followed not in [track.id for track in known]:
             followed = next(iter(chosen_tracks(known, settings.tracks)), followed)
         face = None
         if followed in ids:

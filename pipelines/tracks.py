@@ -7,12 +7,13 @@ about as well, or none well enough, a new track begins: a person may have severa
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipelines.appearance import ALIKE, DIFFERENT
+from pipelines.appearance import ALIKE, DIFFERENT, DISSOLVE_S, DISSOLVE_STEP_S
 
 # Two boxes may show one face when they overlap at least so much.
 TRACK_IOU = 0.3
@@ -20,7 +21,8 @@ TRACK_IOU = 0.3
 TRACK_GAP_S = 2.0
 # A face moves on as before for so long at most.
 MOTION_S = 1.0
-# In one shot a face may look this different and be known again wherever it is; elsewhere it must be `ALIKE`.
+# In one shot a face may look this different and be known again wherever it is; elsewhere it must be `ALIKE`. Nor may it
+# look more different in its place after frames without it, or where the scene dissolves into another.
 ALIKE_IN_SHOT = 1.2
 # The second best of different people must look so many times as different, or nothing is linked.
 DOUBT_RATIO = 1.15
@@ -32,8 +34,8 @@ AS_LONG_RATIO = 0.9
 # A face is still, as in a picture on a wall, when in at least so many frames its place varies by less than this share
 # of its width, or than so many pixels.
 STILL_FRAMES, STILL_RATIO, STILL_PX = 5, 0.015, 0.6
-# It gives way to a face that moves in at least so many frames, as a share of its own.
-MOVING_RATIO = 0.25
+# It gives way to a face that moves in at least so many frames, as a share of its own in so many seconds at most.
+MOVING_RATIO, STILL_S = 0.25, 8.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Detection:
         score: In [0, 1].
         descriptor: float32 (E,), what it looks like (`pipelines.appearance.describe_face`); `None` where unknown.
         shot: Number of the frame's shot, from 0: a scene cut begins the next one.
+        before_s: Time from which the scene has dissolved into the one of the frame; `None` where it has not.
     """
 
     box: np.ndarray
@@ -53,6 +56,7 @@ class Detection:
     score: float
     descriptor: np.ndarray | None = None
     shot: int = 0
+    before_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Track:
         mean_area_px: Mean area of its box in square pixels.
         mean_distance_ratio: Mean distance of its box's centre from the frame's, as a share of half the diagonal.
         is_still: Whether it stays in one place as a picture on a wall does.
+        duration_s: From its first frame to its last.
     """
 
     id: int
@@ -72,6 +77,7 @@ class Track:
     mean_area_px: float
     mean_distance_ratio: float
     is_still: bool = False
+    duration_s: float = 0.0
 
 
 class Tracks:
@@ -112,9 +118,10 @@ class Tracks:
             seen = self._known.pop(ids[j])
             seen.add(self.frames, timestamp_s, shape, detections[j])
             self._known[ids[j]] = seen
+        before_s = detections[0].before_s if detections else None
         for seen in self._known.values():
             if seen.frame != self.frames:
-                seen.miss(timestamp_s)
+                seen.miss(timestamp_s, before_s)
         while len(self._known) > max(KNOWN_TRACKS, len(ids)):
             track_id = next(iter(self._known))
             seen = self._known.pop(track_id)
@@ -139,7 +146,9 @@ class Tracks:
                 if seen.last.shot != detection.shot and detection.descriptor is not None:
                     continue
                 apart = seen.looks_apart(detection)
-                stayed, moved = (_affinity(place, detection, apart) for place in places)
+                was_there = seen.frame == self.frames - 1 and detection.before_s is None
+                most = DIFFERENT if was_there else ALIKE_IN_SHOT
+                stayed, moved = (_affinity(place, detection, apart, most) for place in places)
                 affinity[row, j] = max(moved, stayed - 0.2)
         return {j: here[row] for row, j in _assign(affinity)}
 
@@ -189,6 +198,8 @@ class _Seen:
         self._sums = np.zeros(7)  # area, distance, width; x and y of the landmarks, and their squares
         self._velocity = None  # of the box in pixels a second
         self._origin = self._mean = None
+        self._begun_s = 0.0
+        self._past = deque(maxlen=math.ceil(DISSOLVE_S / DISSOLVE_STEP_S) + 2)  # (timestamp_s, descriptor)
         self._missed_s = None  # times of the first and the last frame without it since it was seen
 
     def add(self, frame, timestamp_s, shape, detection):
@@ -197,7 +208,7 @@ class _Seen:
         distance = math.hypot(x0 + x1 - width, y0 + y1 - height) / math.hypot(width, height)
         place = detection.landmarks.mean(axis=0, dtype=np.float64)
         if self.last is None:
-            self._origin = place
+            self._origin, self._begun_s = place, timestamp_s
         elif self.last.shot != detection.shot or not 0 < timestamp_s - self._last_s <= MOTION_S:
             self._velocity = None
         else:
@@ -209,10 +220,15 @@ class _Seen:
         if detection.descriptor is not None:
             mean = detection.descriptor if self._mean is None else self._mean
             self._mean = mean + (detection.descriptor - mean) / min(self.frames, 20)
+            if not self._past or timestamp_s - self._past[-1][0] >= DISSOLVE_STEP_S - 1e-6:
+                self._past.append((timestamp_s, detection.descriptor))
         self.frame, self.last, self._last_s, self._missed_s = frame, detection, timestamp_s, None
 
-    def miss(self, timestamp_s):
+    def miss(self, timestamp_s, before_s=None):
         self._missed_s = self._missed_s[0] if self._missed_s else timestamp_s, timestamp_s
+        if looks := self._looked_before(before_s):  # what was seen since is a mixture of two people
+            self.last, self._mean = replace(self.last, descriptor=looks[-1]), looks[-1]
+            self._past.clear()
 
     def stays(self, shot):
         """Returns whether the face may still be where it was."""
@@ -229,6 +245,8 @@ class _Seen:
 
     def looks_apart(self, detection):
         """Returns how far a face is from what the track looked like, last or on average; `None` where unknown."""
+        if detection.descriptor is not None and (looks := self._looked_before(detection.before_s)):
+            return min(_norm(one, detection.descriptor) for one in looks)
         last = looks_apart(self.last, detection)
         if last is None:
             return (
@@ -236,12 +254,17 @@ class _Seen:
             )
         return min(last, _norm(self._mean, detection.descriptor))
 
+    def _looked_before(self, before_s):
+        """Returns the descriptors up to the time from which the scene dissolved; none where it did not."""
+        return [looks for at_s, looks in self._past if at_s <= before_s + 1e-6] if before_s is not None else []
+
     def summary(self, track_id):
         area, distance, width, *place = self._sums / self.frames
         x, y, xx, yy = place
         varies = math.sqrt(max(xx - x * x, 0) + max(yy - y * y, 0))
         is_still = self.frames >= STILL_FRAMES and varies < max(STILL_RATIO * width, STILL_PX)
-        return Track(track_id, self.frames, float(area), float(distance), bool(is_still))
+        duration_s = self._last_s - self._begun_s
+        return Track(track_id, self.frames, float(area), float(distance), bool(is_still), float(duration_s))
 
 
 def match(before, after):
@@ -272,8 +295,8 @@ def chosen_tracks(tracks, which):
         tracks: List of `Track`.
         which: `affect.config.Faces.tracks`. `"main"` is the track seen longest; of those about as long, the most
             central, then the largest. A still face, as in a picture on a wall, comes after all others where another
-            face moves, in a quarter as many frames at least. `"largest"` is the track that covers the most pixels over
-            all frames. `"all"` are all, the main track first.
+            face moves (`find_pictures`). `"largest"` is the track that covers the most pixels over all frames. `"all"`
+            are all, the main track first.
 
     Returns:
         List of ids, empty where there are no tracks.
@@ -282,8 +305,7 @@ def chosen_tracks(tracks, which):
         return []
     if which == "largest":
         return [max(tracks, key=lambda track: (track.frames * track.mean_area_px, -track.id)).id]
-    moving = max((track.frames for track in tracks if not track.is_still and track.frames >= STILL_FRAMES), default=0)
-    pictures = {track.id for track in tracks if track.is_still and moving >= MOVING_RATIO * track.frames}
+    pictures = find_pictures(tracks)
     as_long = AS_LONG_RATIO * max(track.frames for track in tracks if track.id not in pictures)
 
     def rank(track):
@@ -292,6 +314,26 @@ def chosen_tracks(tracks, which):
 
     ids = [track.id for track in sorted(tracks, key=rank)]
     return ids if which == "all" else ids[:1]
+
+
+def find_pictures(tracks):
+    """Finds still faces, as in pictures on a wall, that give way to a face that moves.
+
+    That face must be there in a quarter as many frames, and of a still face that stays long, in as many as it has in
+    two seconds.
+
+    Args:
+        tracks: List of `Track`.
+
+    Returns:
+        Set of ids, empty where no face moves.
+    """
+    moving = max((track.frames for track in tracks if not track.is_still and track.frames >= STILL_FRAMES), default=0)
+
+    def frames(track):
+        return MOVING_RATIO * track.frames * STILL_S / max(track.duration_s, STILL_S)
+
+    return {track.id for track in tracks if track.is_still and moving >= frames(track)}
 
 
 def iou(a, b):
@@ -304,10 +346,10 @@ def iou(a, b):
     return float(area / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - area))
 
 
-def _affinity(before, after, apart):
+def _affinity(before, after, apart, most=DIFFERENT):
     """Returns how well the place and the looks of two faces fit, 0 where they do not; `apart` as of `looks_apart`."""
     overlap = iou(before.box, after.box)
-    if overlap < TRACK_IOU or (apart is not None and apart >= DIFFERENT):
+    if overlap < TRACK_IOU or (apart is not None and apart >= most):
         return 0.0
     alike = 0 if apart is None else 1 - apart / DIFFERENT
     return 1 + overlap - min(_landmark_distance(before, after), 1) + alike

@@ -3,11 +3,12 @@
 from collections import Counter
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from affect.config import Faces
-from pipelines.appearance import ALIKE, DIFFERENT, describe_face, find_cuts
+from pipelines.appearance import ALIKE, DIFFERENT, Dissolves, describe_face, find_cuts
 from pipelines.detectors import DETECTORS
 from pipelines.faces import cut_video, find_turn
 from pipelines.follow import find_faces
@@ -171,6 +172,10 @@ def test_a_picture_on_the_wall_gives_way_to_a_person_who_moves():
     assert chosen_tracks([picture, replace(person, frames=9)], "main") == [0]  # too short
     assert chosen_tracks([picture], "main") == [0]
     assert chosen_tracks([picture, replace(person, is_still=True)], "main") == [0]
+    # However long a picture hangs there, a person of two seconds is enough.
+    long = replace(picture, frames=25 * 600, duration_s=600.0)
+    assert chosen_tracks([long, replace(person, frames=51)], "main") == [1]
+    assert chosen_tracks([long, replace(person, frames=49)], "main") == [0]
 
 
 def test_a_jump_begins_a_new_track():
@@ -226,14 +231,101 @@ def test_descriptor_of_a_face_by_its_laws():
     assert np.linalg.norm(one - describe_face(no_face(0), points)) > DIFFERENT
     assert describe_face(np.full((160, 160, 3), 90, np.uint8), points) is None
     assert describe_face(frame, points + 1000) is None
+    red = (frame * np.array([1.0, 0.75, 0.6])).astype(np.uint8)
+    assert np.linalg.norm(one - describe_face(red, points)) < 0.8 * ALIKE
     for edge in (-70, 70):
         assert np.isfinite(describe_face(frame, points + edge)).all()
-    assert np.isfinite(describe_face(frame, np.full((5, 2), 80.0))).all()
+    point = describe_face(frame, np.full((5, 2), 80.0))
+    assert point is None or np.isfinite(point).all()
+
+
+def on_wall(head, wall, *, x=80, width=160):
+    """Pastes the portrait's head on a wall, uint8 (160, width, 3), with its middle at x."""
+    frame = np.ascontiguousarray(wall[:160, :width])
+    oval = np.zeros(frame.shape[:2], np.uint8)
+    cv2.ellipse(oval, (x, 80), (46, 62), 0, 0, 360, 255, -1)
+    shown = np.zeros_like(frame)
+    shown[:, max(x - 80, 0) : x + 80] = head[:, max(80 - x, 0) : 80 + width - x]
+    return np.where(oval[..., None] > 0, shown, frame)
+
+
+def coloured(seed, width=160):
+    rough = np.random.default_rng(seed).integers(30, 220, (5, 5 * width // 160, 3)).astype(np.uint8)
+    return cv2.resize(rough, (width, 160), interpolation=cv2.INTER_CUBIC)
+
+
+def test_the_background_is_no_part_of_the_face():
+    points = np.float32([[60, 60], [100, 60], [80, 80], [65, 100], [95, 100]])
+    seen_before = [describe_face(on_wall(portrait(), coloured(seed)), points) for seed in range(8)]
+    apart = [np.linalg.norm(one - other) for one in seen_before for other in seen_before]
+    assert max(apart) < 0.8 * ALIKE
+
+
+def test_a_walk_before_a_coloured_wall_is_one_track(mtcnn):
+    wall = coloured(3, width=640)
+    frames = [(index / 2, on_wall(portrait(), wall, x=80 + 75 * index, width=640)) for index in range(7)]
+    assert seen_in(frames, mtcnn) == [7]
 
 
 def test_cuts_are_where_most_colours_change():
     assert find_cuts([portrait(), portrait(shift=(3, 0)), no_face(0), no_face(1), portrait()]) == [2, 4]
     assert find_cuts([portrait(size=160), portrait(size=240)]) == []
+
+
+def dissolve(before, after, rate_hz, length_s):
+    """Frames of (timestamp_s, frame) of a picture that dissolves into another, half of it after 2 s."""
+    for index in range(5 * rate_hz):
+        share = np.clip(0.5 + (index / rate_hz - 2) / length_s, 0, 1)
+        frame = (1 - share) * before + share * np.roll(after, index // 4, axis=1)
+        yield index / rate_hz, frame.astype(np.uint8)
+
+
+@pytest.mark.parametrize(("rate_hz", "length_s"), [(5, 1.0), (12, 0.4), (25, 0.6), (25, 1.0), (25, 2.0)])
+def test_where_a_scene_dissolves_the_time_before_is_found(rate_hz, length_s):
+    dissolves, scene = Dissolves(), dissolve(portrait(), no_face(0), rate_hz, length_s)
+    found = [(timestamp_s, dissolves.add(timestamp_s, frame)) for timestamp_s, frame in scene]
+    first = next(timestamp_s for timestamp_s, before_s in found if before_s is not None)
+    assert 2 - length_s / 2 < first < 2 + length_s / 2 + 0.1
+    for timestamp_s, before_s in found:
+        assert before_s is None or timestamp_s - 2.01 < before_s < timestamp_s
+        # Just after it, the time is one before it, where it took no longer than what is remembered.
+        if 0 < timestamp_s - (2 + length_s / 2) < 0.3 and length_s <= 1:
+            assert before_s is not None and before_s <= 2 - length_s / 2 + 0.35 * length_s
+    assert (found[0][1], found[-1][1]) == (None, None)
+
+
+def test_neither_a_cut_nor_a_person_who_moves_is_a_dissolve():
+    head, wall = portrait(), coloured(0, 640)
+    cut = [head if index < 10 else no_face(index) for index in range(20)]
+    moves = [on_wall(head, wall, x=80 + 20 * index, width=640) for index in range(20)]
+    pan = [np.ascontiguousarray(wall[:, 12 * index : 12 * index + 160]) for index in range(20)]
+    for frames in (cut, moves, pan):
+        dissolves = Dissolves()
+        assert [dissolves.add(index / 10, frame) for index, frame in enumerate(frames)] == [None] * 20
+
+
+def test_who_dissolves_into_somebody_else_ends_and_is_known_again():
+    def mixed(share, before_s):
+        return replace(seen((1 - share) * ANNA + share * BERT, 0), before_s=before_s)
+
+    frames = [(index / 10, [seen(ANNA, 0)]) for index in range(10)]
+    frames += [(1 + index / 10, [mixed(index / 10 - 0.05, 0.8)]) for index in range(1, 11)]
+    frames += [(2.1 + index / 10, [mixed(1, 0.8)]) for index in range(5)]
+    frames += [(2.6 + index / 10, [seen(BERT, 0)]) for index in range(30)]
+    ids = [track for (track,) in link(frames)]
+    assert ids == [0] * 16 + [1] * 39
+    # It is the same person in another light.
+    same = [(time_s, [replace(seen(ANNA, 0), before_s=face.before_s)]) for time_s, (face,) in frames]
+    assert link(same) == [[0]] * 55
+    back = [(6 + index / 10, [seen(ANNA, 0, shot=1)]) for index in range(3)]
+    assert link([*frames, *back])[-3:] == [[0]] * 3
+
+
+def test_after_frames_without_it_a_face_must_look_more_alike():
+    other = 0.37 * ANNA + 0.63 * BERT
+    assert 1.2 < np.linalg.norm(ANNA - other) < DIFFERENT
+    assert link([(0.0, [seen(ANNA, 0)]), (0.1, [seen(other, 0)])]) == [[0], [0]]
+    assert link([(0.0, [seen(ANNA, 0)]), (0.1, []), (0.2, [seen(other, 0)])]) == [[0], [], [1]]
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +399,13 @@ def test_a_poster_gives_way_to_a_person(shared_data, mtcnn):
     assert person.frames == 24
     assert person.mean_area_px**0.5 > 80
     assert len(cut.seen) > 1
+
+
+@pytest.mark.parametrize("name", ["face_noface.mov", "single_face.mp4"])
+def test_a_camera_that_moves_does_not_end_a_track(shared_data, mtcnn, name):
+    cut = cut_video(shared_data / "clips" / name, Faces(face_size=32), mtcnn, lambda track_id, face: None, end_s=2.5)
+    (track,) = cut.seen
+    assert not track.is_still
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])

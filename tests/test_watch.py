@@ -156,6 +156,16 @@ def test_the_face_that_is_followed_is_kept_until_it_is_gone():
     assert followed(truth, detect="follow") == [(0, 22.0), *[(0, None)] * (gone - 2), (0, 22.0)]
 
 
+def test_a_picture_on_the_wall_is_left_where_a_person_moves():
+    picture = detection(22.0)
+    people = [detection(2.0 + 3 * np.sin(index), y=0.0, size=16.0) for index in range(60)]
+    truth = [[picture, person] if index >= 10 else [picture] for index, person in enumerate(people)]
+    found = [track for track, _ in followed(truth)]
+    assert found[:20] == [0] * 20 and found[-35:] == [1] * 35
+    assert {track for track, _ in followed(truth, tracks="largest")} == {0}
+    assert {track for track, _ in followed([[picture]] * 60)} == {0}
+
+
 def test_tracks_of_a_stream_are_forgotten():
     tracks = Tracks(forgets=True)
     for index in range(1000):
