@@ -64,9 +64,10 @@ def pool(layer, *inputs):
     [
         ({}, (FEATURES,), False),
         ({"heads": 3, "hidden_units": 4}, (FEATURES, FRAME_MASK), True),
+        ({"hidden_units": 4, "use_bias": True, "bias_initializer": "ones"}, (FEATURES, FRAME_MASK), True),
         (ALL_ARGUMENTS, (FEATURES, FRAME_MASK), False),
     ],
-    ids=["one layer", "two layers", "all arguments"],
+    ids=["one layer", "two layers", "with a bias", "all arguments"],
 )
 def test_contract(init_kwargs, inputs, return_attention):
     check_layer(
@@ -78,6 +79,7 @@ def test_contract(init_kwargs, inputs, return_attention):
             ({"heads": 0}, "Received: heads=0"),
             ({"heads": 1.5}, "Received: heads=1.5"),
             ({"hidden_units": 0}, "Received: hidden_units=0"),
+            ({"use_bias": True}, "Received: use_bias=True, hidden_units=None"),
         ],
     )
 
@@ -96,6 +98,15 @@ def test_two_layers_by_hand():
     pooled, attention = pool(layer, np.array([[[[0.0], [1.0]]]]))
     np.testing.assert_allclose(attention, [[[[0.25, 0.75], [0.5, 0.5]]]], atol=1e-6)
     np.testing.assert_allclose(pooled, [[[0.75, 0.5]]], atol=1e-6)  # head after head
+
+
+def test_two_layers_with_a_bias_by_hand():
+    # Hidden values tanh(-1) and tanh(1), so the scores are log 3 apart.
+    layer = AttentionPooling(1, hidden_units=1, use_bias=True)
+    layer = with_weights(layer, [[2.0]], [-1.0], [[np.log(3) / (2 * np.tanh(1))]])
+    pooled, attention = pool(layer, np.array([[[[0.0], [1.0]]]]))
+    np.testing.assert_allclose(attention, [[[[0.25, 0.75]]]], atol=1e-6)
+    np.testing.assert_allclose(pooled, [[[0.75]]], atol=1e-6)
 
 
 @LAW

@@ -17,7 +17,13 @@ from tests.contracts import (
 
 FEATURES = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
 FRAME_MASK = np.array([[True, True, False], [False, False, False]])
-ARGUMENTS = {"heads": 2, "hidden_units": 3, "diversity_regularizer": AttentionDiversity(0.5)}
+ARGUMENTS = {
+    "heads": 2,
+    "hidden_units": 3,
+    "diversity_regularizer": AttentionDiversity(0.5),
+    "use_bias": True,
+    "shift_initializer": keras.initializers.RandomNormal(stddev=2**-0.25),
+}
 
 
 def make(scale, offset):

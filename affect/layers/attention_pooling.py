@@ -10,7 +10,7 @@ class AttentionPooling(keras.layers.Layer):
 
     A = softmax(W_s2 tanh(W_s1 Rᵀ)), softmax over the L locations, and the pooled frame is the N rows of
     AR side by side (eq. 2-4; `heads=1` is eq. 2-3). `hidden_units=None` leaves one layer,
-    A = softmax(tanh(W Rᵀ)), the form of the authors' code. Its scores lie in [-1, 1], so no location can
+    A = softmax(tanh(W Rᵀ)), the form of the authors' later code. Its scores lie in [-1, 1], so no location can
     weigh more than e² ≈ 7.4 times another (at most 0.133 of the whole for L=49): heads stay soft, and the
     diversity penalty cannot come near 0. With `hidden_units` the scores are unbounded.
 
@@ -21,12 +21,16 @@ class AttentionPooling(keras.layers.Layer):
     Args:
         heads: Integer ≥ 1, the number N of attentions. Defaults to 1.
         hidden_units: Integer ≥ 1, the units U between the two layers of the attention network (the paper
-            does not give U), or `None` (default) for one layer.
+            does not give U; the first commit of its authors' code has 512), or `None` (default) for one layer.
+        use_bias: Boolean, whether the first of two layers adds a bias before its tanh, as in the first commit of
+            the authors' code; needs `hidden_units`. A bias of the last layer would be the same for all locations
+            and change nothing. Defaults to `False`, as in the paper.
         diversity_regularizer: `AttentionDiversity`, or any callable of `(attention, frame_mask)` that
             returns a scalar. It is passed to `add_loss`, hence part of the loss in `fit` and, like all
             Keras regularizers, in `evaluate`; `predict` ignores it. Defaults to `None`.
         kernel_initializer: Initializer of the kernels. Defaults to `"glorot_uniform"`.
         kernel_regularizer: Regularizer of the kernels. Defaults to `None`.
+        bias_initializer: Initializer of the bias. Defaults to `"zeros"`.
         **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`.
 
     Call arguments:
@@ -50,7 +54,7 @@ class AttentionPooling(keras.layers.Layer):
 
     Reference:
         Emotion Recognition with Spatial Attention and Temporal Softmax Pooling, arXiv:1910.01254, eq. 2-4.
-        No biases, as there. The SHIFT operation of its Table 1 is `ShiftingAttentionPooling`.
+        The SHIFT operation of its Table 1 is `ShiftingAttentionPooling`.
     """
 
     has_attention = True
@@ -62,6 +66,8 @@ class AttentionPooling(keras.layers.Layer):
         diversity_regularizer=None,
         kernel_initializer="glorot_uniform",
         kernel_regularizer=None,
+        use_bias=False,
+        bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -72,11 +78,18 @@ class AttentionPooling(keras.layers.Layer):
                 "Invalid `hidden_units`. Expected None or an integer of at least 1. "
                 f"Received: hidden_units={hidden_units}"
             )
+        if use_bias and hidden_units is None:
+            raise ValueError(
+                "`use_bias` is about the first of two layers. Expected `hidden_units` beside it. "
+                "Received: use_bias=True, hidden_units=None"
+            )
         self.heads = heads
         self.hidden_units = hidden_units
+        self.use_bias = use_bias
         self.diversity_regularizer = keras.regularizers.get(diversity_regularizer)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, features_shape):
@@ -84,6 +97,10 @@ class AttentionPooling(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: units})
         if self.hidden_units is not None:
             self.hidden_kernel = self._add_kernel("hidden_kernel", (units, self.hidden_units))  # W_s1ᵀ
+            if self.use_bias:
+                self.hidden_bias = self.add_weight(
+                    name="hidden_bias", shape=(self.hidden_units,), initializer=self.bias_initializer
+                )
             units = self.hidden_units
         self.kernel = self._add_kernel("kernel", (units, self.heads))  # W_s2ᵀ, or Wᵀ of the one layer
 
@@ -97,7 +114,8 @@ class AttentionPooling(keras.layers.Layer):
         if self.hidden_units is None:
             scores = ops.tanh(ops.matmul(features, self.kernel))  # (B, F, L, N)
         else:
-            hidden = ops.tanh(ops.matmul(features, self.hidden_kernel))  # (B, F, L, U)
+            hidden = ops.matmul(features, self.hidden_kernel)  # (B, F, L, U)
+            hidden = ops.tanh(hidden + self.hidden_bias if self.use_bias else hidden)
             scores = ops.matmul(hidden, self.kernel)  # (B, F, L, N)
         scores = ops.cast(ops.swapaxes(scores, -1, -2), "float32")  # (B, F, N, L)
         attention = ops.softmax(scores, axis=-1)
@@ -131,5 +149,7 @@ class AttentionPooling(keras.layers.Layer):
             "diversity_regularizer": keras.regularizers.serialize(self.diversity_regularizer),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "use_bias": self.use_bias,
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }
         return {**super().get_config(), **config}
