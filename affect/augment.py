@@ -5,14 +5,15 @@ import tensorflow as tf
 
 def central_view(crop_ratio):
     """Returns the view of evaluation: the central square of `crop_ratio` of the side, neither mirrored nor turned."""
-    return {"crop_ratio": crop_ratio, "offset": tf.constant([0.5, 0.5]), "flip": False, "angle_rad": None}
+    view = {"crop_ratio": crop_ratio, "offset": tf.constant([0.5, 0.5]), "flip": False}
+    return view | {"angle_rad": None, "border": "reflect"}
 
 
 def random_view(data, seed):
     """Draws the view of training.
 
     Args:
-        data: `affect.config.Data`; `crop_ratio`, `random_crop`, `flip` and `rotation_deg` are used.
+        data: `affect.config.Data`; `crop_ratio`, `random_crop`, `flip`, `rotation_deg` and `rotation_border` are used.
         seed: int tensor (2,). The same seed gives the same view.
 
     Returns:
@@ -25,11 +26,12 @@ def random_view(data, seed):
         "offset": draw[:2] if data.random_crop else tf.constant([0.5, 0.5]),
         "flip": tf.logical_and(data.flip, draw[2] < 0.5),
         "angle_rad": (2 * draw[3] - 1) * limit_rad if data.rotation_deg else None,
+        "border": data.rotation_border,
     }
 
 
 def view_face(jpeg, view, face_size):
-    """Decodes a face and cuts the view: crop, turn about the centre (borders reflected), mirror, scale (antialiased).
+    """Decodes a face and cuts the view: crop, turn about the centre (`turn_face`), mirror, scale (antialiased).
 
     Args:
         jpeg: Scalar string tensor.
@@ -46,15 +48,22 @@ def view_face(jpeg, view, face_size):
     top_left = tf.cast(tf.round(view["offset"] * room), tf.int32)
     face = tf.slice(face, tf.concat([top_left, [0]], 0), tf.stack([crop, crop, 3]))
     if view["angle_rad"] is not None:
-        face = _turn(face, view["angle_rad"])
+        face = turn_face(face, view["angle_rad"], view["border"])
     if view["flip"] is not False:
         face = tf.cond(view["flip"], lambda: tf.reverse(face, [1]), lambda: face)
     face = tf.image.resize(face, (face_size, face_size), antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(face), 0, 255), tf.uint8)
 
 
-def _turn(face, angle_rad):
-    """Returns the face, float32, turned anticlockwise; of whole numbers the op would cut off the fractions."""
+def turn_face(face, angle_rad, border="reflect"):
+    """Returns the face, float32, turned anticlockwise; of whole numbers the op would cut off the fractions.
+
+    Args:
+        face: Tensor (H, W, C).
+        angle_rad: float.
+        border: `"reflect"` blends four pixels and reflects the face at its border; `"black"` takes the nearest pixel
+            and leaves corners black.
+    """
     centre = (tf.cast(tf.shape(face)[0], tf.float32) - 1) / 2
     cos, sin = tf.cos(angle_rad), tf.sin(angle_rad)
     transform = tf.stack(
@@ -65,6 +74,6 @@ def _turn(face, angle_rad):
         transforms=transform[None],
         output_shape=tf.shape(face)[:2],
         fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
+        interpolation="NEAREST" if border == "black" else "BILINEAR",
+        fill_mode="CONSTANT" if border == "black" else "REFLECT",
     )[0]

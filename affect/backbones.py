@@ -25,8 +25,9 @@ VGG_FACE_SCALING = {
     "matrix": [[0, 0, 1], [0, 1, 0], [1, 0, 0]],
     "offset": [-93.5940, -104.7624, -129.1863],
 }
-# RGB pixels to RGB in [0, 1].
-UNIT_SCALING = {"matrix": [[1 / 255, 0, 0], [0, 1 / 255, 0], [0, 0, 1 / 255]], "offset": [0, 0, 0]}
+# RGB pixels to BGR in [0, 1], because the first kernel takes BGR. Paper A's authors give RGB to the kernel of a PyTorch
+# file as the file has it; when such a file is read here, its first kernel's channels are reversed (affect.weights).
+UNIT_SCALING = {"matrix": [[0, 0, 1 / 255], [0, 1 / 255, 0], [1 / 255, 0, 0]], "offset": [0, 0, 0]}
 # RGB pixels to ITU-R 601 grey in [-1, 1]. OpenCV rounds grey to a whole number first: 0.5 / 127.5 at most.
 GREY_SCALING = {"matrix": [[0.299 / 127.5], [0.587 / 127.5], [0.114 / 127.5]], "offset": [-1]}
 VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place, from 1
@@ -82,8 +83,8 @@ def build_backbone(name, *, weights, face_size=None, output_stride=16, input_sca
         output_stride: Pixels a step of the feature map. `vgg16`: 16 ends at the last convolution, as paper A
             writes; 32 after the last max-pooling, as its authors' code does. `mini_xception`: 16, all its blocks; 8
             and 4 leave out the last one or two, and see less of the face at each location.
-        input_scaling: `"published"`, what the weights were trained on; or, for `vgg16`, `"unit"`, RGB in [0, 1] without
-            a mean taken off, as paper A's authors' code does.
+        input_scaling: `"published"`, what the weights were trained on; or, for `vgg16`, `"unit"`, colours in [0, 1]
+            without a mean taken off, as paper A's authors' code does. Either way red meets the weights of red.
 
     Returns:
         A functional `keras.Model` named "backbone": faces `(B, H, W, 3)`, RGB, pixels of 0 to 255 in any

@@ -56,7 +56,7 @@ weights = typer.Typer(no_args_is_help=True, help="Fetch or import the weights of
 app.add_typer(weights, name="weights")
 
 Shards = Annotated[Path, typer.Option("--data", help="Folder of shards.")]
-Recipe = Annotated[str | None, typer.Option(help="Recipe of the config: ours, paper, authors_code.")]
+Recipe = Annotated[str | None, typer.Option(help="Recipe of the config: ours, paper, authors_code, authors_first.")]
 Protocol = Annotated[
     str | None,
     typer.Option(help="Of valence and arousal: avec (each rating, gaps interpolated) or faces (frames with a face)."),

@@ -103,6 +103,8 @@ class Data:
         repeat_frames: How a clip of fewer frames fills its row: drawn with replacement, or padded with a mask that says
             so. Paper: –; code: with replacement; ours: padded, for a repeated frame counts twice in joint softmax.
         eval_frames: Most frames of an evaluated clip, evenly spaced. Paper: –; code: 120; ours: 120.
+        frame_spacing: Which frame an evenly spaced place is, where a clip has more than `eval_frames`: the `"nearest"`
+            or the one before it, `"floor"`. Paper: –; code: floor; ours: nearest.
         crop_ratio: Side of the crop as a share of the stored face, central in evaluation. Paper: –; code: 224/256,
             after a reflecting pad to a square; ours: 224/256. Stored faces are square, so the pad would do nothing.
         random_crop: Whether the crop of a training clip lies at random. Paper: yes; code: no, central; ours: yes.
@@ -110,12 +112,17 @@ class Data:
             code: yes; ours: yes.
         rotation_deg: Training clips are turned by up to this angle. Paper: not named, 0; code: 10; ours: 10, for
             alignment is never exact.
+        rotation_border: What a turn brings in: `"reflect"`, the border reflected, of four pixels blended; or
+            `"black"`, of the nearest pixel. Paper: –; code: black; ours: reflect: an evaluated face has no black
+            corners.
         view_per_frame: Whether crop, mirror and angle are drawn for each frame and not for the clip. Paper: –; code:
             each frame; ours: the clip, for a face does not change sides between frames.
         selection_ratio: Share of the training clips, or recordings, set aside to select the epoch. Paper: trains on
             all, so 0, and the last epoch is kept; code: 0; ours: 0.15, so that the reported clips select nothing.
         selection_split: Split on whose clips the epoch is selected, in place of a share. Paper: –; code: the reported
             one, `"val"`; ours: `None`. The accuracy of a split that selected its epoch is optimistic.
+        keep_last_batch: Whether the clips that do not fill an epoch's last batch are a smaller one, or wait for another
+            epoch's order. Paper: –; code: kept; ours: they wait, so that every clip weighs alike.
         shuffle_clips: Size of the shuffle buffer in clips.
         soft_labels: Whether training clips are learnt by the shares of their raters' votes (CREMA-D has them); a clip
             without votes keeps its label. Selection and evaluation go by the label always.
@@ -126,19 +133,23 @@ class Data:
     frames: int = 16
     repeat_frames: bool = False
     eval_frames: int = 120
+    frame_spacing: str = "nearest"
     crop_ratio: float = 0.875
     random_crop: bool = True
     flip: bool = True
     rotation_deg: float = 10.0
+    rotation_border: str = "reflect"
     view_per_frame: bool = False
     selection_ratio: float = 0.15
     selection_split: str | None = None
+    keep_last_batch: bool = False
     shuffle_clips: int = 256
     soft_labels: bool = False
 
     def __post_init__(self):
         counts = dict.fromkeys(("batch_clips", "frames", "eval_frames", "shuffle_clips"), (1, math.inf))
         _check_ranges(self, **counts, crop_ratio=(0, 1), rotation_deg=(0, 180))
+        _check_choices(self, frame_spacing=("nearest", "floor"), rotation_border=("reflect", "black"))
 
 
 @dataclass(frozen=True)
@@ -151,26 +162,32 @@ class Model:
             runs on random weights unasked. All three: `"vggface"`.
         face_size: Height and width in pixels of the network's input; `None` is the backbone's own (all three: 224).
         input_scaling: `"published"`, the scaling that the backbone's weights were trained on (VGG-Face: BGR of 0 to 255
-            minus its mean colour), or `"unit"`, RGB in [0, 1]. Paper: VGG-Face's; code: unit; ours: published, for the
-            same weights see 1/255 of their contrast in the other.
+            minus its mean colour), or `"unit"`, colours in [0, 1]. Paper: VGG-Face's; code: unit; ours: published,
+            because the same weights see 1/255 of their contrast in the other.
         output_stride: Stride of the backbone's local features in pixels. Paper: 16; code: 32, after the last pooling;
             ours: 16, four times the locations to attend to.
         spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS` (a row of the paper's tables: `"attention"`, SA;
             `"shift"`, SHIFT, of which all three have the same; `"average"` without attention), or `None` for the
             backbone's own classifier, which needs no training and has its own classes.
-        heads: Attention heads, N (rows: 1, 2 or 4). It, `hidden_units` and `diversity` are for `"attention"` and
-            `"shift"` alone.
+        heads: Attention heads, N (rows: 1, 2 or 4). It, `hidden_units`, `attention_bias` and `diversity` are for
+            `"attention"` and `"shift"` alone.
         hidden_units: Hidden units U of the attention network; `None` is one layer. Paper: two layers, U not given;
-            code: one layer, with 256 and 600 in comments; ours: 256, for the scores of one layer are bounded
-            (`affect.layers.AttentionPooling`).
-        diversity: Strength λ of the penalty on attention (rows: 0, 0.1 or 1; 0, 0.1 or 10 in the log of the code). All
-            three: the norm, not its square; the code and ours: averaged over the frames of a batch.
+            code: 512 in its first commit, later one layer, with 256 and 600 in comments; ours: 256, for the scores of
+            one layer are bounded (`affect.layers.AttentionPooling`).
+        attention_bias: Whether the first of two layers of the attention network has a bias. Paper: no; code: yes in its
+            first commit, later no; ours: no.
+        diversity: Strength λ of the penalty on attention (rows: 0, 0.1 or 1; 0, 0.1 or 10 in the later log of the code,
+            whose best run with N = 2, the one of the first commit, has 0). All three: the norm, not its square; the
+            code and ours: averaged over the frames of a batch.
         temporal_pooling: Name in `affect.layers.TEMPORAL_POOLINGS`: of scores (rows: `"joint_softmax"`, TP;
             `"average"`, AVG; also `"max"`), or of features before the classifier (rows: `"lstm"`; also
             `"statistics"`).
         lstm_units: Units of the LSTM, for `"lstm"` alone. Paper: quoted from another paper and not given; code: none;
             ours: 512 is assumed.
         dropout: Rate before the classifier, which is linear with a bias. Paper: –; code: 0; ours: 0.
+        initial_weights: What attention and classifier start from: `"keras"`, Glorot's uniform kernels, biases of 0,
+            and SHIFT's w and b of 1 and 0; or `"pytorch"`, U(±1/√inputs) for kernels and biases, and w and b from
+            N(0, 1/√N), as in the code. An LSTM starts as Keras's. Paper: –; code: PyTorch's; ours: Keras's.
         task: `"classification"`, which tells this network from `Regression` and `VideoModel` in JSON.
     """
 
@@ -182,16 +199,23 @@ class Model:
     spatial_pooling: str | None = "attention"
     heads: int = 2
     hidden_units: int | None = None
+    attention_bias: bool = False
     diversity: float = 1.0
     temporal_pooling: str = "joint_softmax"
     lstm_units: int = 512
     dropout: float = 0.0
+    initial_weights: str = "keras"
     task: str = "classification"
 
     def __post_init__(self):
         counts = dict.fromkeys(("heads", "hidden_units", "lstm_units"), (1, math.inf))
         _check_ranges(self, **counts, diversity=(0, math.inf), dropout=(0, 1))
-        _check_choices(self, task=("classification",))
+        _check_choices(self, initial_weights=("keras", "pytorch"), task=("classification",))
+        if self.attention_bias and self.hidden_units is None:
+            raise InputError(
+                "model.attention_bias is about the first of two layers: expected model.hidden_units beside it. "
+                "Received: model.hidden_units=None"
+            )
 
 
 @dataclass(frozen=True)
@@ -379,7 +403,8 @@ class Train:
     What "paper", "code" and "ours" are says `Data`.
 
     Args:
-        epochs: Passes over the training clips. Paper: 30; code: 30, with attention 16; ours: 30, two whole periods.
+        epochs: Passes over the training clips. Paper: 30; code: 30, later 16 with attention; ours: 30, two whole
+            periods.
         backbone_learning_rate: Paper: 1e-5; code: 1e-5, with attention 1e-3, and 0 in its last commit; ours: 1e-5. 0
             freezes the backbone.
         frozen_blocks: Blocks of the backbone, from its first, that are frozen whatever its rate. All three: 0.
@@ -390,9 +415,13 @@ class Train:
         nesterov: Of SGD alone. Paper: –; code: yes; ours: yes.
         pytorch_sgd: Whether a step is PyTorch's (`PyTorchSGD`) or Keras's. Paper: –; code: PyTorch's; ours: Keras's,
             whose decay is decoupled: what it takes off does not hang on momentum.
-        weight_decay: Paper: 5e-5; code: 5e-4 · √(batch / (clips · period)) ≈ 1e-5; ours: 5e-5. Keras's decay is
-            w ← w(1 − rate · decay); PyTorch's is added to the gradient, and 1/(1 − momentum) times as strong.
-        restart_epochs: Length of the first cosine period. Paper: –; code: 10; ours: 10.
+        weight_decay: Paper: 5e-5; code: 5e-4 · √(batch / (clips · period)), with AFEW's 773 clips 9.85e-6 in a period
+            of 10 epochs and 1.39e-5 in one of 5; ours: 5e-5. Keras's decay is w ← w(1 − rate · decay); PyTorch's is
+            added to the gradient, and 1/(1 − momentum) times as strong.
+        weight_decay_schedule: `"constant"`; or `"cosine"`, for `pytorch_sgd` alone: `weight_decay` is what the first
+            period begins with, each batch has it times the cosine of the rate, and a period √`restart_factor` times as
+            little as the one before it. Paper: –; code: cosine; ours: constant.
+        restart_epochs: Length of the first cosine period. Paper: –; code: 10, in its first commit 5; ours: 10.
         restart_factor: Factor from one period to the next. Paper: –; code: 2; ours: 2, so 10 + 20 = 30 epochs.
         accumulation_steps: Batches whose gradients are averaged before a step, where memory is short. All three: 1.
         label_smoothing: Share of the label that is spread over all classes. All three: 0.
@@ -419,6 +448,7 @@ class Train:
     nesterov: bool = True
     pytorch_sgd: bool = False
     weight_decay: float = 5e-5
+    weight_decay_schedule: str = "constant"
     restart_epochs: int = 10
     restart_factor: float = 2.0
     accumulation_steps: int = 1
@@ -440,6 +470,11 @@ class Train:
             raise InputError(
                 "train.pytorch_sgd is about SGD alone: expected false beside another optimizer. "
                 f"Received: train.optimizer={self.optimizer!r}"
+            )
+        _check_choices(self, weight_decay_schedule=("constant", "cosine"))
+        if self.weight_decay_schedule == "cosine" and not self.pytorch_sgd:
+            raise InputError(
+                "train.weight_decay_schedule='cosine' is of train.pytorch_sgd alone. Received: train.pytorch_sgd=False"
             )
 
 

@@ -173,10 +173,9 @@ def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0
     Returns:
         `(dataset, steps)`: `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, label int32 (B,))` with F =
         `data.frames`, and with `data.soft_labels` the label float32 (B, E); batches an epoch. Clips that do not fill a
-        batch wait for another epoch's order.
+        batch wait for another epoch's order, or are a smaller batch with `data.keep_last_batch`.
     """
-    batch_clips = min(data.batch_clips, len(keys))
-    steps = len(keys) // batch_clips
+    sizes = batch_sizes(len(keys), data)
     files = tf.constant(shards.files(data.train_split))
     parse = _parser(classes, voted=shards.classes if data.soft_labels else None)
     wanted = _table(keys, range(len(keys)))
@@ -189,7 +188,7 @@ def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0
         clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
         order = tf.random.stateless_uniform([], draw, maxval=2**31 - 1, dtype=tf.int64)
         clips = clips.shuffle(data.shuffle_clips, seed=order, reshuffle_each_iteration=False)
-        return clips.take(steps * batch_clips).map(lambda clip: clip | {"epoch": number})
+        return clips.take(sum(sizes)).map(lambda clip: clip | {"epoch": number})
 
     def sample(clip):
         # Drawn by clip and epoch, so that neither order nor the number of threads changes what is drawn.
@@ -212,8 +211,26 @@ def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0
 
     dataset = tf.data.Dataset.range(first_epoch, 2**31).flat_map(epoch)
     dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.map(_as_pair).batch(batch_clips, drop_remainder=True).prefetch(2)
-    return dataset, steps
+    return in_batches(dataset.map(_as_pair), sizes).prefetch(2), len(sizes)
+
+
+def batch_sizes(examples, data):
+    """Returns how many of an epoch's examples each batch holds, a list.
+
+    Args:
+        examples: Clips, or windows.
+        data: `affect.config.Data`; `batch_clips` and `keep_last_batch` are used.
+    """
+    most = min(data.batch_clips, examples)
+    sizes, rest = [most] * (examples // most), examples % most
+    return [*sizes, rest] if rest and data.keep_last_batch else sizes
+
+
+def in_batches(dataset, sizes):
+    """Returns an endless dataset in batches of an epoch's `sizes`, epoch after epoch."""
+    if sizes[0] == sizes[-1]:
+        return dataset.batch(sizes[0], drop_remainder=True)
+    return dataset.batch(1).rebatch(sizes)
 
 
 def eval_batches(shards, data, *, split, classes, face_size, keys=None):
@@ -237,7 +254,7 @@ def eval_batches(shards, data, *, split, classes, face_size, keys=None):
         clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
 
     def sample(clip):
-        chosen = evenly_spaced(tf.shape(clip["jpeg"])[0], data.eval_frames)
+        chosen = evenly_spaced(tf.shape(clip["jpeg"])[0], data.eval_frames, data.frame_spacing)
         view = central_view(data.crop_ratio)
         return _decoded(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
@@ -257,17 +274,26 @@ def clip_inputs(clip, data, face_size):
         `(inputs, chosen)`: dict of `faces` uint8 (1, F, H, W, 3) and `frame_mask` bool (1, F); the F chosen
         `affect.records.Face`.
     """
-    chosen = [clip.faces[index] for index in evenly_spaced(len(clip.faces), data.eval_frames).numpy()]
+    chosen = [
+        clip.faces[index] for index in evenly_spaced(len(clip.faces), data.eval_frames, data.frame_spacing).numpy()
+    ]
     view = central_view(data.crop_ratio)
     faces = np.stack([view_face(face.jpeg, view, face_size).numpy() for face in chosen])[None]
     return {"faces": faces, "frame_mask": np.ones((1, len(chosen)), bool)}, chosen
 
 
-def evenly_spaced(total, most):
-    """Returns the indices, int32 (min(total, most),), of frames evenly spaced over all `total`."""
+def evenly_spaced(total, most, spacing="nearest"):
+    """Returns the indices, int32 (min(total, most),), of frames evenly spaced over all `total`.
+
+    `spacing` says which frame an evenly spaced place is: the `"nearest"`, or the one before it, `"floor"`.
+    """
     count = tf.minimum(total, most)
     step = tf.cast(tf.maximum(total - 1, 0), tf.float64) / tf.cast(tf.maximum(count - 1, 1), tf.float64)
-    return tf.cast(tf.round(tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * step), tf.int32)
+    places = tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * step
+    if spacing == "floor":
+        chosen = tf.cast(tf.floor(places), tf.int32)
+        return tf.concat([chosen[:-1], [total - 1]], 0) if count > 1 else chosen  # the last is no product
+    return tf.cast(tf.round(places), tf.int32)
 
 
 def _parser(classes, *, voted=None):

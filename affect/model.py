@@ -75,12 +75,19 @@ def build_model(config, classes):
                 heads=config.heads,
                 hidden_units=config.hidden_units,
                 diversity_regularizer=AttentionDiversity(config.diversity),
+                use_bias=config.attention_bias,
                 name="spatial_pooling",
+                **(_pytorch_start(config, channels) if config.initial_weights == "pytorch" else {}),
             )(x, frame_mask=frame_mask, return_attention=True)  # (B, F, K), (B, F, N, L)
         else:
             x = spatial_pooling(name="spatial_pooling")(x)  # (B, F, K)
         dropout = keras.layers.Dropout(config.dropout, name="dropout")
-        classifier = keras.layers.Dense(len(classes), dtype="float32", name="frame_logits")
+        classifier = keras.layers.Dense(
+            len(classes),
+            dtype="float32",
+            name="frame_logits",
+            **(_pytorch_layer(x.shape[-1]) if config.initial_weights == "pytorch" else {}),
+        )
 
     if temporal_pooling.pools == "scores":
         frame_logits = x if spatial_pooling is None else classifier(dropout(x))  # (B, F, E)
@@ -95,6 +102,21 @@ def build_model(config, classes):
         is_seen = ops.cast(ops.any(frame_mask, axis=1, keepdims=True), "float32")
         logits = classifier(dropout(x)) * is_seen  # (B, E): without a frame not even the classifier's bias counts
     return keras.Model({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
+
+
+def _pytorch_layer(inputs):
+    """Returns the initializers of PyTorch's linear layers and convolutions: U(±1/√inputs), for the bias too."""
+    limit = inputs**-0.5
+    return {
+        "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),  # the same limit
+        "bias_initializer": keras.initializers.RandomUniform(-limit, limit),
+    }
+
+
+def _pytorch_start(config, channels):
+    """Returns the initializers of an attention layer of paper A's authors' code."""
+    shift = {"shift_initializer": keras.initializers.RandomNormal(stddev=config.heads**-0.25)}
+    return _pytorch_layer(channels) | (shift if config.spatial_pooling == "shift" else {})
 
 
 @computing_in("float32")

@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops
+from keras.optimizers import schedules
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -14,15 +15,20 @@ class PyTorchSGD(keras.optimizers.SGD):
 
     Args:
         learning_rate, **kwargs: As in `keras.optimizers.SGD`.
-        weight_decay: Float ≥ 0.
+        weight_decay: Float ≥ 0, or a `keras.optimizers.schedules.LearningRateSchedule` of it.
     """
 
     def __init__(self, learning_rate, *, weight_decay=0.0, **kwargs):
         super().__init__(learning_rate, **kwargs)  # It is not told of the decay, for it would decouple it.
+        if isinstance(weight_decay, dict):  # of `get_config`
+            weight_decay = schedules.deserialize(weight_decay)
         self.coupled_weight_decay = weight_decay
 
     def update_step(self, gradient, variable, learning_rate):
-        gradient = ops.cast(gradient, variable.dtype) + self.coupled_weight_decay * variable
+        decay = self.coupled_weight_decay
+        if isinstance(decay, schedules.LearningRateSchedule):
+            decay = ops.cast(decay(self._iterations), variable.dtype)  # of the batch, as Keras's learning rate
+        gradient = ops.cast(gradient, variable.dtype) + decay * variable
         update = gradient
         if self.momentum:
             velocity = self.momentums[self._get_variable_index(variable)]
@@ -31,4 +37,7 @@ class PyTorchSGD(keras.optimizers.SGD):
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
 
     def get_config(self):
-        return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
+        decay = self.coupled_weight_decay
+        if isinstance(decay, schedules.LearningRateSchedule):
+            decay = schedules.serialize(decay)
+        return {**super().get_config(), "weight_decay": decay}

@@ -96,7 +96,7 @@ def places_read(trained, total):
     """Returns which of the `total` faces of a clip a model that classifies reads: int (K,), ascending."""
     if trained.most_frames is None:
         return np.arange(total)
-    return evenly_spaced(total, trained.most_frames).numpy()
+    return evenly_spaced(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
 
 
 def read_faces(trained, faces, batch_faces=BATCH_FACES):

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import affect
 from affect.backbones import weights_sha256
 from affect.config import Experiment, Faces, Regression, VideoModel, from_json, read_json, to_json, write_json
-from affect.data import Shards, eval_batches, names_damage, split_selection, train_batches
+from affect.data import Shards, batch_sizes, eval_batches, names_damage, split_selection, train_batches
 from affect.delay import search_delay
 from affect.device import describe_device, leave_accelerator_to_backend, repeatable
 from affect.errors import InputError
@@ -242,7 +242,7 @@ def _clips(experiment, shards):
             "loss": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
             "metrics": [keras.metrics.CategoricalAccuracy("accuracy")],
         },
-        steps=len(train_keys) // min(experiment.data.batch_clips, len(train_keys)),
+        steps=len(batch_sizes(len(train_keys), experiment.data)),
         batches=batches,
         counts={
             "train_clips": len(train_keys),
@@ -404,14 +404,20 @@ def build_optimizer(model, settings, steps):
         A Keras optimizer; in float16 one that scales the loss.
     """
 
-    def group(learning_rate):
-        accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None
-        schedule = keras.optimizers.schedules.CosineDecayRestarts(
-            learning_rate,
+    def scheduled(start, restart_ratio=1.0):
+        return keras.optimizers.schedules.CosineDecayRestarts(
+            start,
             first_decay_steps=settings.restart_epochs * steps,  # batches, also where gradients are accumulated
             t_mul=settings.restart_factor,
+            m_mul=restart_ratio,
         )
-        shared = {"weight_decay": settings.weight_decay, "gradient_accumulation_steps": accumulated}
+
+    def group(learning_rate):
+        accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None
+        schedule, decay = scheduled(learning_rate), settings.weight_decay
+        if settings.weight_decay_schedule == "cosine":
+            decay = scheduled(decay, settings.restart_factor**-0.5)
+        shared = {"weight_decay": decay, "gradient_accumulation_steps": accumulated}
         if settings.optimizer == "adam":
             return keras.optimizers.AdamW(schedule, **shared)
         kind = PyTorchSGD if settings.pytorch_sgd else keras.optimizers.SGD

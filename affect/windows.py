@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from affect import records
 from affect.augment import central_view, random_view, view_face
+from affect.data import batch_sizes, in_batches
 from affect.errors import InputError
 from affect.labels import DIMENSIONS
 from affect.lgbp import FEATURES, lgbp_top
@@ -231,7 +232,7 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
         `(dataset, steps, left_out)`: `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, labels float32
         (B, F, 2), weights float32 (B, F))`; batches an epoch; windows that were left out. With `"lgbp_top"`, in place
         of `faces`, `features` float32 (B, F, `affect.lgbp.FEATURES`). Windows that do not fill a batch wait for another
-        epoch's order.
+        epoch's order, or are a smaller batch with `data.keep_last_batch`.
 
     Raises:
         InputError: When no window has a frame to learn from, and on features of views that are drawn at random.
@@ -252,20 +253,19 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
             f"None of {len(windows)} windows has a frame with both a face and a rating {settings.delay_s} s later. "
             "Lower windows.delay_s, or prepare recordings that show a face."
         )
-    batch = min(data.batch_clips, len(useful))
-    steps = len(useful) // batch
+    sizes = batch_sizes(len(useful), data)
 
     def ordered():
         for epoch in itertools.count(first_epoch):
             order = np.random.default_rng([seed, epoch]).permutation(len(useful))
-            for index in order[: steps * batch]:
+            for index in order[: sum(sizes)]:
                 yield useful[index], (seed * 1_000_003 + epoch) % 2**31, index
 
     def view_of(draw, place):
         return random_view(data, tf.random.fold_in(draw, place) if data.view_per_frame else draw)
 
-    dataset = _decoded(ordered, settings, view_of, face_size, features).batch(batch, drop_remainder=True)
-    return dataset.map(as_triple).prefetch(2), steps, len(windows) - len(useful)
+    dataset = in_batches(_decoded(ordered, settings, view_of, face_size, features), sizes)
+    return dataset.map(as_triple).prefetch(2), len(sizes), len(windows) - len(useful)
 
 
 def eval_windows(recordings, settings, data, *, face_size, features="faces", each_end=False, kept_bytes=KEPT_BYTES):

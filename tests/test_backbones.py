@@ -99,7 +99,7 @@ def test_vgg_face_scaling_of_one_pixel():
     ("settings", "expected"),
     [
         ({}, [30 - 93.594, 20 - 104.7624, 10 - 129.1863]),
-        ({"input_scaling": "unit"}, [10 / 255, 20 / 255, 30 / 255]),
+        ({"input_scaling": "unit"}, [30 / 255, 20 / 255, 10 / 255]),  # the kernel takes BGR, whatever the scaling
     ],
 )
 def test_scaling_of_one_pixel_in_vgg16(settings, expected):

@@ -130,7 +130,7 @@ def test_bad_configs(tmp_path, shards):
     line = refused("train", config, "--data", shards, "--workdir", tmp_path / "run")
     assert str(config) in line and "unexpected keyword argument 'head'" in line
     line = refused("train", SMOKE, "--data", shards, "--workdir", tmp_path / "run", "--set", "model.head=2")
-    assert "Unknown field 'head' in 'model.head=2'. Expected one of ['backbone'" in line
+    assert "Unknown field 'head' in 'model.head=2'. Expected one of ['attention_bias', 'backbone'" in line
     line = refused("train", SMOKE, "--data", shards, "--workdir", tmp_path / "run", "--set", "model.heads=two")
     assert "expected int. Received: 'two'" in line
     assert not (tmp_path / "run").exists()

@@ -253,7 +253,7 @@ def test_an_override_takes_a_value_of_the_fields_type(text, expected):
         ("model.weights=3", "expected str or None. Received: 3"),
         ("reported=0.49", "expected dict. Received: 0.49"),
         ('reported={"accuracy": "high"}', 'reported={"accuracy": "high"}.accuracy: expected float. Received: \'high\''),
-        ("model={}", "has fields of its own: ['backbone', 'diversity', "),
+        ("model={}", "has fields of its own: ['attention_bias', 'backbone', "),
         ("data=", "has fields of its own"),
         ("model.heads.number=1", "'heads' in 'model.heads.number=1' has no fields"),
         ("model.heads", "FIELD=VALUE"),

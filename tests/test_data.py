@@ -264,6 +264,18 @@ def test_a_batch_larger_than_the_data_is_all_of_it(seven):
     assert sorted(numbers(batch[0])[0][:, 0]) == [1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize(("kept", "sizes"), [(False, [3, 3]), (True, [3, 3, 1])])
+def test_the_last_clips_of_an_epoch_are_a_smaller_batch_on_request(seven, kept, sizes):
+    keys = [clip["key"] for clip in seven.clips]
+    data = replace(DATA, batch_clips=3, keep_last_batch=kept)
+    dataset, steps = train_batches(seven, data, classes=("happy", "sad"), keys=keys, face_size=SIZE, seed=0)
+    batches = list(dataset.take(2 * len(sizes)).as_numpy_iterator())
+    assert steps == len(sizes) and [len(labels) for _, labels in batches] == 2 * sizes
+    for epoch in (batches[:steps], batches[steps:]):
+        faces = np.concatenate([inputs["faces"] for inputs, _ in epoch])
+        assert len(np.unique(faces.reshape(len(faces), -1), axis=0)) == sum(sizes)  # no clip twice
+
+
 def test_only_the_wanted_clips_are_trained_on(seven):
     keys = ["clip 6", "clip 1", "clip 3"]
     for epoch in epochs(
