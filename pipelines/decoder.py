@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 import av
+import av.logging
 from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
@@ -205,10 +206,10 @@ def decode(path, max_pixels, note, *, start_s, end_s, frame_rate_hz):
     Raises:
         VideoError: When the video cannot be opened; or after the last frame, when some were lost.
     """
-    with opened(path, max_pixels) as (container, stream):
+    with av.logging.Capture() as logs, opened(path, max_pixels) as (container, stream):
         for text in _remarks(container, stream):
             note(text)
-        reader, converter = Reader(container, stream, start_s or 0.0), Converter(stream, max_pixels, note)
+        reader, converter = Reader(container, stream, start_s or 0.0, logs), Converter(stream, max_pixels, note)
         due_s = from_s = reader.from_s
         for timestamp_s, frame in reader.frames():
             if end_s is not None and timestamp_s >= end_s - 1e-6:
@@ -365,14 +366,15 @@ class Reader:
     Args:
         container, stream: PyAV's.
         from_s: Frames before, in seconds since the stream began, are not wanted, and need not be read.
+        logs: List to which FFmpeg's errors are appended, as `av.logging.Capture` gives it.
 
     Attributes:
         clock: `Clock`.
         undecoded: `Count` of packets that gave an error.
     """
 
-    def __init__(self, container, stream, from_s):
-        self.container, self.stream, self.from_s, self.clock = container, stream, from_s, Clock()
+    def __init__(self, container, stream, from_s, logs):
+        self.container, self.stream, self.from_s, self.logs, self.clock = container, stream, from_s, logs, Clock()
         self.format, self.step_s = container.format.name, 1 / frame_rate(stream)
         # Entries of the index of an AVI file, to which what is read without an index is added later.
         self.listed = len(stream.index_entries) if self.format == "avi" else 0
@@ -382,6 +384,7 @@ class Reader:
         self.is_sought = self.is_at_end = False
         self.packets, self.decoded, self.steps, self.regular, self.demuxed_s, self.broken = 0, 0, 0, 0, -math.inf, ""
         self.undecoded, self.faulty, self.corrupt, self.missing = Count(), Count(), Count(), Count()
+        self.unreadable = Count()  # places in the container
         # What packets say of the times of frames that are still to come, in the order of the packets.
         self.waiting, self.newest, self.shown, self.is_reordered = deque(), None, None, False
 
@@ -395,6 +398,11 @@ class Reader:
         suspects, before = deque(), None
         # All streams are read through, because a container's duration is that of its longest.
         for packet in self._demux():
+            # Some demuxers pass over what they cannot read, and say so nowhere else.
+            for _, name, text in self.logs:
+                if name == self.format:
+                    self.unreadable.add(self.clock.last_s, reason=" ".join(text.split())[:80])
+            self.logs.clear()
             if packet.pts is not None:
                 self.demuxed_s = max(self.demuxed_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream is not self.stream:
@@ -517,12 +525,14 @@ class Reader:
         if self.broken:
             found.append(self.broken)
         truncated = self._truncated() if self.is_at_end else ""
+        if not found and not truncated and self.unreadable.count:
+            found.append(f"its container is broken, {self.unreadable.place('after')}{self.unreadable.reason}")
         if found:
             return f"is damaged: {'; '.join([*found, *([f'it {truncated}'] if truncated else [])])}."
         return truncated and f"{truncated}."
 
     def _truncated(self):
-        if self.format == "avi" and self.listed > 1 and self.packets == self.listed:
+        if self.format == "avi" and self.packets == self.listed and not _is_cut_off(self.container):
             return ""  # its header counts frames that were never stored, too; its index does not
         # An edit list may hide frames, so packets are counted; Matroska counts neither and has only its duration.
         if not self.is_sought and self.packets < self.stream.frames:
@@ -582,6 +592,13 @@ def _display(frame):
     return {"mirrored": a * d < b * c, "quarter_turns": turns % 4}, remark
 
 
+def _is_cut_off(container):
+    """Returns whether an AVI file is shorter than it says; one that was cut off has lost its index, too."""
+    with open(container.name.removeprefix("file:"), "rb") as file:
+        head = file.read(8)
+    return container.size < 8 + int.from_bytes(head[4:], "little")
+
+
 def _webp_of(path):
     """Returns what a WebP file is called; empty for any other file."""
     if not os.path.isfile(path):
@@ -613,6 +630,7 @@ def _give_up_rights():
 if __name__ == "__main__":
     _end_with_reader()
     connection_fd, memory_fd = map(int, sys.argv[1:])
+    av.logging.set_level(av.logging.ERROR)
     shared = mmap.mmap(memory_fd, 0)
     os.close(memory_fd)
     _give_up_rights()

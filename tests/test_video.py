@@ -313,6 +313,25 @@ def test_truncated_video_keeps_its_first_frames_and_says_so(tmp_path, suffix, co
         np.testing.assert_array_equal(frame, whole_frame)
 
 
+def test_truncated_avi_without_its_index_is_no_recording_with_holes(tmp_path):
+    path = write_coded(tmp_path / "a.avi", [portrait(size=96, shift=(t, 0)) for t in range(48)], options={"g": "12"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    found, error, _ = reading_of(path)
+    assert 20 < len(found) < 40
+    assert re.search(r"it is truncated: \d\d of 48 frames\.$", error)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libx264"), (".webm", "libvpx")])
+def test_packets_that_a_container_lost_are_said(tmp_path, suffix, codec):
+    frames = [portrait(size=96, shift=(t, 0)) for t in range(48)]
+    path = write_coded(tmp_path / f"a{suffix}", frames, codec=codec, options={"g": "12"})
+    assert reading_of(path)[1:] == ("", [])
+    overwrite(path, 20)
+    found, error, _ = reading_of(path)
+    assert 40 <= len(found) < 48
+    assert re.fullmatch(r"is damaged: its container is broken, .*after \d\.\d\d s \(.{,80}\)\.", error)
+
+
 @pytest.mark.parametrize("damaged", [12, 28, 29])
 def test_damaged_frame_is_left_out_and_named_wherever_it_stands(tmp_path, damaged):
     # The last frame is the trap: decoders that give each thread a frame swallow its error.
