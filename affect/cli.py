@@ -559,7 +559,8 @@ def watch(
     if out and os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")
     trained = read_model(_version(model))
-    frames = read_source(source, trained.faces.frame_rate_hz)
+    notes = []
+    frames = read_source(source, trained.faces.frame_rate_hz, notes)
     tracks = set()
     detector = DETECTORS[trained.faces.detector](trained.faces)
     faces = follow_face(frames, trained.faces, detector, key=source, seen=tracks)
@@ -590,6 +591,8 @@ def watch(
             _say(f"{source}: {_seen_line(result)}. The others were not read.")
     if out and count and not as_json:
         print(f"{out}: {count} frames")
+    for note in notes:
+        _say(note)
     if left_out := getattr(frames, "left_out", 0):
         _say(f"{source}: {left_out} frames were left out, for they came too fast or damaged.")
     if problem:

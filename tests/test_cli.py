@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from affect.cli import app
 from affect.config import read_json, write_json
 from affect.records import parse_example
+from pipelines.video import read_frames
 from tests.conftest import no_face, portrait, write_video
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +60,21 @@ def test_prepare_names_what_it_lost(face_videos, tmp_path):
     assert lines == [f"affect: no_face: {face_videos / 'no_face.mp4'} shows no face in 8 frames."]
     assert "4 clips, 3 of them with a face; 24 faces in 32 frames; 4 examples in 1 shards; classes: none" in out
     assert read_json(tmp_path / "shards" / "manifest.json")["settings"]["faces"]["face_size"] == 64
+
+
+def test_prepare_and_watch_say_what_is_odd_about_a_video(face_videos, tmp_path):
+    folder, odd = tmp_path / "videos", tmp_path / "videos" / "odd.ts"
+    folder.mkdir()
+    write_video(odd, [frame for _, frame in read_frames(face_videos / "still.mp4")])
+    odd.write_bytes(odd.read_bytes() * 2)
+    note = f"{odd} has a clock that jumps back once, after 0.70 s: the times of its frames are carried on."
+    code, out, lines = affect("prepare", folder, "--out", tmp_path / "shards", "--face-size", 64, "--workers", 1)
+    assert (code, lines) == (0, [f"affect: odd: note: {note}"])
+    assert "16 faces in 16 frames" in out
+    (clip,) = read_json(tmp_path / "shards" / "manifest.json")["clips"]
+    assert (clip["notes"], clip["problem"]) == ([note], "")
+    code, _, lines = affect("watch", FER2013, odd)
+    assert (code, lines) == (0, [f"affect: {note}"])
 
 
 def test_prepare_says_how_faces_are_found_and_which_are_kept(face_videos, tmp_path):

@@ -218,6 +218,14 @@ def test_an_address_is_read_as_a_file_is(address, tmp_path):
     assert [round(time_s, 3) for time_s, _ in read_source(f"{address}/still.mkv", 4)] == [0.0, 0.3, 0.5]
 
 
+def test_a_stream_that_begins_again_is_read_on(address, tmp_path):
+    path = write_video(tmp_path / "twice.ts", [frame for _, frame in blank(6)])
+    path.write_bytes(path.read_bytes() * 2)
+    live = Live(f"{address}/twice.ts")
+    assert [time_s for time_s, _ in live] == pytest.approx(np.arange(12) / 10, abs=1e-3)
+    assert live.left_out == 0
+
+
 def test_what_comes_too_fast_is_left_out_and_counted(address, tmp_path):
     write_video(tmp_path / "long.mkv", [frame for _, frame in blank(60)])
     live = Live(f"{address}/long.mkv")
@@ -291,7 +299,7 @@ def test_an_interrupt_while_a_frame_is_written_waits_for_it(tmp_path, monkeypatc
 def test_ctrl_c_ends_with_a_summary_and_a_whole_video(ready, face_videos, tmp_path, monkeypatch):
     video, out = face_videos / "moving.mp4", tmp_path / "out.mp4"
 
-    def interrupted(source, frame_rate_hz):
+    def interrupted(source, frame_rate_hz, notes):
         for index, frame in enumerate(read_frames(source)):
             if index == 7:  # the frames before are held until a window of half a second is full
                 signal.raise_signal(signal.SIGINT)
