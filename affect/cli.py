@@ -491,7 +491,8 @@ def _say_seen(trained, video, result, cut, most=5):
     others = sorted((track for track in cut.seen if track.id not in used), key=lambda track: -track.frames)
     if others:
         named = ", ".join(
-            f"track {track.id} in {track.frames} frames (about {round(track.mean_area_px**0.5)} px wide)"
+            f"track {track.id} in {track.frames} frame{'s' if track.frames > 1 else ''} "
+            f"(about {round(track.mean_area_px**0.5)} px wide)"
             for track in others[:most]
         )
         more = f" and {len(others) - most} more" if len(others) > most else ""
@@ -559,9 +560,8 @@ def watch(
     if out and os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")
     trained = read_model(_version(model))
-    notes = []
+    tracks, notes = set(), []
     frames = read_source(source, trained.faces.frame_rate_hz, notes)
-    tracks = set()
     detector = DETECTORS[trained.faces.detector](trained.faces)
     faces = follow_face(frames, trained.faces, detector, key=source, seen=tracks)
     count, seen, last, problem, began_s = 0, 0, None, None, time.monotonic()

@@ -261,6 +261,14 @@ def test_predict_writes_every_frame_and_names_what_it_did_not_read(tmp_path):
     assert out.endswith("; 2 faces seen; this one in 130 of 140 frames\n") and lines == [line]
 
 
+@pytest.mark.parametrize("verb", ["predict", "watch", "explain"])
+def test_what_is_odd_about_a_video_is_said(tmp_path, verb):
+    video = write_video(tmp_path / "raw.h264", [portrait()] * 4)  # it has no times
+    options = ["--out", tmp_path / "figure.png"] if verb == "explain" else []
+    code, _, (line,) = affect(verb, FER2013, video, *options)
+    assert code == 0 and line.startswith(f"affect: {video} ")
+
+
 def test_predict_writes_rows_of_a_video_without_a_face_too(face_videos):
     code, out, lines = affect("predict", FER2013, face_videos / "no_face.mp4", face_videos / "still.mp4", "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
