@@ -149,6 +149,12 @@ def _prepare(source, dataset, out, faces, **options):
     for line in (*manifest["differences"], *manifest["notes"]):
         _say(f"{dataset}: {line}")
     counts = manifest["counts"]
+    several = sum(clip["part"] == 0 and clip.get("faces_seen", 0) > 1 for clip in manifest["clips"])
+    if several and faces.tracks != "all":
+        _say(
+            f"{out}: in {several} of {counts['videos']} videos more than one face was seen and the {faces.tracks} one "
+            "kept. manifest.json says in which (faces_seen); --faces all keeps all."
+        )
     print(
         f"{out}: {counts['videos']} clips, {counts['videos_with_a_face']} of them with a face; "
         f"{counts['faces']} faces in {counts['frames']} frames; {counts['clips']} examples in "

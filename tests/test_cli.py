@@ -261,6 +261,19 @@ def test_predict_writes_every_frame_and_names_what_it_did_not_read(tmp_path):
     assert out.endswith("; 2 faces seen; this one in 130 of 140 frames\n") and lines == [line]
 
 
+def test_prepare_says_in_how_many_videos_it_kept_one_of_several_faces(tmp_path):
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "two.mp4", [np.hstack([portrait(), portrait(zoom=0.8)])] * 8)
+    write_video(tmp_path / "videos" / "one.mp4", [portrait()] * 8)
+    arguments = ["prepare", tmp_path / "videos", "--out", tmp_path / "shards", "--workers", 1]
+    code, _, (line,) = affect(*arguments)
+    assert code == 0 and line.startswith(
+        f"affect: {tmp_path / 'shards'}: in 1 of 2 videos more than one face was seen and the main one kept. "
+    )
+    code, _, lines = affect(*arguments, "--faces", "all", "--overwrite")
+    assert (code, lines) == (0, [])
+
+
 @pytest.mark.parametrize("verb", ["predict", "watch", "explain"])
 def test_what_is_odd_about_a_video_is_said(tmp_path, verb):
     video = write_video(tmp_path / "raw.h264", [portrait()] * 4)  # it has no times
