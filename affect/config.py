@@ -12,6 +12,7 @@ import math
 import sys
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -500,6 +501,224 @@ class Experiment:
     windows: Windows = field(default_factory=Windows)
 
 
+@dataclass(frozen=True)
+class Effect:
+    """A row of `EFFECTS`.
+
+    Args:
+        fields: Names, such as `"model.heads"`, or `"windows.*"`; those that a kind of experiment lacks do not count.
+        where: Function of an `Experiment`: whether they have an effect in it.
+        reason: Why they have none elsewhere, and what has one.
+        also: Values that are taken beside the default where they have no effect, because they say so.
+    """
+
+    fields: tuple[str, ...]
+    where: Callable[[Experiment], bool]
+    reason: str
+    also: tuple = ()
+
+
+def _is_regression(experiment):
+    return isinstance(experiment.model, Regression)
+
+
+def _has_backbone(experiment):
+    return isinstance(experiment.model, Model)
+
+
+def _is_trained(experiment):
+    return not (_has_backbone(experiment) and experiment.model.spatial_pooling is None)
+
+
+def _attends(experiment):
+    return experiment.model.spatial_pooling in ("attention", "shift")
+
+
+def _sees_faces(experiment):
+    return not (_is_regression(experiment) and experiment.model.features != "faces")
+
+
+def _selects(experiment):
+    return bool(experiment.data.selection_ratio or experiment.data.selection_split)
+
+
+def _draws_views(experiment):
+    data = experiment.data
+    return _sees_faces(experiment) and (
+        (data.random_crop and data.crop_ratio < 1) or data.flip or data.rotation_deg > 0
+    )
+
+
+# Which fields have an effect where; one that no row names has an effect everywhere. Fields are refused where they have
+# none, so a field that a branch reads belongs here with the condition of that branch.
+EFFECTS = (
+    Effect(
+        (
+            *("train.*", "data.train_split", "data.frames", "data.repeat_frames", "data.random_crop", "data.flip"),
+            *("data.rotation_deg", "data.view_per_frame", "data.selection_ratio", "data.selection_split"),
+            *("data.shuffle_clips", "data.soft_labels", "model.dropout"),
+        ),
+        _is_trained,
+        "it is about training, and a network with its backbone's own classifier (model.spatial_pooling=None) has none",
+    ),
+    Effect(
+        ("windows.*",),
+        _is_regression,
+        "windows are cut of recordings for a regression; of a clip, data.frames and data.eval_frames are read",
+    ),
+    Effect(
+        ("data.frames", "data.eval_frames", "data.repeat_frames"),
+        lambda experiment: not _is_regression(experiment),
+        "it samples clips; a regression reads windows.length_s · windows.frame_rate_hz frames a window",
+    ),
+    Effect(
+        ("data.shuffle_clips",),
+        lambda experiment: not _is_regression(experiment),
+        "it shuffles clips; the windows of a regression are all shuffled, by train.seed",
+    ),
+    Effect(
+        ("data.soft_labels", "train.class_weights", "train.label_smoothing"),
+        lambda experiment: not _is_regression(experiment),
+        "it is about classes; the loss of a regression is set by train.concordance",
+    ),
+    Effect(
+        ("train.concordance",),
+        _is_regression,
+        "it is about valence and arousal; the loss of classes is set by train.label_smoothing, train.class_weights and "
+        "data.soft_labels",
+    ),
+    Effect(
+        ("train.backbone_learning_rate",),
+        _has_backbone,
+        "this network has no backbone and learns as a whole at train.head_learning_rate",
+        also=(0.0,),
+    ),
+    Effect(
+        ("train.frozen_blocks",),
+        lambda experiment: _has_backbone(experiment) and experiment.train.backbone_learning_rate > 0,
+        "it needs a backbone that learns, at train.backbone_learning_rate above 0",
+    ),
+    Effect(
+        ("train.momentum", "train.nesterov"),
+        lambda experiment: experiment.train.optimizer == "sgd",
+        "it is of train.optimizer='sgd' alone",
+    ),
+    Effect(
+        ("train.nesterov",),
+        lambda experiment: experiment.train.momentum > 0,
+        "there is no momentum: it needs train.momentum above 0",
+        also=(False,),
+    ),
+    Effect(
+        ("train.restart_factor",),
+        lambda experiment: experiment.train.restart_epochs < experiment.train.epochs,
+        "training ends before the first restart: it needs train.restart_epochs below train.epochs",
+    ),
+    Effect(
+        ("train.selection_metric",),
+        lambda experiment: _selects(experiment) or _is_regression(experiment),
+        "no clips select the epoch: it needs data.selection_ratio above 0 or data.selection_split",
+    ),
+    Effect(
+        ("train.selection_metric",),
+        lambda experiment: _selects(experiment) or not _is_regression(experiment),
+        "no recordings select the epoch: it needs data.selection_ratio above 0 or data.selection_split",
+        also=("loss",),  # the default is of clips
+    ),
+    Effect(
+        ("data.random_crop",),
+        lambda experiment: experiment.data.crop_ratio < 1,
+        "nothing is cropped: it needs data.crop_ratio below 1",
+        also=(False,),
+    ),
+    Effect(
+        ("data.view_per_frame",),
+        _draws_views,
+        "no view is drawn at random: it needs data.flip, data.rotation_deg above 0, or data.random_crop with "
+        "data.crop_ratio below 1, of faces",
+    ),
+    Effect(
+        ("model.heads", "model.pooling_units", "model.diversity"),
+        _attends,
+        "it needs attention, model.spatial_pooling='attention' or 'shift'",
+    ),
+    Effect(
+        ("model.hidden_units",),
+        lambda experiment: not _has_backbone(experiment) or _attends(experiment),
+        "it needs attention, model.spatial_pooling='attention' or 'shift'",
+    ),
+    Effect(
+        ("model.lstm_units",),
+        lambda experiment: experiment.model.temporal_pooling == "lstm",
+        "it needs model.temporal_pooling='lstm'",
+    ),
+    Effect(
+        ("model.blocks", "model.filters"),
+        _sees_faces,
+        "it is of convolutions; the sizes of LGBP-TOP are in affect/lgbp.py",
+    ),
+    Effect(
+        ("model.kernel_size",),
+        lambda experiment: (
+            _sees_faces(experiment)
+            and (experiment.model.temporal != "conv3d" or experiment.model.attention is not None)
+        ),
+        "it is of the 2D-CNN, which this network lacks; model.kernel_size_3d is of the 3D-CNN",
+    ),
+    Effect(
+        ("model.kernel_size_3d", "model.attended_blocks"),
+        lambda experiment: experiment.model.temporal == "conv3d",
+        "it is of the 3D-CNN, model.temporal='conv3d'; model.kernel_size is of the 2D-CNN",
+    ),
+    Effect(
+        ("model.attention_filters", "model.attention_kernel_size"),
+        lambda experiment: experiment.model.attention is not None,
+        "it is of spatiotemporal attention, model.attention='softmax' or 'sigmoid'",
+    ),
+    Effect(
+        ("model.recurrent_units",),
+        lambda experiment: experiment.model.temporal in ("rnn", "lstm", "bilstm"),
+        "it is of a recurrent network, model.temporal='rnn', 'lstm' or 'bilstm'",
+    ),
+)
+
+
+def without_effect(experiment):
+    """Returns the fields that can have no effect in an experiment, `"model.heads"`, each with its row of `EFFECTS`."""
+    found = {}
+    for row in EFFECTS:
+        for pattern in row.fields:
+            part, _, name = pattern.partition(".")
+            own = [own.name for own in dataclasses.fields(getattr(experiment, part))]
+            names = own if name == "*" else [name] if name in own else []
+            if names and not row.where(experiment):
+                found = {f"{part}.{name}": row for name in names} | found
+    return found
+
+
+def check_effects(experiment):
+    """Refuses a field that is set to another value than its default where it can have no effect.
+
+    Raises:
+        InputError: It names the first such field, and what has an effect.
+    """
+    for name, row in without_effect(experiment).items():
+        value, default = _value_and_default(experiment, name)
+        if value != default and value not in row.also:
+            raise InputError(_refusal(name, value, default, row))
+
+
+def _value_and_default(experiment, name):
+    part, _, name = name.partition(".")
+    part = getattr(experiment, part)
+    (default,) = (own.default for own in dataclasses.fields(part) if own.name == name)
+    return getattr(part, name), default
+
+
+def _refusal(name, value, default, row):
+    return f"{name}={value!r} has no effect: {row.reason}. Leave it at its default, {default!r}."
+
+
 def load_config(path, overrides=(), recipe=None):
     """Loads an experiment.
 
@@ -513,9 +732,72 @@ def load_config(path, overrides=(), recipe=None):
         An `Experiment`.
 
     Raises:
-        InputError: On a missing file or recipe, a file of another kind, a misspelt field, or a value of the wrong type
-            or out of its range.
+        InputError: On a missing file or recipe, a file of another kind, a misspelt field, a value of the wrong type or
+            out of its range, or one that can have no effect (`EFFECTS`).
     """
+    config, idle = _overridden(_load(path, recipe), overrides)
+    for refusal in idle.values():
+        raise InputError(refusal)
+    return _checked_effects(config, path)
+
+
+def load_rows(paths, overrides=(), recipe=None):
+    """Loads the experiments of a table, as `load_config` does.
+
+    An override holds for the rows in which it has an effect: `"model.heads=4"` for those with attention.
+
+    Args:
+        paths: List of config files.
+        overrides, recipe: As in `load_config`, for all rows.
+
+    Returns:
+        Dict: stem of the file's name → `Experiment`.
+
+    Raises:
+        InputError: As `load_config`, and on an override that has an effect in no row.
+    """
+    rows, idle_in = {}, []
+    for path in paths:
+        base = _load(path, recipe)
+        _, idle = _overridden(base, overrides)
+        config, _ = _overridden(base, [text for text in overrides if text not in idle])
+        rows[Path(path).stem] = _checked_effects(config, path)
+        idle_in.append(idle)
+    for text in overrides:
+        if idle_in and all(text in idle for idle in idle_in):
+            raise InputError(f"{idle_in[0][text]} It has none in any row.")
+    return rows
+
+
+def _overridden(base, overrides):
+    """Returns the experiment with the overrides, and those that have no effect in it, each with its refusal.
+
+    What an override sets back to its default, so that it no longer stands there without effect, is not among them.
+    """
+    config = base
+    for text in overrides:
+        config = override(config, text)
+    rows, idle = without_effect(config), {}
+    for text in overrides:
+        name = text.partition("=")[0].strip()
+        if name in rows:
+            value, default = _value_and_default(config, name)
+            before, _ = _value_and_default(base, name)
+            if value not in rows[name].also and (value != default or before == default):
+                idle[text] = _refusal(name, value, default, rows[name])
+    return config, idle
+
+
+def _checked_effects(config, path):
+    try:
+        check_effects(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return config
+
+
+def _load(path, recipe):
+    """Returns the experiment of a file as it stands there."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no config file {path}. Name a .py file under configs/ or a config.json of a run.")
@@ -546,8 +828,6 @@ def load_config(path, overrides=(), recipe=None):
         if not isinstance(config, Experiment):
             raise InputError(f"The config {path} must expose {name}, an affect.config.Experiment.")
         config = from_json(Experiment, to_json(config), f"{path}: {name}")  # Python has not checked the types.
-    for text in overrides:
-        config = override(config, text)
     return config
 
 

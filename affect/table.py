@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from affect.config import Regression, load_config, read_json, run_python, write_json
+from affect.config import Regression, load_rows, read_json, run_python, write_json
 from affect.errors import InputError
 from affect.evaluate import evaluate, moments_of
 from affect.labels import DIMENSIONS
@@ -77,7 +77,7 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, pro
         workdir: Folder of the runs and the table.
         seeds: How many: 0, 1, ...
         split: Split that is evaluated.
-        overrides: Strings `"train.epochs=3"`, for all rows.
+        overrides: Strings `"train.epochs=3"`, for all rows in which they have an effect.
         recipe: Of all rows, as in `affect.config.load_config`.
         protocol: Of all rows, as in `affect.evaluate.evaluate`.
         track: `track(iterable, total, description)` → iterable, to show progress over rows and seeds.
@@ -96,7 +96,7 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, pro
     if seeds < 1:
         raise InputError(f"A table needs a seed at least. Received: {seeds}")
     workdir = Path(workdir)
-    experiments = {path.stem: load_config(path, overrides, recipe) for path in _row_paths(folder)}
+    experiments = load_rows(_row_paths(folder), overrides, recipe)
     kinds = {"dimensions" if isinstance(row.model, Regression) else "classes" for row in experiments.values()}
     if len(kinds) > 1:
         raise InputError(f"{folder} has rows that classify and rows that do not. Expected all of one kind.")

@@ -21,7 +21,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import affect
 from affect.backbones import weights_sha256
-from affect.config import Experiment, Faces, Regression, VideoModel, from_json, read_json, to_json, write_json
+from affect.config import (
+    Experiment,
+    Faces,
+    Regression,
+    VideoModel,
+    check_effects,
+    from_json,
+    read_json,
+    to_json,
+    without_effect,
+    write_json,
+)
 from affect.data import Shards, batch_sizes, eval_batches, names_damage, split_selection, train_batches
 from affect.delay import search_delay
 from affect.device import describe_device, leave_accelerator_to_backend, repeatable
@@ -73,7 +84,8 @@ def train(experiment, *, data, workdir, progress=True):
         `postprocessing`.
 
     Raises:
-        InputError: When there is nothing to train on or learn, or `workdir` holds a run of another experiment or data.
+        InputError: When there is nothing to train on or learn, a setting can have no effect (`affect.config.EFFECTS`),
+            or `workdir` holds a run of another experiment or data.
     """
     settings, workdir = experiment.train, Path(workdir)
     shards = Shards(data)
@@ -197,6 +209,7 @@ def _clips(experiment, shards):
     is_video = isinstance(config, VideoModel)  # which has no backbone
     if config.spatial_pooling is None:
         raise InputError(f"{experiment.name} has its backbone's own classifier and needs no training: affect predict.")
+    check_effects(experiment)
     _check_metric(settings, "accuracy")
     clips = shards.of_split(experiment.data.train_split)
     usable = _usable(clips)
@@ -262,14 +275,8 @@ def _recordings(experiment, shards, delay=None):
         delay: What an earlier call of the same run found, in place of a search.
     """
     settings, data, windows = experiment.train, experiment.data, experiment.windows
+    check_effects(experiment)
     _check_metric(settings, "ccc")
-    for name, value, off in (
-        ("data.soft_labels", data.soft_labels, "false"),
-        ("train.class_weights", settings.class_weights, "false"),
-        ("train.label_smoothing", settings.label_smoothing, "0"),
-    ):
-        if value:
-            raise InputError(f"{name} is about classes, and {experiment.name} is a regression. Set {name}={off}.")
     usable, left_out = _with_a_face_and_ratings(shards, data.train_split)
     if data.selection_split is None:
         entries = [{"key": r.name, "recording": r.name, "label": "", "subject": r.subject} for r in usable]
@@ -648,9 +655,10 @@ def _open_run(workdir, run, data, delay):
     before = read_json(path)
     if before.get("shards") != run["shards"]:
         raise InputError(f"{workdir} is a run on other shards than {data}. Choose another --workdir.")
-    # Fields that came later are read as their defaults.
-    experiment = to_json(from_json(Experiment, before.get("experiment"), f"{path}: experiment"))
-    if changed := _changed(experiment, run["experiment"]):
+    # Fields that came later are read as their defaults, and older files hold some that have no effect.
+    experiment = from_json(Experiment, before.get("experiment"), f"{path}: experiment")
+    changed = _changed(to_json(experiment), run["experiment"])
+    if changed := [name for name in changed if name not in without_effect(experiment)]:
         raise InputError(f"{workdir} is a run with other settings: {', '.join(changed)}. Choose another --workdir.")
 
 

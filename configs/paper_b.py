@@ -25,7 +25,6 @@ CONFIG = Experiment(
     ),
     train=Train(
         epochs=30,
-        backbone_learning_rate=0.0,  # there is no backbone
         head_learning_rate=1e-3,
         optimizer="adam",
         weight_decay=5e-5,

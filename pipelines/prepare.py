@@ -1,5 +1,6 @@
 """prepare(): a data set × a detector → sharded TFRecords of aligned faces, and their manifest."""
 
+import dataclasses
 import fcntl
 import functools
 import json
@@ -67,9 +68,10 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         empty where the video could be used without loss; its `notes` are remarks that cost no frame.
 
     Raises:
-        InputError: On an unknown name, a source without clips, clips that `check_clips` refuses, a worker that died, or
-            an `out` that another run writes to, that was prepared with other settings or from other clips (their videos
-            are compared by SHA-256), that lacks a shard or holds another's manifest.
+        InputError: On an unknown name, a setting of faces that can have no effect, a source without clips, clips that
+            `check_clips` refuses, a worker that died, or an `out` that another run writes to, that was prepared with
+            other settings or from other clips (their videos are compared by SHA-256), that lacks a shard or holds
+            another's manifest.
     """
     if dataset not in DATASETS:
         raise InputError(f"Unknown data set. Expected one of {sorted(DATASETS)}. Received: {dataset!r}")
@@ -79,6 +81,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         _check_absolute(source, out, faces.boxes)
     sources = check_clips(source, DATASETS[dataset](source))
     said = {"left_out": sources.left_out, "notes": sources.notes}
+    _check_effects(faces, all(clip.aligned for clip in sources))
     sources.sort(key=lambda clip: digest(clip.key))
     out, classes = Path(out), order_classes(name for clip in sources for name in (clip.label, *(clip.votes or ())))
     settings = {"records_version": records.VERSION, "dataset": dataset, "faces": to_json(faces)}
@@ -126,6 +129,22 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
             (parts / name).replace(out / name)
         shutil.rmtree(parts)
         return manifest
+
+
+def _check_effects(faces, are_aligned):
+    """Refuses a setting that can have no effect on these faces."""
+    if are_aligned:
+        idle = ("detector", "min_face_px", "score_threshold", "margin_ratio", "detect", "tracks", "boxes")
+        reason = "these faces are cut already, and --face-size, --frame-rate-hz and --jpeg-quality are what has one"
+    elif faces.detector == "boxes":
+        idle, reason = ("min_face_px",), "the faces are those of --boxes, of which --score-threshold leaves some out"
+    else:
+        return
+    for field in dataclasses.fields(faces):
+        value = getattr(faces, field.name)
+        if field.name in idle and value != field.default:
+            option = "--faces" if field.name == "tracks" else f"--{field.name.replace('_', '-')}"
+            raise InputError(f"{option} {value} has no effect: {reason}. Leave it out.")
 
 
 def _check_absolute(*paths):

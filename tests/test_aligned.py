@@ -5,6 +5,7 @@ import math
 import re
 import struct
 import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -156,6 +157,9 @@ def test_afew_faces_are_prepared_without_detection(tmp_path):
         (root / path).parent.mkdir(parents=True)
         (root / path).touch()
     write_images(faces / "001", "000.jpg", "001.jpg", value=90)
+    for change, text in (({"min_face_px": 60}, "--min-face-px 60"), ({"tracks": "all"}, "--faces all")):
+        with pytest.raises(InputError, match=f"^{text} has no effect: these faces are cut already, and --face-size, "):
+            prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=replace(SMALL_FACES, **change))
     manifest = prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
     found = {clip["key"]: clip for clip in manifest["clips"]}
     assert found["train/001"]["frames_with_a_face"] == 2

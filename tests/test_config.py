@@ -30,7 +30,7 @@ from affect.errors import InputError
 
 TOP = ["data", "model", "name", "recipe", "reported", "train", "windows"]
 BASE = Experiment(name="base", model=Model(backbone="vgg16", weights="vggface"))
-VIDEO = Experiment(name="video", model=VideoModel("conv3d", "softmax", heads=4, temporal_pooling="max"))
+VIDEO = Experiment(name="video", model=VideoModel("conv3d", "softmax", filters=4, temporal_pooling="max"))
 STA = Experiment(name="sta", model=Regression(temporal="conv3d", attention="softmax"), windows=Windows(length_s=1.0))
 HEADER = "from dataclasses import replace\nfrom affect.config import Data, Experiment, Model, Train\n"
 MODEL = 'Model(backbone="vgg16", weights=None)'

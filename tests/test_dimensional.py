@@ -16,7 +16,7 @@ from skimage.io import imread
 from typer.testing import CliRunner
 
 from affect.cli import app
-from affect.config import Data, Experiment, Faces, Regression, Train, Windows, load_config, read_json
+from affect.config import Data, Experiment, Faces, Regression, Train, Windows, load_config, read_json, without_effect
 from affect.data import Shards
 from affect.delay import search_delay
 from affect.errors import InputError
@@ -35,6 +35,7 @@ from pipelines.detectors import DETECTORS
 from pipelines.faces import cut_clip
 from pipelines.prepare import prepare
 from tests.conftest import portrait, write_video
+from tests.watched import fields_of, watched
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 # Videos of 5 s at 4 frames/s; the grid has 2 points a second, so that a face lies on each but for those left out.
@@ -45,7 +46,6 @@ BASE = Experiment(
     data=Data(batch_clips=4, selection_ratio=0.5),
     train=Train(
         epochs=2,
-        backbone_learning_rate=0.0,
         head_learning_rate=0.05,
         restart_epochs=1,
         concordance=0.5,
@@ -57,14 +57,14 @@ BASE = Experiment(
 CNN = replace(
     BASE,
     name="cnn",
-    model=replace(BASE.model, temporal=None, attention=None),
+    model=replace(BASE.model, temporal=None, attention=None, attention_filters=64),
     reported={},
     windows=replace(BASE.windows, postprocess=False),
 )
 LGBP = replace(
     BASE,
     name="lgbp",
-    model=replace(BASE.model, temporal=None, attention=None, features="lgbp_top"),
+    model=Regression(None, features="lgbp_top", face_size=16, hidden_units=4),
     data=Data(
         batch_clips=2, random_crop=False, flip=False, rotation_deg=0.0, selection_ratio=0.0, selection_split="val"
     ),
@@ -72,7 +72,7 @@ LGBP = replace(
     reported={},
     windows=replace(BASE.windows, delay_s=None),
 )
-RNN = replace(BASE, name="rnn", model=replace(BASE.model, temporal="rnn", attention=None, recurrent_units=4))
+RNN = replace(BASE, name="rnn", model=replace(CNN.model, temporal="rnn", recurrent_units=4))
 
 
 def valence(time_s, number):
@@ -522,8 +522,14 @@ def test_what_is_of_classes_alone_is_refused(trained, recola, runs, tmp_path):
         explain_classes(trained, recola[1], tmp_path / "figure.png", split="val")
     for experiment, text in (
         (replace(BASE, train=replace(BASE.train, selection_metric="accuracy")), "Expected 'ccc' or 'loss'. Received"),
-        (replace(BASE, data=replace(BASE.data, soft_labels=True)), "data.soft_labels is about classes, and sta is a"),
-        (replace(BASE, train=replace(BASE.train, label_smoothing=0.1)), "Set train.label_smoothing=0."),
+        (
+            replace(BASE, data=replace(BASE.data, soft_labels=True)),
+            "data.soft_labels=True has no effect: ",
+        ),
+        (
+            replace(BASE, train=replace(BASE.train, label_smoothing=0.1)),
+            "train.label_smoothing=0.1 has no effect: ",
+        ),
         (replace(BASE, data=replace(BASE.data, selection_split="val")), "Expected data.selection_ratio=0 or"),
         (replace(BASE, windows=replace(BASE.windows, delay_s=400)), "no recording of split 'train' has a frame with"),
         (replace(BASE, data=replace(BASE.data, train_split="test")), "no recording of split 'test' is rated"),
@@ -531,6 +537,15 @@ def test_what_is_of_classes_alone_is_refused(trained, recola, runs, tmp_path):
         with pytest.raises(InputError, match=text):
             train(experiment, data=recola[1], workdir=tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_learning_from_recordings_reads_the_settings_that_have_an_effect_and_no_others(sewa, tmp_path):
+    experiment = replace(CNN, windows=BASE.windows)
+    noting, read = watched(experiment)
+    train(noting, data=sewa[1], workdir=tmp_path, progress=False)
+    names = {name for name in fields_of(experiment) if not name.startswith("model.")}
+    names.remove("windows.protocol")  # of evaluation
+    assert read & names == names - without_effect(experiment).keys()
 
 
 def test_plots_of_a_model_that_classifies_are_refused(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from affect.config import load_config, read_json
+from affect.config import load_rows, read_json
 from affect.evaluate import evaluate
 from affect.model import load_trained
 from affect.train import train
@@ -42,9 +42,9 @@ def learnt(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recordings")
     shards, oracle = make(folder)
     rows = {}
-    for row in ("cnn", "sta"):
+    for row, experiment in load_rows([CONFIGS / "cnn.py", CONFIGS / "sta.py"], OVERRIDES).items():
         run = folder / "runs" / row / "seed-0"
-        train(load_config(CONFIGS / f"{row}.py", OVERRIDES), data=shards, workdir=run, progress=False)
+        train(experiment, data=shards, workdir=run, progress=False)
         rows[row] = run, evaluate(load_trained(run), shards, split="val")
     return rows, shards, oracle
 

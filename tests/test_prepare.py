@@ -860,3 +860,12 @@ def test_what_is_odd_is_named_at_the_command_and_the_rest_prepared(bright, tmp_p
     assert sum("of another time than the video" in line for line in said) == 3
     code, text, _ = affect("inspect", out)
     assert [text.count(each) for each in ("of another time than the video", "left out: ")] == [3, 1]
+
+
+def test_the_smallest_face_of_boxes_is_refused(tmp_path):
+    (tmp_path / "happy").mkdir()
+    (tmp_path / "happy" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "boxes.csv").write_text("key,timestamp_s,x0,y0,x1,y1\na,0,1,1,9,9\n")
+    faces = Faces(detector="boxes", boxes=str(tmp_path / "boxes.csv"), min_face_px=60)
+    with pytest.raises(InputError, match="^--min-face-px 60 has no effect: the faces are those of --boxes, "):
+        prepare(tmp_path, dataset="folder", out=tmp_path / "out", faces=faces)

@@ -11,7 +11,19 @@ import safetensors.numpy
 import tensorflow as tf
 
 from affect.backbones import build_backbone, import_weights
-from affect.config import Data, Experiment, Faces, Model, Train, VideoModel, load_config, read_json, write_json
+from affect.config import (
+    Data,
+    Experiment,
+    Faces,
+    Model,
+    Train,
+    VideoModel,
+    load_config,
+    read_json,
+    to_json,
+    without_effect,
+    write_json,
+)
 from affect.convert import convert
 from affect.errors import InputError
 from affect.evaluate import evaluate
@@ -19,6 +31,7 @@ from affect.export import export
 from affect.model import build_model, load_trained
 from affect.train import Checkpoint, EpochProgress, _class_weights, build_optimizer, read_log, train
 from pipelines.prepare import prepare
+from tests.watched import fields_of, watched
 
 TINY = Experiment(
     name="tiny",
@@ -213,6 +226,37 @@ def test_paper_bs_network_learns_classes(shards, tmp_path):
     report = evaluate(trained, shards, split="test")
     assert (report["all"]["clips"], report["with_a_face"]["clips"]) == (4, 3)
     assert train(experiment, data=shards, workdir=tmp_path, progress=False) == result
+
+
+VIDEO = VideoModel("conv3d", face_size=8, blocks=1, filters=2, hidden_units=2)
+
+
+@pytest.mark.parametrize(("model", "rate"), [(TINY.model, 0.001), (VIDEO, 0.0)], ids=["images", "video"])
+def test_training_reads_the_settings_that_have_an_effect_and_no_others(model, rate, shards, tmp_path):
+    settings = replace(TINY.train, epochs=2, backbone_learning_rate=rate)
+    experiment = replace(TINY, model=model, train=settings)
+    noting, read = watched(experiment)
+    train(noting, data=shards, workdir=tmp_path, progress=False)
+    names = {name for name in fields_of(experiment) if not name.startswith("model.")}
+    assert read & names == names - without_effect(experiment).keys()
+
+
+def test_settings_that_can_have_no_effect_are_not_trained(shards, tmp_path):
+    idle = replace(TINY, model=replace(TINY.model, lstm_units=4))
+    with pytest.raises(
+        InputError, match=r"^model\.lstm_units=4 has no effect: it needs model\.temporal_pooling='lstm'"
+    ):
+        train(idle, data=shards, workdir=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_before_such_settings_were_refused_goes_on(run, shards, tmp_path):
+    workdir, expected = run
+    shutil.copytree(workdir, tmp_path / "run")
+    config = read_json(workdir / "config.json")
+    config["experiment"] = to_json(replace(TINY, model=replace(TINY.model, lstm_units=4)))
+    write_json(tmp_path / "run" / "config.json", config)
+    assert train(TINY, data=shards, workdir=tmp_path / "run", progress=False) == expected
 
 
 def test_finished_run_is_left_alone(run, shards):

@@ -19,7 +19,7 @@ from configs.paper_a import recipes
 CONFIG = replace(
     BASE,
     name="avg",
-    model=replace(BASE.model, spatial_pooling="average", temporal_pooling="average"),
+    model=replace(BASE.model, spatial_pooling="average", hidden_units=None, temporal_pooling="average"),
     reported={"accuracy": 0.460},
 )
 RECIPES = recipes(CONFIG)

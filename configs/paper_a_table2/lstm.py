@@ -17,7 +17,7 @@ from configs.paper_a import recipes
 CONFIG = replace(
     BASE,
     name="lstm",
-    model=replace(BASE.model, spatial_pooling="average", temporal_pooling="lstm", lstm_units=512),
+    model=replace(BASE.model, spatial_pooling="average", hidden_units=None, temporal_pooling="lstm", lstm_units=512),
     reported={"accuracy": 0.462},
 )
 RECIPES = recipes(CONFIG)

@@ -17,7 +17,7 @@ from configs.paper_a import recipes
 CONFIG = replace(
     BASE,
     name="tp",
-    model=replace(BASE.model, spatial_pooling="average", temporal_pooling="joint_softmax"),
+    model=replace(BASE.model, spatial_pooling="average", hidden_units=None, temporal_pooling="joint_softmax"),
     reported={"accuracy": 0.464},
 )
 RECIPES = recipes(CONFIG)
