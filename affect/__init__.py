@@ -7,7 +7,7 @@ from wrapt import register_post_import_hook
 __version__ = "0.1.0"
 
 # The modules of what is registered with Keras.
-REGISTERED = ("layers", "losses", "metrics", "optimizers", "regularizers")
+REGISTERED = ("layers", "losses", "metrics", "network", "optimizers", "regularizers")
 
 
 def _register(_):

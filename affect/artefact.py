@@ -61,6 +61,11 @@ class Artefact:
         def call(inputs):
             if set(inputs) != set(specs):
                 raise InputError(f"Signature {name} takes the inputs {sorted(specs)}. Received: {sorted(inputs)}")
+            if "faces" in specs and "int" not in (dtype := np.asarray(inputs["faces"]).dtype.name):
+                raise InputError(
+                    f"{self.path} takes faces as pixels of 0 to 255, uint8; multiply those that are scaled to [0, 1] "
+                    f"by 255 and round them. Received: faces of {dtype}"
+                )
             if is_tflite:
                 return self.loaded.run(name, inputs)
             import tensorflow as tf

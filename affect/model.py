@@ -20,6 +20,7 @@ from affect.layers import (
     SpatiotemporalAttention,
     SplitFrames,
 )
+from affect.network import FaceNetwork
 from affect.postprocessing import Postprocessing
 from affect.precision import computing_in
 from affect.regression import build_regression, build_video_model, detailed_regression
@@ -101,7 +102,7 @@ def build_model(config, classes):
         )  # (B, K'), (B, F, K')
         is_seen = ops.cast(ops.any(frame_mask, axis=1, keepdims=True), "float32")
         logits = classifier(dropout(x)) * is_seen  # (B, E): without a frame not even the classifier's bias counts
-    return keras.Model({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
+    return FaceNetwork({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
 
 
 def _pytorch_layer(inputs):
@@ -151,7 +152,7 @@ def detailed(model):
         if isinstance(layer, SpatiotemporalAttention):
             _, _, height, width = layer.output.shape
             outputs["attention"] = keras.layers.Reshape((-1, 1, height * width), name="one_head")(layer.output)
-    return keras.Model(model.input, outputs)
+    return FaceNetwork(model.input, outputs)
 
 
 @computing_in("float32")
@@ -179,7 +180,7 @@ def frame_networks(model):
     is_frame = ops.ones_like(faces[:, :1, 0, 0], dtype="bool")  # (B, 1)
     one_frame = {"faces": ops.expand_dims(faces, 1), "frame_mask": is_frame}
     clips = keras.Model(model.input, outputs)(one_frame)
-    networks = {"frame": keras.Model({"faces": faces}, {name: value[:, 0] for name, value in clips.items()})}
+    networks = {"frame": FaceNetwork({"faces": faces}, {name: value[:, 0] for name, value in clips.items()})}
     if not pools_scores:
         pooled = keras.Input(pooling.output[0].shape[1:], name="pooled_features")
         networks["classify"] = keras.Model({"pooled_features": pooled}, {"logits": classifier(pooled)})

@@ -8,12 +8,14 @@ from affect.layers import (
     SPATIAL_POOLINGS,
     TEMPORAL_POOLINGS,
     LastFramePooling,
+    MaskFrames,
     MergeFrames,
     PixelScaling,
     SpatiotemporalAttention,
     SplitFrames,
 )
 from affect.lgbp import FEATURES
+from affect.network import FaceNetwork
 from affect.precision import computing_in
 from affect.regularizers import AttentionDiversity
 
@@ -59,7 +61,7 @@ def build_regression(config):
         outputs = LastFramePooling(name="end")(x, frame_mask=frame_mask)
     else:
         outputs = _masked(x, frame_mask)
-    return keras.Model({given.name: given, "frame_mask": frame_mask}, outputs, name="affect_regression")
+    return FaceNetwork({given.name: given, "frame_mask": frame_mask}, outputs, name="affect_regression")
 
 
 def build_video_model(config, classes):
@@ -79,11 +81,11 @@ def build_video_model(config, classes):
     faces, x = _faces(frame_mask, config)
     x = _through_time(x, frame_mask, config)
     frame_logits = layers.Dense(len(classes), dtype="float32", name="frame_logits")(x)  # (B, F, E)
-    # The product takes off the mask of its own that Keras hangs on what follows a bilstm, and would warn of.
+    # The product ends the mask of its own that Keras attaches to what follows a bilstm, and would warn of.
     logits, _, _ = TEMPORAL_POOLINGS[config.temporal_pooling](name="temporal_pooling")(
         _masked(frame_logits, frame_mask), frame_mask=frame_mask, return_importance=True
     )  # (B, E), (B, F), (B, F, E)
-    return keras.Model({"faces": faces, "frame_mask": frame_mask}, logits, name="affect_video_model")
+    return FaceNetwork({"faces": faces, "frame_mask": frame_mask}, logits, name="affect_video_model")
 
 
 def _faces(frame_mask, config):
@@ -123,7 +125,7 @@ def detailed_regression(model):
         outputs["attention"] = layer_of["attention"].output
     elif "spatial_pooling" in layer_of:
         outputs["attention"] = layer_of["spatial_pooling"].output[1]
-    return keras.Model(model.input, outputs)
+    return FaceNetwork(model.input, outputs)
 
 
 def _maps(pixels, frame_mask, config):
@@ -178,4 +180,4 @@ def _conv3d(x, frame_mask, filters, kernel_size, name):
 
 def _masked(x, frame_mask):
     """Returns `(B, F, ...)` with zeros in the masked frames."""
-    return x * ops.expand_dims(ops.cast(frame_mask, x.dtype), tuple(range(2, x.ndim)))
+    return MaskFrames()(x, frame_mask)

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from affect.layers.frame_mask import valid_frames
+
 
 @keras.saving.register_keras_serializable(package="affect")
 class AttentionDiversity(keras.regularizers.Regularizer):
@@ -47,9 +49,7 @@ class AttentionDiversity(keras.regularizers.Regularizer):
         if not self.squared:
             is_positive = penalty > 0  # sqrt has an infinite slope at 0, which would turn the gradient to NaN
             penalty = ops.where(is_positive, ops.sqrt(ops.where(is_positive, penalty, 1.0)), 0.0)
-        if frame_mask is None:
-            return self.strength * ops.mean(penalty)
-        valid = ops.cast(frame_mask, "float32")
+        valid = valid_frames(frame_mask, attention)
         return self.strength * ops.sum(penalty * valid) / ops.maximum(ops.sum(valid), 1.0)
 
     def get_config(self):

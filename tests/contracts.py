@@ -33,6 +33,7 @@ def check_layer(layer_class, init_kwargs, *inputs, call_kwargs=None, frame_axes=
     check_saving(layer_class, init_kwargs, *inputs, call_kwargs=call_kwargs, frame_axes=frame_axes)
     check_mixed_precision(layer_class, init_kwargs, *inputs, call_kwargs=call_kwargs)
     check_training(layer_class, init_kwargs, *inputs, call_kwargs=call_kwargs)
+    check_masks(layer_class, init_kwargs, *inputs, call_kwargs=call_kwargs)
     check_refusals(layer_class, invalid)
 
 
@@ -120,6 +121,24 @@ def check_training(layer_class, init_kwargs, *inputs, call_kwargs):
     for old, new in zip(before, arrays(weights), strict=True):
         assert np.isfinite(new).all()
         assert not np.array_equal(old, new)
+
+
+def check_masks(layer_class, init_kwargs, *inputs, call_kwargs):
+    """A mask is of each frame of each clip: none is broadcast, neither an array nor one of a graph."""
+    layer = layer_class(**init_kwargs)
+    run(layer, inputs, call_kwargs)
+    for place, mask in enumerate(inputs):
+        if mask.dtype != bool:
+            continue
+        batch, frames = mask.shape
+        assert batch > 1 and frames > 1
+        for shape in ((frames,), (batch, 1), (1, frames), (batch, frames, 1), (batch, frames + 1)):
+            wrong = [*inputs[:place], np.ones(shape, bool), *inputs[place + 1 :]]
+            with pytest.raises(ValueError, match=re.escape(f"frame_mask of shape {shape}")):
+                layer(*wrong, **call_kwargs)
+            tensors = symbolic(wrong, (None,) * len(wrong), "own")
+            with pytest.raises(ValueError, match=re.escape(f"frame_mask of shape {shape}")):
+                layer_class(**init_kwargs)(*tensors, **call_kwargs)
 
 
 def check_refusals(layer_class, invalid):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"}
-    | {"seal", "optimizers", "precision", "device"},
+    | {"seal", "optimizers", "precision", "device", "network"},
     {"model", "regression", "stream", "delay", "postprocessing", "series", "artefact", "tflite"},
     {"signatures"},
     {"train", "evaluate", "explain", "export", "check", "convert", "predict", "client", "table", "inspect", "verify"}
@@ -37,6 +37,7 @@ WITHOUT_TENSORFLOW = {
     "lgbp",
     "optimizers",
     "precision",
+    "network",
 }
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import keras
 import numpy as np
@@ -31,6 +32,12 @@ def test_mean_over_the_valid_frames_of_the_batch():
     np.testing.assert_allclose(penalty(attention), np.sqrt(2) * 4 / 6, rtol=1e-6)
     np.testing.assert_allclose(penalty(attention, frame_mask), np.sqrt(2) * 2 / 3, rtol=1e-6)
     assert penalty(attention, np.zeros((2, 3), "bool")) == 0
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 1), (1, 3)])
+def test_a_mask_is_of_each_frame(shape):
+    with pytest.raises(ValueError, match=re.escape(f"frame_mask of shape {shape}")):
+        penalty([[SAME] * 3] * 2, np.ones(shape, bool))
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)

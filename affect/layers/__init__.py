@@ -6,6 +6,7 @@ from affect.layers.average_score_pooling import AverageScorePooling
 from affect.layers.joint_softmax_pooling import JointSoftmaxPooling
 from affect.layers.last_frame_pooling import LastFramePooling
 from affect.layers.lstm_pooling import LSTMPooling
+from affect.layers.mask_frames import MaskFrames
 from affect.layers.max_score_pooling import MaxScorePooling
 from affect.layers.merge_frames import MergeFrames
 from affect.layers.pixel_scaling import PixelScaling
@@ -40,6 +41,7 @@ __all__ = [
     "JointSoftmaxPooling",
     "LSTMPooling",
     "LastFramePooling",
+    "MaskFrames",
     "MaxScorePooling",
     "MergeFrames",
     "PixelScaling",

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from affect.layers.frame_mask import check_frame_mask
+
 
 @keras.saving.register_keras_serializable(package="affect")
 class AttentionPooling(keras.layers.Layer):
@@ -111,6 +113,7 @@ class AttentionPooling(keras.layers.Layer):
         return self.add_weight(name=name, shape=shape, initializer=initializer, regularizer=self.kernel_regularizer)
 
     def call(self, features, frame_mask=None, return_attention=False):
+        check_frame_mask(frame_mask, features)
         if self.hidden_units is None:
             scores = ops.tanh(ops.matmul(features, self.kernel))  # (B, F, L, N)
         else:
@@ -138,6 +141,7 @@ class AttentionPooling(keras.layers.Layer):
         return (pooled, (batch, frames, self.heads, locations)) if return_attention else pooled
 
     def compute_output_spec(self, features, frame_mask=None, return_attention=False):
+        check_frame_mask(frame_mask, features)
         pooled, attention = self.compute_output_shape(features.shape, return_attention=True)
         pooled = keras.KerasTensor(pooled, dtype=self.compute_dtype)
         return (pooled, keras.KerasTensor(attention, dtype="float32")) if return_attention else pooled

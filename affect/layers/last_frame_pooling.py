@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from affect.layers.frame_mask import check_frame_mask, valid_frames
+
 
 @keras.saving.register_keras_serializable(package="affect")
 class LastFramePooling(keras.layers.Layer):
@@ -36,7 +38,7 @@ class LastFramePooling(keras.layers.Layer):
 
     def call(self, frame_features, frame_mask=None):
         features = ops.cast(frame_features, "float32")
-        valid = ops.ones_like(features[..., 0]) if frame_mask is None else ops.cast(frame_mask, "float32")  # (B, F)
+        valid = valid_frames(frame_mask, features)  # (B, F)
         count = ops.cumsum(valid, axis=1)  # (B, F): valid frames so far
         is_last = valid * ops.cast(ops.equal(count, count[:, -1:]), "float32")
         return ops.sum(features * ops.expand_dims(is_last, -1), axis=1)
@@ -46,4 +48,5 @@ class LastFramePooling(keras.layers.Layer):
         return (batch, channels)
 
     def compute_output_spec(self, frame_features, frame_mask=None):
+        check_frame_mask(frame_mask, frame_features)
         return keras.KerasTensor(self.compute_output_shape(frame_features.shape), dtype="float32")

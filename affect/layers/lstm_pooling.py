@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from affect.layers.frame_mask import check_frame_mask, valid_frames
+
 
 @keras.saving.register_keras_serializable(package="affect")
 class LSTMPooling(keras.layers.Layer):
@@ -58,7 +60,7 @@ class LSTMPooling(keras.layers.Layer):
 
     def call(self, frame_features, frame_mask=None, return_frames=False):
         features = ops.cast(frame_features, "float32")
-        valid = ops.ones_like(features[..., 0]) if frame_mask is None else ops.cast(frame_mask, "float32")  # (B, F)
+        valid = valid_frames(frame_mask, features)  # (B, F)
         count = ops.cumsum(valid, axis=1)  # (B, F): valid frames so far
         place = ops.expand_dims(count, 1)  # (B, 1, F): where each valid frame is to stand, from 1
         row = ops.expand_dims(ops.cumsum(ops.ones_like(valid), axis=1), -1)  # (B, F, 1): 1, 2, ..., F
@@ -76,6 +78,7 @@ class LSTMPooling(keras.layers.Layer):
         return (clip, (batch, frames, self.units)) if return_frames else clip
 
     def compute_output_spec(self, frame_features, frame_mask=None, return_frames=False):
+        check_frame_mask(frame_mask, frame_features)
         shapes = self.compute_output_shape(frame_features.shape, return_frames=True)
         specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
         return specs if return_frames else specs[0]

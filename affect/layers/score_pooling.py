@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from affect.layers.frame_mask import check_frame_mask, valid_frames
+
 
 class ScorePooling(keras.layers.Layer):
     """Base of the poolings from frame logits to clip logits; a subclass defines `pool`.
@@ -29,10 +31,7 @@ class ScorePooling(keras.layers.Layer):
 
     def call(self, frame_logits, frame_mask=None, return_importance=False):
         scores = ops.cast(frame_logits, "float32")
-        if frame_mask is None:
-            valid = ops.ones_like(scores[..., :1])
-        else:
-            valid = ops.expand_dims(ops.cast(frame_mask, "float32"), -1)  # (B, F, 1)
+        valid = ops.expand_dims(valid_frames(frame_mask, scores), -1)  # (B, F, 1)
         return self.pool(scores * valid, valid, return_importance)
 
     def compute_output_shape(self, frame_logits_shape, frame_mask_shape=None, return_importance=False):
@@ -41,6 +40,7 @@ class ScorePooling(keras.layers.Layer):
         return (logits, (batch, frames), (batch, frames, classes)) if return_importance else logits
 
     def compute_output_spec(self, frame_logits, frame_mask=None, return_importance=False):
+        check_frame_mask(frame_mask, frame_logits)
         shapes = self.compute_output_shape(frame_logits.shape, return_importance=True)
         specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
         return specs if return_importance else specs[0]

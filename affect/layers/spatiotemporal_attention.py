@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from affect.layers.frame_mask import check_frame_mask, valid_frames
+
 
 @keras.saving.register_keras_serializable(package="affect")
 class SpatiotemporalAttention(keras.layers.Layer):
@@ -68,10 +70,7 @@ class SpatiotemporalAttention(keras.layers.Layer):
 
     def call(self, features, frame_mask=None):
         batch, frames, height, width, _ = ops.shape(features)
-        if frame_mask is None:
-            valid = ops.ones_like(features[:, :, :1, 0, 0])  # (B, F, 1)
-        else:
-            valid = ops.expand_dims(ops.cast(frame_mask, features.dtype), -1)
+        valid = ops.expand_dims(valid_frames(frame_mask, features, features.dtype), -1)  # (B, F, 1)
         features = features * valid[..., None, None]
         scores = ops.cast(self.scores(self.decoder(features)), "float32")  # (B, F, h, w, 1)
         scores = ops.reshape(scores, (batch, frames, height * width))
@@ -85,6 +84,7 @@ class SpatiotemporalAttention(keras.layers.Layer):
         return tuple(features_shape[:-1])
 
     def compute_output_spec(self, features, frame_mask=None):
+        check_frame_mask(frame_mask, features)
         return keras.KerasTensor(self.compute_output_shape(features.shape), dtype="float32")
 
     def get_config(self):

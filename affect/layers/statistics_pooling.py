@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from affect.layers.frame_mask import check_frame_mask, valid_frames
+
 
 @keras.saving.register_keras_serializable(package="affect")
 class StatisticsPooling(keras.layers.Layer):
@@ -48,10 +50,7 @@ class StatisticsPooling(keras.layers.Layer):
 
     def call(self, frame_features, frame_mask=None, return_frames=False):
         features = ops.cast(frame_features, "float32")
-        if frame_mask is None:
-            valid = ops.ones_like(features[..., :1])
-        else:
-            valid = ops.expand_dims(ops.cast(frame_mask, "float32"), -1)  # (B, F, 1)
+        valid = ops.expand_dims(valid_frames(frame_mask, features), -1)  # (B, F, 1)
         features = features * valid
         count = ops.maximum(ops.sum(valid, axis=1), 1.0)  # (B, 1)
         mean = ops.sum(features, axis=1) / count  # (B, K)
@@ -70,6 +69,7 @@ class StatisticsPooling(keras.layers.Layer):
         return (clip, (batch, frames, 2 * channels)) if return_frames else clip
 
     def compute_output_spec(self, frame_features, frame_mask=None, return_frames=False):
+        check_frame_mask(frame_mask, frame_features)
         shapes = self.compute_output_shape(frame_features.shape, return_frames=True)
         specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
         return specs if return_frames else specs[0]
