@@ -11,7 +11,7 @@ from affect.delay import search_delay
 from affect.errors import InputError
 from affect.records import Dimensions
 from affect.windows import read_recordings
-from tests.test_data import make_clip, write_shards
+from tests.test_data import make_clip, textured, write_shards
 
 SETTINGS = Windows(length_s=4.0, frame_rate_hz=5.0)
 DATA = Data(batch_clips=2, crop_ratio=1.0)
@@ -49,6 +49,19 @@ def test_finds_the_delay_among_all_steps_of_the_ratings_up_to_6_s(recordings):
     np.testing.assert_allclose([*scores], np.arange(61) / 10)
     assert delay_s == pytest.approx(DELAY_S, abs=0.1)
     assert scores[delay_s] > 0.9 > scores[0.0] + 0.2
+
+
+def test_one_person_says_nothing_of_another(recordings):
+    """Noise for faces: a probe that had seen the person it is judged on would know its ratings."""
+    random = np.random.default_rng(0)
+    noise = [
+        replace(
+            recording, jpegs=tuple(textured(int(seed)) for seed in random.integers(0, 10**6, len(recording.times_s)))
+        )
+        for recording in recordings
+    ]
+    _, scores = search_delay(noise, SETTINGS, DATA, [0.0, 0.6, DELAY_S])
+    assert max(np.abs([*scores.values()])) < 0.2
 
 
 def test_what_cannot_be_searched_is_refused(recordings):

@@ -90,6 +90,14 @@ def test_a_clip_without_frames_says_nothing(network, inputs):
     assert all(np.isfinite(value).all() for value in outputs.values())
 
 
+def test_a_clip_without_frames_says_nothing_where_features_are_pooled(inputs):
+    model = build_model(replace(CONFIG, temporal_pooling="statistics"), CLASSES)
+    model.get_layer("frame_logits").bias.assign([1.0, 2.0, 3.0])
+    mask = np.array([[True] * 4, [False] * 4])
+    logits = ops.convert_to_numpy(model(inputs | {"frame_mask": mask}, training=False))
+    assert (logits[0] != 0).all() and (logits[1] == 0).all()
+
+
 def test_saved_model_needs_nothing_but_its_file(model, network, inputs, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
