@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # The tests that also hold on the JAX backend: layers, regularizers, losses, metrics, backbones, models.
 BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_regularizers.py \
 	tests/test_backbones.py tests/test_model.py tests/test_losses.py tests/test_series_metrics.py \
-	tests/test_spatiotemporal_attention.py tests/test_regression.py
+	tests/test_spatiotemporal_attention.py tests/test_regression.py tests/test_network.py tests/test_mask_frames.py
 
 # A process a core; the tests of a file share what they make.
 PARALLEL = --numprocesses auto --dist loadfile
@@ -23,6 +23,7 @@ test: $(VENV)/test.stamp
 test-large: $(VENV)/test-large.stamp
 	$(BIN)/affect weights get mini_xception
 	$(BIN)/pytest -m large $(PARALLEL)
+	$(BIN)/python tests/mutants.py --workers $$(nproc)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
