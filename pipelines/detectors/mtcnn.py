@@ -25,7 +25,7 @@ _BATCH_FRAMES = 4
 # O-Net is as exact as full detection on boxes this close to its own; from a box further off it is run again on its own.
 _SETTLED_IOU = 0.8
 # Its score depends on where the box lies: a face of at least this score is looked at again in its own box.
-_UNSURE_SCORE = 0.5
+_UNSURE_SCORE = 0.3
 # Two faces that overlap more are one.
 _SAME_FACE_IOU = 0.5
 
@@ -40,13 +40,17 @@ class _ProposalStage(StagePNet):
 
     def __call__(self, *, images_normalized, min_face_size, threshold_pnet=0.6, nms_pnet1=0.5, nms_pnet2=0.7, **kwargs):
         shorter = min(images_normalized.shape[1:3])
-        boxes = [np.empty((0, 6))]
+        boxes, levels = [np.empty((0, 6))], {}
         for face_px in face_sizes(min_face_size, shorter):
             scale = _FIELD_PX / face_px
             shape = [int(side * scale + 1e-6) for side in images_normalized.shape[1:3]]
+            filling = face_px > _FILLING_RATIO * shorter
+            # To shrink the whole frame once more takes longer than the network: a level four times as large will do.
+            larger = [level for other_px, level in levels.items() if other_px <= face_px / 4] if filling else []
+            levels[face_px] = scale_images(larger[-1] if larger else images_normalized, new_shape=shape)
             # The other networks see the same grey beyond the frame.
-            edge = _FIELD_PX // 2 if face_px > _FILLING_RATIO * shorter else 0
-            level = tf.pad(scale_images(images_normalized, new_shape=shape), [[0, 0], [edge] * 2, [edge] * 2, [0, 0]])
+            edge = _FIELD_PX // 2 if filling else 0
+            level = tf.pad(levels[face_px], [[0, 0], [edge] * 2, [edge] * 2, [0, 0]]) if edge else levels[face_px]
             found = generate_bounding_box(*self._model(level), threshold_pnet)
             found[:, 1:5] = (found[:, 1:5] - edge) / scale
             boxes.append(smart_nms_from_bboxes(found, threshold=nms_pnet1, initial_sort=False))
