@@ -231,6 +231,8 @@ def train(
 ):
     """Train a model; a run that was stopped goes on."""
     experiment = load_config(config, settings or (), recipe)
+    if experiment.recipe == "paper":
+        _warn_of_faces(data)
     _train(experiment, data, workdir)
 
 
@@ -259,6 +261,17 @@ def _train(experiment, data, workdir):
         on = "selection" if fitted["fitted_on"] == "selection" else "training, and optimistic"
         print(f"post-processing, CCC on the recordings it was fitted on (those of {on}): {', '.join(gains)}")
     return result
+
+
+def _warn_of_faces(data):
+    """Warns when the faces of shards are not the paper's."""
+    from affect.data import Shards
+
+    if (detector := Shards(data).faces.get("detector")) != "dlib":
+        _say(
+            f"recipe paper: the paper's faces are found by dlib, those of {data} by {detector}. For the paper's: "
+            "affect prepare SOURCE --out DIR --detector dlib"
+        )
 
 
 @app.command()
@@ -371,6 +384,8 @@ def table_(
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
     from affect.table import KINDS, cells, table
 
+    if recipe == "paper":
+        _warn_of_faces(data)
     result = table(
         folder,
         data=data,
@@ -643,6 +658,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Image file: .png, .pdf, .svg.")] = ...,
     frames: Annotated[int, typer.Option(min=1, help="Frames shown.")] = 8,
     by_importance: Annotated[bool, typer.Option(help="Show the most important frames.")] = False,
+    style: Annotated[str, typer.Option(help="ours, or paper: p(c, f | S) on one scale, mean of the heads.")] = "ours",
     data: Annotated[Path | None, typer.Option(help="In place of VIDEO: shards, averaged by class.")] = None,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
 ):
@@ -654,19 +670,19 @@ def explain(
         raise InputError("affect explain takes a VIDEO or --data SHARDS, and not both.")
     trained = load_trained(run)
     if data is None:
-        _explain(trained, video, out, frames, by_importance)
+        _explain(trained, video, out, frames, by_importance, style)
     else:
         means = explain_classes(trained, data, out, split=split, track=_track)
         print(f"{out}: attention over {', '.join(means)}")
 
 
-def _explain(trained, video, out, frames=8, by_importance=False):
+def _explain(trained, video, out, frames=8, by_importance=False, style="ours"):
     from affect.explain import explain
 
     with _cut(trained, video, _detector(trained)) as (clip, cut):
         if not clip.faces:
             raise InputError(cut.problem)
-        result = explain(trained, clip, out, cut, frames=frames, by_importance=by_importance)
+        result = explain(trained, clip, out, cut, frames=frames, by_importance=by_importance, style=style)
     _say_seen(trained, video, result, cut)
     if trained.is_regression:
         print(f"{out}: {video}, valence and arousal over {len(result['frames'])} frames; {_seen_line(result)}")

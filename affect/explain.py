@@ -19,7 +19,10 @@ from affect.windows import eval_windows, recording_of
 _RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
 
 
-def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False):
+STYLES = ("ours", "paper")
+
+
+def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False, style="ours"):
     """Draws figure 2 of paper A for one clip.
 
     The rows are (a) frames with their times, (b) where the model looks in them (whiter is more): all heads together,
@@ -34,13 +37,23 @@ def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False):
         cut: As in `affect.predict.predict`.
         frames: Frames that are shown.
         by_importance: Whether the most important frames are shown, or frames evenly spaced over those with a face.
+        style: `"ours"`, as above; or `"paper"`, in which (b) is one row, the mean of the heads, and (c) draws
+            p(c, f | S), the class probabilities of a frame times its importance, on one scale for all frames, with each
+            frame's own class in red.
 
     Returns:
         The dict of `affect.predict.predict`.
 
     Raises:
-        InputError: When the most important frames of a regression are asked for, which has none.
+        InputError: On an unknown style, and when the most important frames or the paper's style of a regression are
+            asked for, which has neither.
     """
+    if style not in STYLES:
+        raise InputError(f"The style of a figure must be one of {list(STYLES)}. Received: {style!r}")
+    if trained.is_regression and style != "ours":
+        raise InputError(
+            f"{trained.experiment.name} has no classes to draw in the style of paper A. Leave out --style."
+        )
     if trained.is_regression:
         return _explain_over_time(trained, clip, out, cut, frames, by_importance)
     result = predict(trained, clip, cut)
@@ -51,7 +64,13 @@ def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False):
     else:
         shown = np.unique(np.linspace(0, len(read) - 1, count).round().astype(int))
     faces, attention = _shown(trained, clip, shown)
-    attention = {} if attention is None else heads_together_and_apart(attention)
+    if attention is None:
+        attention = {}
+    elif style == "paper":
+        attention = {"attention": attention_maps(np.mean(attention, axis=1, keepdims=True))[:, 0]}
+    else:
+        attention = heads_together_and_apart(attention)
+    scale = max(max(joint_probabilities(read[index]).values()) for index in shown)  # of the frames shown
 
     heights = [1.0] * (1 + len(attention)) + [0.9, 0.8]
     figure = Figure(figsize=(1.7 * max(len(shown), 4), 1.7 * sum(heights) + 0.9), layout="constrained")
@@ -66,7 +85,11 @@ def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False):
             axes = figure.add_subplot(grid[row, column])
             draw_attention(axes, face, maps[column], name=name if column == 0 else "")
         axes = figure.add_subplot(grid[-2, column])
-        draw_probabilities(axes, read[index]["probabilities"], result["label"], with_names=column == 0)
+        if style == "paper":
+            joint = joint_probabilities(read[index])
+            draw_probabilities(axes, joint, max(joint, key=joint.get), with_names=column == 0, scale=scale)
+        else:
+            draw_probabilities(axes, read[index]["probabilities"], result["label"], with_names=column == 0)
     axes = figure.add_subplot(grid[-1, :])
     draw_importance(axes, read, shown)
     figure.suptitle(
@@ -229,12 +252,18 @@ def draw_attention(axes, face, attention, *, name=""):
     axes.spines[:].set_visible(False)
 
 
-def draw_probabilities(axes, probabilities, chosen, *, with_names):
-    """Draws a bar a class, the chosen one in red."""
+def joint_probabilities(frame):
+    """Returns p(c, f | S) of a frame of `affect.predict.predict`, by class: its importance times p(c | f, S)."""
+    return {name: frame["importance"] * value for name, value in frame["probabilities"].items()}
+
+
+def draw_probabilities(axes, probabilities, chosen, *, with_names, scale=1.0):
+    """Draws a bar a class up to `scale`, the chosen one in red."""
     names = list(probabilities)
     colours = [_RED if name == chosen else _GREY for name in names]
     axes.barh(range(len(names)), list(probabilities.values()), color=colours)
-    axes.set(xlim=(0, 1), xticks=[0, 1], ylim=(len(names) - 0.5, -0.5))
+    axes.set(xlim=(0, scale), xticks=[0, scale], ylim=(len(names) - 0.5, -0.5))
+    axes.xaxis.set_major_formatter("{x:.2g}")
     axes.set_yticks(range(len(names)), names if with_names else [""] * len(names))
     axes.tick_params(labelsize=8)
 

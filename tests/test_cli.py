@@ -162,6 +162,15 @@ def test_a_recipe_of_a_config(tmp_path, shards):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_papers_recipe_warns_of_faces_that_are_not_dlibs(tmp_path, shards, monkeypatch):
+    monkeypatch.setenv("AFFECT_CACHE", str(tmp_path))  # which has no weights of VGG-Face
+    command = ("train", ROOT / "configs" / "paper_a.py", "--data", shards, "--workdir", tmp_path / "run")
+    code, _, lines = affect(*command, "--recipe", "paper")
+    assert code == 2 and len(lines) == 2
+    assert "the paper's faces are found by dlib, those of" in lines[0] and "--detector dlib" in lines[0]
+    assert not any("dlib" in line for line in affect(*command)[2])
+
+
 def test_bad_shards(tmp_path, shards):
     assert "holds no manifest.json" in refused("train", SMOKE, "--data", tmp_path, "--workdir", tmp_path / "run")
     other = shutil.copytree(shards, tmp_path / "shards")

@@ -2,12 +2,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from skimage.io import imread
 
 from affect.config import Data, Experiment, Faces, Model, VideoModel
 from affect.data import Shards, eval_batches
 from affect.errors import InputError
-from affect.explain import attention_maps, explain, explain_classes, heads_together_and_apart
+from affect.explain import (
+    attention_maps,
+    draw_probabilities,
+    explain,
+    explain_classes,
+    heads_together_and_apart,
+    joint_probabilities,
+)
 from affect.model import Trained, build_model
 from affect.predict import predict
 from affect.regression import build_video_model
@@ -92,6 +100,29 @@ def test_the_chosen_class_is_red(trained, clip, tmp_path):
     image = imread(tmp_path / "figure.png")[..., :3].astype(int)
     red = np.abs(image - [0xC0, 0x39, 0x2B]).max(axis=-1) < 3
     assert red.sum() > 500
+
+
+def test_the_papers_style_draws_the_joint_on_one_scale_and_one_row_of_attention(trained, clip, tmp_path):
+    heights = {}
+    for style in ("ours", "paper"):
+        result = explain(trained, clip, tmp_path / "figure.png", frames=4, style=style)
+        assert result == predict(trained, clip)
+        heights[style] = imread(tmp_path / "figure.png").shape[0]
+    assert heights["paper"] < heights["ours"]  # no rows of single heads
+    joint = [joint_probabilities(frame) for frame in result["frames"] if frame["probabilities"]]
+    assert sum(sum(frame.values()) for frame in joint) == pytest.approx(1)
+    for name, probability in result["probabilities"].items():
+        assert sum(frame[name] for frame in joint) == pytest.approx(probability, abs=1e-6)
+    with pytest.raises(InputError, match=r"one of \['ours', 'paper'\]\. Received: 'theirs'"):
+        explain(trained, clip, tmp_path / "figure.png", style="theirs")
+
+
+def test_bars_share_a_scale_and_have_one_in_red():
+    axes = Figure().subplots()
+    draw_probabilities(axes, {"a": 0.01, "b": 0.03}, "b", with_names=True, scale=0.05)
+    assert axes.get_xlim() == (0, 0.05)
+    assert [bar.get_width() for bar in axes.patches] == [0.01, 0.03]
+    assert axes.patches[0].get_facecolor() != axes.patches[1].get_facecolor()
 
 
 def test_a_model_without_attention_has_no_such_row(clip, tmp_path):
