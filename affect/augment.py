@@ -26,7 +26,7 @@ def random_view(data, seed):
         "offset": draw[:2] if data.random_crop else tf.constant([0.5, 0.5]),
         "flip": tf.logical_and(data.flip, draw[2] < 0.5),
         "angle_rad": (2 * draw[3] - 1) * limit_rad if data.rotation_deg else None,
-        "border": data.rotation_border,
+        "border": data.rotation_border if data.rotation_deg else "reflect",
     }
 
 

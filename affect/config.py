@@ -212,11 +212,6 @@ class Model:
         counts = dict.fromkeys(("heads", "hidden_units", "lstm_units"), (1, math.inf))
         _check_ranges(self, **counts, diversity=(0, math.inf), dropout=(0, 1))
         _check_choices(self, initial_weights=("keras", "pytorch"), task=("classification",))
-        if self.attention_bias and self.hidden_units is None:
-            raise InputError(
-                "model.attention_bias is about the first of two layers: expected model.hidden_units beside it. "
-                "Received: model.hidden_units=None"
-            )
 
 
 @dataclass(frozen=True)
@@ -473,10 +468,6 @@ class Train:
                 f"Received: train.optimizer={self.optimizer!r}"
             )
         _check_choices(self, weight_decay_schedule=("constant", "cosine"))
-        if self.weight_decay_schedule == "cosine" and not self.pytorch_sgd:
-            raise InputError(
-                "train.weight_decay_schedule='cosine' is of train.pytorch_sgd alone. Received: train.pytorch_sgd=False"
-            )
 
 
 @dataclass(frozen=True)
@@ -556,7 +547,14 @@ EFFECTS = (
         (
             *("train.*", "data.train_split", "data.frames", "data.repeat_frames", "data.random_crop", "data.flip"),
             *("data.rotation_deg", "data.view_per_frame", "data.selection_ratio", "data.selection_split"),
-            *("data.shuffle_clips", "data.soft_labels", "model.dropout"),
+            *(
+                "data.shuffle_clips",
+                "data.soft_labels",
+                "model.dropout",
+                "data.rotation_border",
+                "data.keep_last_batch",
+            ),
+            "model.initial_weights",
         ),
         _is_trained,
         "it is about training, and a network with its backbone's own classifier (model.spatial_pooling=None) has none",
@@ -567,7 +565,7 @@ EFFECTS = (
         "windows are cut of recordings for a regression; of a clip, data.frames and data.eval_frames are read",
     ),
     Effect(
-        ("data.frames", "data.eval_frames", "data.repeat_frames"),
+        ("data.frames", "data.eval_frames", "data.frame_spacing", "data.repeat_frames"),
         lambda experiment: not _is_regression(experiment),
         "it samples clips; a regression reads windows.length_s · windows.frame_rate_hz frames a window",
     ),
@@ -604,6 +602,11 @@ EFFECTS = (
         "it is of train.optimizer='sgd' alone",
     ),
     Effect(
+        ("train.weight_decay_schedule",),
+        lambda experiment: experiment.train.pytorch_sgd,
+        "it is of train.pytorch_sgd=true alone",
+    ),
+    Effect(
         ("train.nesterov",),
         lambda experiment: experiment.train.momentum > 0,
         "there is no momentum: it needs train.momentum above 0",
@@ -632,6 +635,11 @@ EFFECTS = (
         also=(False,),
     ),
     Effect(
+        ("data.rotation_border",),
+        lambda experiment: _sees_faces(experiment) and experiment.data.rotation_deg > 0,
+        "no face is turned: it needs data.rotation_deg above 0, of faces",
+    ),
+    Effect(
         ("data.view_per_frame",),
         _draws_views,
         "no view is drawn at random: it needs data.flip, data.rotation_deg above 0, or data.random_crop with "
@@ -646,6 +654,11 @@ EFFECTS = (
         ("model.hidden_units",),
         lambda experiment: not _has_backbone(experiment) or _attends(experiment),
         "it needs attention, model.spatial_pooling='attention' or 'shift'",
+    ),
+    Effect(
+        ("model.attention_bias",),
+        lambda experiment: _attends(experiment) and experiment.model.hidden_units is not None,
+        "it is of the first of two layers of attention: it needs model.hidden_units",
     ),
     Effect(
         ("model.lstm_units",),

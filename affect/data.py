@@ -223,7 +223,7 @@ def batch_sizes(examples, data):
     """
     most = min(data.batch_clips, examples)
     sizes, rest = [most] * (examples // most), examples % most
-    return [*sizes, rest] if rest and data.keep_last_batch else sizes
+    return [*sizes, rest] if data.keep_last_batch and rest else sizes
 
 
 def in_batches(dataset, sizes):

@@ -76,7 +76,7 @@ def build_model(config, classes):
                 heads=config.heads,
                 hidden_units=config.hidden_units,
                 diversity_regularizer=AttentionDiversity(config.diversity),
-                use_bias=config.attention_bias,
+                use_bias=config.hidden_units is not None and config.attention_bias,
                 name="spatial_pooling",
                 **(_pytorch_start(config, channels) if config.initial_weights == "pytorch" else {}),
             )(x, frame_mask=frame_mask, return_attention=True)  # (B, F, K), (B, F, N, L)

@@ -422,7 +422,7 @@ def build_optimizer(model, settings, steps):
     def group(learning_rate):
         accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None
         schedule, decay = scheduled(learning_rate), settings.weight_decay
-        if settings.weight_decay_schedule == "cosine":
+        if settings.pytorch_sgd and settings.weight_decay_schedule == "cosine":
             decay = scheduled(decay, settings.restart_factor**-0.5)
         shared = {"weight_decay": decay, "gradient_accumulation_steps": accumulated}
         if settings.optimizer == "adam":

@@ -65,6 +65,10 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 CHOICES = {
     "data.train_split": "dev",
     "data.selection_split": "dev",
+    "data.frame_spacing": "floor",
+    "data.rotation_border": "black",
+    "model.initial_weights": "pytorch",
+    "train.weight_decay_schedule": "cosine",
     "model.input_scaling": "unit",
     "model.spatial_pooling": "average",
     "model.temporal_pooling": "average",
