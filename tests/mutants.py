@@ -510,8 +510,8 @@ MUTANTS = (
         ),
         (
             "weight decay ignored",
-            'shared = {"weight_decay": settings.weight_decay,',
-            'shared = {"weight_decay": 0.0,',
+            "schedule, decay = scheduled(learning_rate), settings.weight_decay",
+            "schedule, decay = scheduled(learning_rate), 0.0",
             "test_golden_optimizers.py::test_same_steps_as_tensorflow_addons",
         ),
         (
@@ -563,7 +563,7 @@ MUTANTS = (
         "affect/optimizers.py",
         (
             "decay beside the momentum",
-            "gradient = ops.cast(gradient, variable.dtype) + self.coupled_weight_decay * variable",
+            "gradient = ops.cast(gradient, variable.dtype) + decay * variable",
             "gradient = ops.cast(gradient, variable.dtype)",
             "test_golden_optimizers.py::test_pytorchs_steps_on_request",
         ),
@@ -584,8 +584,8 @@ MUTANTS = (
         ),
         (
             "floored frame spacing",
-            "tf.cast(tf.round(tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * step), tf.int32)",
-            "tf.cast(tf.floor(tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * step), tf.int32)",
+            "return tf.cast(tf.round(places), tf.int32)",
+            "return tf.cast(tf.floor(places), tf.int32)",
             "test_data.py::test_evenly_spaced_by_hand",
         ),
         (

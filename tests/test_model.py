@@ -46,6 +46,7 @@ def test_equals_a_numpy_transcription_from_the_local_features_on(model, network,
     features = keras.Model(model.input, model.get_layer("local_features").output)(inputs)
     features = ops.convert_to_numpy(features).astype(np.float64)  # (B, F, L, D)
     hidden, heads = (np.asarray(w, np.float64) for w in model.get_layer("spatial_pooling").get_weights())
+    assert (hidden.shape[1], heads.shape[1]) == (CONFIG.hidden_units, CONFIG.heads)
     kernel, bias = (np.asarray(w, np.float64) for w in model.get_layer("frame_logits").get_weights())
 
     attention = softmax(np.swapaxes(np.tanh(features @ hidden) @ heads, -1, -2), axis=-1)  # eq. 4
