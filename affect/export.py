@@ -41,7 +41,7 @@ def export(run, out):
 
     Raises:
         InputError: As `load_trained`; on another backend than TensorFlow's; when `out` is no folder, when the model
-            takes features in place of faces, or when the SavedModel's answers are not the network's.
+            takes features and no faces, or when the SavedModel's answers are not the network's.
     """
     run, out = Path(run), Path(out)
     trained = load_trained(run)

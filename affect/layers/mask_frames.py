@@ -1,4 +1,4 @@
-"""Sets what stands in the frames that do not exist to zero."""
+"""Sets frames that do not exist to zero."""
 
 import keras
 from keras import ops
