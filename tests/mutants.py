@@ -550,7 +550,7 @@ MUTANTS = (
             "training on selection recordings",
             "training = [recording for recording in usable if recording.name not in selected]",
             "training = usable",
-            "test_dimensional.py::test_the_run_holds_all_that_is_needed",
+            "test_minimised.py::test_a_recording_that_selects_is_not_learnt",
         ),
         (
             "clips without a face are learnt from",

@@ -169,6 +169,12 @@ def test_the_loss_of_recordings_is_their_square_error_concordance_and_the_penalt
     assert row["loss"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_recording_that_selects_is_not_learnt(rated, tmp_path):
+    experiment = replace(RECORDINGS, data=replace(RECORDINGS.data, selection_ratio=0.5))
+    result = train(experiment, data=rated.folder, workdir=tmp_path, progress=False)
+    assert (result["train_recordings"], result["selection_recordings"]) == (1, 1)
+
+
 def test_dropout_drops_while_it_learns_and_at_no_other_time():
     for network in (build_model(replace(IMAGES, dropout=0.5), CLASSES), build_regression(replace(POOLED, dropout=0.5))):
         size = network.input["faces"].shape[2]

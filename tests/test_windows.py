@@ -171,6 +171,9 @@ def test_training_is_a_function_of_the_seed_and_the_epoch(recordings):
             np.testing.assert_array_equal(x, y)
     firsts = [[float(labels[:, 0, 0].sum()) for _, labels, _ in pass_over(recordings, seed=s)[0]] for s in range(5)]
     assert len({tuple(first) for first in firsts}) > 1
+    whole, _ = pass_over(recordings, seed=0, epochs=5, data=replace(DATA, batch_clips=1))
+    labels = np.array([float(labels.sum()) for _, labels, _ in whole]).reshape(5, -1)
+    assert len({tuple(order) for order in labels}) == 5  # another order in each epoch
 
 
 def test_an_epoch_of_training_has_each_useful_window_once(recordings):
