@@ -90,8 +90,8 @@ def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=Non
             keep(track_id, face)
     except InputError as error:
         problem = str(error)
-    summaries = tracks.summaries()
-    chosen = tuple(summaries[track_id] for track_id in chosen_tracks(summaries, settings.tracks))
+    summaries = {track.id: track for track in tracks.summaries()}
+    chosen = tuple(summaries[track_id] for track_id in chosen_tracks([*summaries.values()], settings.tracks))
     if not chosen and not problem:
         problem = f"{path} shows no face in {tracks.frames} frames."
         if not tracks.frames:
@@ -104,7 +104,7 @@ def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=Non
         settings.frame_rate_hz or video.probe_frame_rate(path),
         problem,
         notes=tuple(notes),
-        seen=tuple(summaries),
+        seen=tuple(summaries.values()),
         times_s=tuple(times_s),
     )
 

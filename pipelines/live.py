@@ -61,9 +61,9 @@ def follow_face(frames, settings, detector, key="", seen=None):
     tracks, followed = Tracks(forgets=True), None
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key, most_s=KEY_S):
         ids = tracks.add(timestamp_s, frame.shape, detections)
-        if seen is not None:
-            seen.update(ids)
         known = tracks.summaries()
+        if seen is not None:
+            seen.update(track.id for track in known)
         pictures = find_pictures([track for track in known if not track.is_still or track.duration_s >= TRACK_GAP_S])
         if settings.tracks == "largest":
             pictures = set()

@@ -26,6 +26,8 @@ MOTION_S = 1.0
 ALIKE_IN_SHOT = 1.2
 # The second best of different people must look so many times as different, or nothing is linked.
 DOUBT_RATIO = 1.15
+# A face that never has this score must be in this share of the frames, because letters may look like one in passing.
+SURE_SCORE, UNSURE_RATIO = 0.9, 0.1
 # Tracks that are known again after a gap: the last ones seen. A younger track than so many frames may turn out to go
 # on with an older one, for example when a face that was half hidden comes out.
 KNOWN_TRACKS, YOUNG_FRAMES = 256, 16
@@ -70,6 +72,7 @@ class Track:
         mean_distance_ratio: Mean distance of its box's centre from the frame's, as a share of half the diagonal.
         is_still: Whether it stays in one place as a picture on a wall does.
         duration_s: From its first frame to its last.
+        score: The detector's highest.
     """
 
     id: int
@@ -78,6 +81,7 @@ class Track:
     mean_distance_ratio: float
     is_still: bool = False
     duration_s: float = 0.0
+    score: float = 1.0
 
 
 class Tracks:
@@ -130,10 +134,14 @@ class Tracks:
         return [ids[j] for j in range(len(detections))]
 
     def summaries(self):
-        """Returns the `Track`s in the order of their ids; where tracks are forgotten, those that have not left."""
+        """Returns the `Track`s in the order of their ids; where tracks are forgotten, those that have not left.
+
+        One whose score was always below `SURE_SCORE` is left out unless it is in `UNSURE_RATIO` of the frames.
+        """
         known = {i: seen for i, seen in self._known.items() if not self._forgets or seen.stays(self._shot)}
         tracks = self._over | {i: seen.summary(i) for i, seen in known.items()}
-        return [tracks[i] for i in sorted(tracks)]
+        least = UNSURE_RATIO * self.frames
+        return [track for _, track in sorted(tracks.items()) if track.score >= SURE_SCORE or track.frames >= least]
 
     def _by_place(self, timestamp_s, detections):
         """Returns detection → track id of the faces that are where their track was, or moved on."""
@@ -195,6 +203,7 @@ class _Seen:
     def __init__(self, first):
         self.first = self.frame = first
         self.frames, self.last, self._last_s = 0, None, 0.0
+        self._score = 0.0
         self._sums = np.zeros(7)  # area, distance, width; x and y of the landmarks, and their squares
         self._velocity = None  # of the box in pixels a second
         self._origin = self._mean = None
@@ -217,6 +226,7 @@ class _Seen:
         place = place - self._origin
         self._sums += (x1 - x0) * (y1 - y0), distance, x1 - x0, *place, *place**2
         self.frames += 1
+        self._score = max(self._score, detection.score)
         if detection.descriptor is not None:
             mean = detection.descriptor if self._mean is None else self._mean
             self._mean = mean + (detection.descriptor - mean) / min(self.frames, 20)
@@ -264,7 +274,8 @@ class _Seen:
         varies = math.sqrt(max(xx - x * x, 0) + max(yy - y * y, 0))
         is_still = self.frames >= STILL_FRAMES and varies < max(STILL_RATIO * width, STILL_PX)
         duration_s = self._last_s - self._begun_s
-        return Track(track_id, self.frames, float(area), float(distance), bool(is_still), float(duration_s))
+        values = float(area), float(distance), bool(is_still), float(duration_s), float(self._score)
+        return Track(track_id, self.frames, *values)
 
 
 def match(before, after):

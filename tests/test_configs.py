@@ -245,7 +245,8 @@ def test_ours_and_the_papers_are_what_the_paper_writes(path):
     assert ours == load_config(path)
     for config in (ours, paper):
         assert (config.model.input_scaling, config.model.output_stride) == ("published", 16)
-        assert config.model.hidden_units  # two layers
+        attends = config.model.spatial_pooling in ("attention", "shift")
+        assert bool(config.model.hidden_units) == attends  # two layers
         assert (config.data.frames, config.data.flip, config.data.random_crop) == (16, True, True)
         assert config.data.selection_split is None
         train = config.train

@@ -51,7 +51,7 @@ def test_a_video_and_its_shard_give_the_same_numbers(shards, labelled_videos):
     """The seam between disk and memory: predict on the file equals evaluate on the shards."""
     config = Model(backbone="mini_xception", weights="fer2013", spatial_pooling=None)
     classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-    experiment = Experiment("fer", config, Data(batch_clips=3, eval_frames=3, crop_ratio=0.9))
+    experiment = Experiment("fer", config, Data(batch_clips=3, crop_ratio=0.9))
     trained = Trained(build_model(config, classes), experiment, classes, Faces(face_size=64, min_face_px=40))
     clips = {clip["key"]: clip for clip in evaluate(trained, shards, split="test")["clips"]}
     video = labelled_videos / "test/happy/1.mp4"

@@ -535,6 +535,7 @@ def test_missing_video_stays_in_the_denominator(clips, tmp_path):
         "frames_with_a_face": 0,
         "faces_seen": 0,
         "problem": f"There is no file {clips / 'gone.mp4'}.",
+        "notes": [],
     }
     assert found["train"]["problem"] == f"{clips / 'train'} is a folder and not a file."
     assert manifest["counts"]["clips"] == 3

@@ -421,3 +421,19 @@ def test_a_turned_picture_is_named(mtcnn, tmp_path, turn):
         f"{path} shows no face in 12 frames. Turned clockwise by {turn} degrees it does: turn the video, or mend its "
         "display angle.",
     )
+
+
+def test_what_is_never_surely_a_face_must_be_there_for_a_tenth_of_the_frames():
+    def detection(x, score):
+        points = np.array([[x + dx, 10 + dy] for dx, dy in ((5, 5), (15, 5), (10, 10), (6, 15), (14, 15))], np.float32)
+        return Detection(np.array([x, 10, x + 20, 30], np.float32), points, score)
+
+    tracks = Tracks()
+    for frame in range(40):
+        found = (
+            [detection(10, 0.85)] * (frame < 4)
+            + [detection(60, 0.85)] * (frame < 3)
+            + [detection(90, 0.95)] * (frame < 1)
+        )
+        tracks.add(frame / 25, (120, 160), found)
+    assert [(track.id, track.frames) for track in tracks.summaries()] == [(0, 4), (2, 1)]
