@@ -78,7 +78,7 @@ def export_trained(trained, out, sources):
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
         version = Path(folder) / "version"
-        outputs = _write_saved_model(trained, version)
+        outputs = write_saved_model(trained, version)
         signatures = build_signatures(trained)
         golden = golden_pairs(trained, signatures)
         assets = version / ASSETS
@@ -116,8 +116,16 @@ def _publish(version, out):
                 return target
 
 
-def _write_saved_model(trained, path):
-    """Writes the SavedModel; returns signature → output → its `tf.TensorSpec`."""
+def write_saved_model(trained, path):
+    """Writes the SavedModel without what lies beside it.
+
+    Args:
+        trained: `affect.model.Trained`.
+        path: Folder that is made.
+
+    Returns:
+        Dict: signature → output → its `tf.TensorSpec`.
+    """
     archive = keras.export.ExportArchive()
     archive.track(trained.model)
     outputs = {}

@@ -288,7 +288,7 @@ def copied(exported, monkeypatch):
             shutil.copytree(artefact.path, path, ignore=shutil.ignore_patterns("assets.extra"))
             return outputs
 
-        monkeypatch.setattr(affect.export, "_write_saved_model", write)
+        monkeypatch.setattr(affect.export, "write_saved_model", write)
         return trained
 
     return found
@@ -305,7 +305,7 @@ def test_versions_are_numbered_and_appear_whole(saved, tmp_path, monkeypatch):
     monkeypatch.setattr(affect.export, "golden_pairs", lambda *_: golden)
     (out / "notes").mkdir(parents=True)
     (out / ".export-left-behind" / "version").mkdir(parents=True)
-    for stage in ("_write_saved_model", "golden_pairs", "write_sums", "check"):
+    for stage in ("write_saved_model", "golden_pairs", "write_sums", "check"):
         with monkeypatch.context() as patch:
             patch.setattr(affect.export, stage, stop)
             with pytest.raises(KeyboardInterrupt):

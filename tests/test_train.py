@@ -29,7 +29,7 @@ from affect.errors import InputError
 from affect.evaluate import evaluate
 from affect.export import export
 from affect.model import build_model, load_trained
-from affect.train import Checkpoint, EpochProgress, _class_weights, build_optimizer, read_log, train
+from affect.train import EpochProgress, _class_weights, build_optimizer, read_log, train
 from pipelines.prepare import prepare
 from tests.watched import fields_of, watched
 
@@ -98,24 +98,24 @@ def test_run_holds_all_that_is_needed(run, shards):
 
 
 def test_run_that_was_stopped_twice_ends_as_one_that_was_not(run, shards, tmp_path, monkeypatch):
-    steps, save = [], Checkpoint._save
+    steps, save = [], keras.Model.save
 
     def stop_within_the_second_epoch(callback, batch, logs=None):
         steps.append(batch)
         if len(steps) == 5:
             raise KeyboardInterrupt
 
-    def stop_between_log_and_last_checkpoint(callback, name):
-        if name == "last.keras" and int(callback.model.optimizer.iterations) == 6:
+    def stop_between_log_and_last_checkpoint(model, path, *args, **kwargs):
+        if Path(path).name.endswith("last.keras") and int(model.optimizer.iterations) == 6:
             raise KeyboardInterrupt
-        save(callback, name)
+        save(model, path, *args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(EpochProgress, "on_train_batch_end", stop_within_the_second_epoch)
         train(TINY, data=shards, workdir=tmp_path)
     assert len(read_log(tmp_path)) == 1
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Checkpoint, "_save", stop_between_log_and_last_checkpoint)
+        patch.setattr(keras.Model, "save", stop_between_log_and_last_checkpoint)
         train(TINY, data=shards, workdir=tmp_path, progress=False)
     assert len(read_log(tmp_path)) == 2
     result = train(TINY, data=shards, workdir=tmp_path, progress=False)
