@@ -659,7 +659,7 @@ def explain(
     frames: Annotated[int, typer.Option(min=1, help="Frames shown.")] = 8,
     by_importance: Annotated[bool, typer.Option(help="Show the most important frames.")] = False,
     style: Annotated[str, typer.Option(help="ours, or paper: p(c, f | S) on one scale, mean of the heads.")] = "ours",
-    data: Annotated[Path | None, typer.Option(help="In place of VIDEO: shards, averaged by class.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Shards, averaged by class; then VIDEO is left out.")] = None,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
 ):
     """Draw the paper's figure of a video, or the attention averaged over each class of a data set."""

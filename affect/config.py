@@ -785,7 +785,7 @@ def load_rows(paths, overrides=(), recipe=None):
 def _overridden(base, overrides):
     """Returns the experiment with the overrides, and those that have no effect in it, each with its refusal.
 
-    What an override sets back to its default, so that it no longer stands there without effect, is not among them.
+    An override that sets a field back to its default, which takes away a setting without effect, is not among them.
     """
     config = base
     for text in overrides:
@@ -810,7 +810,7 @@ def _checked_effects(config, path):
 
 
 def _load(path, recipe):
-    """Returns the experiment of a file as it stands there."""
+    """Returns the experiment of a file, without overrides."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no config file {path}. Name a .py file under configs/ or a config.json of a run.")

@@ -60,15 +60,15 @@ def train(experiment, *, data, workdir, progress=True):
     Seeds, determinism and precision are settings of the process; after the call they are what they were before.
 
     The run's folder holds `config.json` (experiment, classes, face settings, selection clips, `device` as of
-    `affect.device.describe_device` when it began, versions), `best.keras`
-    (the best epoch by `selection_metric` of the selection clips; the last where none are set aside), `last.keras`
-    (each holds `affect.json`: the epochs done, classes and face settings),
-    `log.csv` (a row an epoch) and `tensorboard/`. A regression learns from windows of recordings; whole recordings are
-    what is set aside, named as `selection`, and its `classes` are `affect.labels.DIMENSIONS`. Its run holds also
-    `delay.json` where `windows.delay_s` was `None`, what was found and the score of each candidate; `config.json` holds
-    the delay that was found. And with `windows.postprocess`, `postprocessing.json`: for each dimension the steps that
-    were fitted to the best epoch's estimates and by how much each raised the CCC, and on which recordings (`selection`;
-    `training` where none are set aside, whose gains are optimistic, for the network has learnt them).
+    `affect.device.describe_device` when it began, versions), `best.keras` (the best epoch by `selection_metric` of the
+    selection clips; the last where none are set aside), `last.keras` (each holds `affect.json`: the epochs done,
+    classes and face settings), `log.csv` (a row an epoch) and `tensorboard/`. A regression learns from windows of
+    recordings; whole recordings are what is set aside, named as `selection`, and its `classes` are
+    `affect.labels.DIMENSIONS`. Its run holds also `delay.json` where `windows.delay_s` was `None`, what was found and
+    the score of each candidate; `config.json` holds the delay that was found. And with `windows.postprocess`,
+    `postprocessing.json`: for each dimension the steps that were fitted to the best epoch's estimates and by how much
+    each raised the CCC, and on which recordings (`selection`; `training` where none are set aside, whose gains are
+    optimistic, for the network has learnt them).
 
     Args:
         experiment: `affect.config.Experiment`.

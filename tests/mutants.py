@@ -45,8 +45,8 @@ class Mutant:
     Args:
         name: What is wrong.
         file: Path in the tree.
-        old: Text that stands there exactly once.
-        new: What stands there instead.
+        old: Text that is there exactly once.
+        new: Text that replaces it.
         tests: Files or node ids below `tests/`, of which one must fail; the fewer and the quicker the better.
     """
 
@@ -803,7 +803,7 @@ def mutated(mutant, root=ROOT):
     """Returns the text of the mutant's file with its fault.
 
     Raises:
-        ValueError: Where its old text does not stand there exactly once.
+        ValueError: Where its old text is not there exactly once.
     """
     text = (Path(root) / mutant.file).read_text(encoding="utf-8")
     if (count := text.count(mutant.old)) != 1:

@@ -216,7 +216,7 @@ def test_a_subject_stands_in_one_split():
     clips += [Source("b", Path("b"), split="train"), Source("c", Path("c"), split="test")]
     assert check_clips("here", clips) == clips
     clips.append(Source("d", Path("d"), subject="anna", split="val"))
-    with pytest.raises(InputError, match="^here: subject 'anna' stands in the splits 'train' and 'val'. Put all clips"):
+    with pytest.raises(InputError, match="^here: subject 'anna' is in the splits 'train' and 'val'. Put all clips"):
         check_clips("here", clips)
 
 
@@ -366,7 +366,7 @@ def test_crema_d_votes_are_those_for_the_face(tmp_path, start, folder):
         (
             "summaryTable.csv",
             SUMMARY + '"3","1001_ieo_ang_lo.mp4","N","S"\n',
-            "line 4: 1001_IEO_ANG_LO stands there tw",
+            "line 4: 1001_IEO_ANG_LO is there tw",
         ),
         ("tabulatedVotes.csv", TABULATED.replace(",3,0", ",-3,0"), "line 3: expected the number of the query, such"),
         (
@@ -376,7 +376,7 @@ def test_crema_d_votes_are_those_for_the_face(tmp_path, start, folder):
         ),
         ("tabulatedVotes.csv", TABULATED.replace("200001", "2"), "line 3: expected the number of the query, such"),
         ("tabulatedVotes.csv", TABULATED.replace("1,3,0,0,4", "0,0,0,0,0"), "line 3: '1001_IEO_ANG_LO' has no votes"),
-        ("tabulatedVotes.csv", TABULATED.replace("300001", "200003"), "line 5: 1001_IEO_ANG_LO stands there twice"),
+        ("tabulatedVotes.csv", TABULATED.replace("300001", "200003"), "line 5: 1001_IEO_ANG_LO is there twice"),
     ],
 )
 def test_crema_d_rows_that_are_damaged_cost_their_clip_alone(tmp_path, name, text, expected):
@@ -393,7 +393,7 @@ def test_crema_d_tables_in_other_hands(tmp_path):
     clips = crema_d(tmp_path)
     assert [clip.votes for clip in clips] == [{"angry": 0.5, "disgust": 0.5}, {"happy": 1.0}]
     assert clips.left_out == [f"{tmp_path / 'SUMMARYtable.CSV'}, line 6: expected 4 fields."]
-    # As pandas writes it back: an index stands before the number of the query.
+    # As pandas writes it back: an index comes before the number of the query.
     rows = TABULATED.replace('"","A"', '"","Unnamed: 0","A"').splitlines()
     write(tmp_path, **{"tabulatedVotes.csv": "\n".join([rows[0], *(f"{i},{row}" for i, row in enumerate(rows[1:]))])})
     expected = [{"angry": 0.125, "disgust": 0.375, "neutral": 0.5}, {"happy": 1.0}]

@@ -1,4 +1,4 @@
-"""The list of faults: each is a line that stands in the tree, and its tests are tests that there are."""
+"""The list of faults: the line of each is in the tree once, and its tests exist."""
 
 import ast
 
@@ -15,7 +15,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_its_line_stands_in_the_tree_once_and_so_do_its_tests(mutant):
+def test_its_line_is_in_the_tree_once_and_its_tests_exist(mutant):
     compile(mutated(mutant), mutant.file, "exec")
     for test in mutant.tests:
         file, _, name = test.partition("::")

@@ -73,7 +73,7 @@ def _by_clip(rows):
         if isinstance(vote, str):
             vote = f"{line}: {vote}"
         elif votes.get(name, vote) != vote:
-            vote = f"{line}: {name} stands there twice, with other votes."
+            vote = f"{line}: {name} is there twice, with other votes."
         votes[name] = vote if not isinstance(votes.get(name), str) else votes[name]
     return votes
 

@@ -26,7 +26,7 @@ def csv_list(source):
 
     Returns:
         `Clips`. A row with a fault is left out and named. A path that is not there as it is written is looked for in
-        another Unicode normal form, and with `/` where `\\` stands.
+        another Unicode normal form, and with `/` instead of `\\`.
     """
     source = Path(source)
     if not source.is_file():

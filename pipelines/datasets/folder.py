@@ -34,7 +34,7 @@ def folder(source):
     """
     source = require_folder(source)
     loose = videos_in(source)
-    # A link to nowhere has no label here, and a clip without one would stand among those that have.
+    # A link to nowhere has no label here, and a clip without one would be among those that have.
     faults = {path: fault for path in loose if (fault := name_fault(path))}
     clips = Clips(Source(key=path.stem, path=path) for path in loose if path not in faults)
     clips.left_out += faults.values()

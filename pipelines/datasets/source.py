@@ -134,7 +134,7 @@ def check_clips(source, clips):
         `Clips`.
 
     Raises:
-        InputError: When no clip is left, or when a subject stands in two splits, so that what is learnt of a face is
+        InputError: When no clip is left, or when a subject is in two splits, so that what is learnt of a face is
             tested on the same face.
     """
     found = Clips()
@@ -279,7 +279,7 @@ def _without_doubles(source, clips):
 
 
 def _note_one_file(source, clips):
-    """Notes the clips that are one file under several names, so that one video may stand in two classes or splits."""
+    """Notes the clips that are one file under several names, because one video may be in two classes or splits."""
     of_file = defaultdict(list)
     for clip in clips:
         if os.path.lexists(clip.path):
@@ -298,7 +298,7 @@ def _check_subjects(source, clips):
         if clip.subject and split != clip.split:
             spelt = "" if name == clip.subject else f" (also as {clip.subject!r})"
             raise InputError(
-                f"{source}: subject {name!r}{spelt} stands in the splits {split!r} and {clip.split!r}. "
+                f"{source}: subject {name!r}{spelt} is in the splits {split!r} and {clip.split!r}. "
                 "Put all clips of a subject into one split."
             )
 
