@@ -99,25 +99,27 @@ class Dissolves:
     def __init__(self):
         self._past = []  # (timestamp_s, float32 thumbnail)
         self._products = np.zeros((0, 0))  # of the thumbnails
+        self._before_s = None  # what the last comparison gave
 
     def add(self, timestamp_s, frame):
-        """Compares the next frame, uint8 (H, W, 3), with those before.
+        """Compares the next frame, uint8 (H, W, 3), with those before, `DISSOLVE_STEP_S` after the last comparison.
 
         Returns:
             The time of the earlier frame from which the scene has dissolved into this one; `None` where it has not.
         """
+        if self._past and 0 <= timestamp_s - self._past[-1][0] < DISSOLVE_STEP_S - 1e-6:
+            return self._before_s
         gone = sum(not 0 <= timestamp_s - at_s <= DISSOLVE_S + 1e-6 for at_s, _ in self._past)
         self._past, self._products = self._past[gone:], self._products[gone:, gone:]
         step = max(1, min(frame.shape[0] // 96, frame.shape[1] // 128))
         thumb = cv2.resize(np.ascontiguousarray(frame[::step, ::step]), THUMB, interpolation=cv2.INTER_AREA)
         thumb = thumb.astype(np.float32).ravel() - 128
         products = np.array([*(np.dot(other, thumb) for _, other in self._past), np.dot(thumb, thumb)], np.float64)
-        before_s = self._find(products, thumb.size)
-        if not self._past or timestamp_s - self._past[-1][0] >= DISSOLVE_STEP_S - 1e-6:
-            self._past.append((timestamp_s, thumb))
-            self._products = np.pad(self._products, (0, 1))
-            self._products[-1] = self._products[:, -1] = products
-        return before_s
+        self._before_s = self._find(products, thumb.size)
+        self._past.append((timestamp_s, thumb))
+        self._products = np.pad(self._products, (0, 1))
+        self._products[-1] = self._products[:, -1] = products
+        return self._before_s
 
     def _find(self, products, size):
         """Looks for a mixture among the thumbnails, given the products of the next one with them and with itself."""

@@ -1,7 +1,8 @@
 """Frames → the faces in each: detected in every frame, or detected in key frames and followed in between.
 
 Half a second apart at most, key frames get the detector's full detection. A face of two neighbouring key frames is
-looked for on the straight line between its two boxes, in all frames of the window at once. Full detection returns
+looked for on the straight line between its two boxes, in all frames of the window at once. There its descriptor lies
+between those of the two key frames, unless it overlaps another face: then it is described. Full detection returns
 where that is not enough: on both sides of a scene cut, in frames in which a face is lost or two become one, and, by
 halving, between key frames that do not show the same faces. What this can miss is a face that no key frame shows: one
 that appears and goes between two of them. The same video always gives the same faces.
@@ -9,7 +10,7 @@ that appears and goes between two of them. The same video always gives the same 
 
 import math
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -103,24 +104,39 @@ def _follow(frames, known, cuts, detector):
         for a, b in pairwise(sorted(known)):
             if b - a > 1 and not len(match(known[a], known[b])) == len(known[a]) == len(known[b]):
                 keys.add((a + b) // 2)
-    places, boxes = [], []
+    places, boxes, looks = [], [], []
     for a, b in pairwise(sorted(known)):
         for i, j in match(known[a], known[b]):
+            one, other = known[a][i], known[b][j]
             for index in range(a + 1, b):
                 share = (index - a) / (b - a)
                 places.append(index)
-                boxes.append((1 - share) * known[a][i].box + share * known[b][j].box)
+                boxes.append((1 - share) * one.box + share * other.box)
+                looks.append(_blend(one.descriptor, other.descriptor, share))
     found = [known.get(index, []) for index in range(len(frames))]
     lost = set()
     if places:
         followed = detector.follow([frames[index] for index in places], np.array(boxes))
-        for index, box, detection in zip(places, boxes, followed, strict=True):
+        for index, box, descriptor, detection in zip(places, boxes, looks, followed, strict=True):
             strayed = detection is None or iou(detection.box, box) < TRACK_IOU
             if strayed or any(iou(detection.box, other.box) > SAME_FACE_IOU for other in found[index]):
                 lost.add(index)
             else:
-                found[index] = [*found[index], *_describe([frames[index]], [[detection]])[0]]
+                found[index] = [*found[index], replace(detection, descriptor=descriptor)]
+    for index in set(places) - lost:
+        if any(one.descriptor is None for one in found[index]) or _touch(found[index]):
+            found[index] = _describe([frames[index]], [found[index]])[0]
     if lost := sorted(lost):
         for index, detections in detect(lost):
             found[index] = detections
     return found
+
+
+def _blend(one, other, share):
+    """Returns the descriptor between those of two key frames; `None` where one of them is unknown."""
+    return None if one is None or other is None else (1 - np.float32(share)) * one + np.float32(share) * other
+
+
+def _touch(detections):
+    """Returns whether two faces of a frame overlap: one may have been taken for the other."""
+    return any(iou(one.box, other.box) > 0 for one, other in combinations(detections, 2))

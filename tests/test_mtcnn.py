@@ -89,9 +89,9 @@ def test_patches_are_cut_as_the_package_cuts_them(size):
     expected = extract_patches(tf.constant(images), rows, expected_size=(size, size)).numpy()
     patches = cut_patches([frame] * len(boxes), boxes, size)
     assert (patches.shape, patches.dtype) == ((5, size, size, 3), np.float32)
-    np.testing.assert_allclose(patches, expected, atol=2e-4)
-    assert (patches[2, :3] == 0).all()
-    assert (patches[3, :, -3:] == 0).all()
+    np.testing.assert_allclose((patches - 127.5) / 128, expected, atol=2e-4)
+    assert (patches[2, :3] == 127.5).all()
+    assert (patches[3, :, -3:] == 127.5).all()
 
 
 def close_up(ratio, *, height, width, shift=(0, 0)):

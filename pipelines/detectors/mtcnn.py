@@ -1,12 +1,21 @@
 """MTCNN through the package mtcnn 1.0, which carries its weights."""
 
+import math
+
+import cv2
 import keras
 import numpy as np
 import tensorflow as tf
 from mtcnn import MTCNN
-from mtcnn.stages import StageONet, StagePNet, StageRNet
-from mtcnn.utils.bboxes import adjust_bboxes, generate_bounding_box, resize_to_square, smart_nms_from_bboxes
-from mtcnn.utils.images import normalize_images, scale_images
+from mtcnn.utils.bboxes import (
+    adjust_bboxes,
+    generate_bounding_box,
+    pick_matches,
+    replace_confidence,
+    resize_to_square,
+    smart_nms_from_bboxes,
+)
+from mtcnn.utils.images import normalize_images
 from mtcnn.utils.landmarks import adjust_landmarks
 
 from affect.errors import InputError
@@ -14,6 +23,11 @@ from pipelines.tracks import Detection, iou
 
 # The package's own factor from one level of the image pyramid to the next.
 _SCALE_FACTOR = 0.709
+# The package's own least scores of P-Net and R-Net, and overlaps from which two boxes are one.
+_PROPOSE_SCORE, _REFINE_SCORE = 0.6, 0.7
+_SAME_IN_LEVEL_IOU, _SAME_PROPOSAL_IOU = 0.5, 0.7
+# What the package sees beyond the frame: 0 after scaling.
+_GREY = 127.5
 # P-Net sees a square of so many pixels at each place.
 _FIELD_PX = 12
 # A face of at least this share of the frame's shorter side may cross the frame's edge on any side.
@@ -28,33 +42,6 @@ _SETTLED_IOU = 0.8
 _UNSURE_SCORE = 0.3
 # Two faces that overlap more are one.
 _SAME_FACE_IOU = 0.5
-
-
-class _ProposalStage(StagePNet):
-    """P-Net on every level of the pyramid, from the smallest face to one that is larger than the frame.
-
-    mtcnn 1.0 counts the levels as if the smallest face were 12 pixels. At 20 pixels it therefore stops at faces of
-    about 0.85 of the frame's shorter side; at larger limits its last levels are too small for P-Net, which raises, and
-    the package reports «no faces» for the whole batch.
-    """
-
-    def __call__(self, *, images_normalized, min_face_size, threshold_pnet=0.6, nms_pnet1=0.5, nms_pnet2=0.7, **kwargs):
-        shorter = min(images_normalized.shape[1:3])
-        boxes, levels = [np.empty((0, 6))], {}
-        for face_px in face_sizes(min_face_size, shorter):
-            scale = _FIELD_PX / face_px
-            shape = [int(side * scale + 1e-6) for side in images_normalized.shape[1:3]]
-            filling = face_px > _FILLING_RATIO * shorter
-            # To shrink the whole frame once more takes longer than the network: a level four times as large will do.
-            larger = [level for other_px, level in levels.items() if other_px <= face_px / 4] if filling else []
-            levels[face_px] = scale_images(larger[-1] if larger else images_normalized, new_shape=shape)
-            # The other networks see the same grey beyond the frame.
-            edge = _FIELD_PX // 2 if filling else 0
-            level = tf.pad(levels[face_px], [[0, 0], [edge] * 2, [edge] * 2, [0, 0]]) if edge else levels[face_px]
-            found = generate_bounding_box(*self._model(level), threshold_pnet)
-            found[:, 1:5] = (found[:, 1:5] - edge) / scale
-            boxes.append(smart_nms_from_bboxes(found, threshold=nms_pnet1, initial_sort=False))
-        return resize_to_square(smart_nms_from_bboxes(np.concatenate(boxes), threshold=nms_pnet2))
 
 
 def face_sizes(min_face_px, shorter_px):
@@ -94,9 +81,9 @@ class Mtcnn:
             )
         self.min_face_px = faces.min_face_px
         self.score_threshold = faces.score_threshold
-        self.stages = MTCNN(stages=[_ProposalStage, StageRNet, StageONet]).stages
-        for stage, size in zip(self.stages, _INPUT_SIZES, strict=True):
-            stage._model = _compiled(stage.model, size)
+        stages = zip(MTCNN().stages, _INPUT_SIZES, strict=True)
+        self._propose_net, self._refine_net, self._output_net = (_compile(stage.model, size) for stage, size in stages)
+        self._pyramids = {}  # number of levels → graph
 
     def detect(self, frames):
         """Detects the faces of each frame.
@@ -111,22 +98,73 @@ class Mtcnn:
         return [detections for batch in batches for detections in self._detect(batch)]
 
     def _detect(self, frames):
+        # The networks are called here and not through MTCNN.detect_faces, which takes every failure for «no faces».
+        images, rows = np.stack(frames), self._propose(frames)
+        rows = self._refine(images, rows) if len(rows) else rows
+        rows = self._output(images, rows) if len(rows) else rows
         found = [[] for _ in frames]
-        # The stages are called here and not through MTCNN.detect_faces, which takes every failure for «no faces».
-        images = tf.constant(normalize_images(np.stack(frames).astype(np.float32)))
-        boxes = None
-        for stage in self.stages:
-            boxes = stage(
-                images_normalized=images,
-                bboxes_batch=boxes,
-                min_face_size=self.min_face_px,
-                threshold_onet=min(_UNSURE_SCORE, self.score_threshold),
-            )
-            if not len(boxes):
-                return found
-        for row in boxes:
+        for row in rows:
             found[int(row[0])].append(_detection(row[1:5], row[6:16], row[5]))
         return self._look_again(frames, found)
+
+    def _propose(self, frames):
+        """Runs P-Net on every level of the pyramid, from the smallest face to one that is larger than the frame.
+
+        mtcnn 1.0 counts the levels as if the smallest face were 12 pixels. At 20 pixels it therefore stops at faces of
+        about 0.85 of the frame's shorter side; at larger limits its last levels are too small for P-Net, which raises,
+        and the package reports «no faces» for the whole batch.
+
+        Returns:
+            (N, 6): index of the frame, x0 y0 x1 y1, score.
+        """
+        sides = frames[0].shape[:2]
+        sizes_px = face_sizes(self.min_face_px, min(sides))
+        if not sizes_px:
+            return np.empty((0, 6))
+        scales = [_FIELD_PX / face_px for face_px in sizes_px]
+        # The other networks see the same grey beyond the frame.
+        edges = [_FIELD_PX // 2 if face_px > _FILLING_RATIO * min(sides) else 0 for face_px in sizes_px]
+        shapes = [[int(side * scale + 1e-6) for side in sides] for scale in scales]
+        levels = self._pyramid(len(scales))(_halve(frames, self.min_face_px), np.int32(shapes), np.int32(edges))
+        found = []
+        for outputs, scale, edge in zip(levels, scales, edges, strict=True):
+            rows = generate_bounding_box(*outputs, _PROPOSE_SCORE)
+            rows[:, 1:5] = (rows[:, 1:5] - edge) / scale
+            found.append(smart_nms_from_bboxes(rows, threshold=_SAME_IN_LEVEL_IOU, initial_sort=False))
+        return resize_to_square(smart_nms_from_bboxes(np.concatenate(found), threshold=_SAME_PROPOSAL_IOU))
+
+    def _pyramid(self, count):
+        """Returns one graph that scales frames to so many levels and runs P-Net on each."""
+        if count not in self._pyramids:
+
+            def run(images, shapes, edges):
+                outputs = []
+                for i in range(count):
+                    level = tf.image.resize(images, shapes[i], method="area")
+                    padding = [[0, 0], [edges[i]] * 2, [edges[i]] * 2, [0, 0]]
+                    outputs.append(self._propose_net(tf.pad(level, padding, constant_values=_GREY)))
+                return outputs
+
+            images = tf.TensorSpec((None, None, None, 3), tf.uint8)
+            numbers = tf.TensorSpec((count, 2), tf.int32), tf.TensorSpec((count,), tf.int32)
+            self._pyramids[count] = tf.function(run, input_signature=[images, *numbers])
+        return self._pyramids[count]
+
+    def _refine(self, images, rows):
+        """Runs R-Net on the proposals of P-Net, and returns those that are left, (N, 6)."""
+        offsets, scores = self._refine_net(_crop(images, rows, _INPUT_SIZES[1]))
+        rows = adjust_bboxes(replace_confidence(rows, scores), offsets)
+        rows = pick_matches(rows, score_threshold=_REFINE_SCORE)
+        return resize_to_square(smart_nms_from_bboxes(rows, threshold=_SAME_PROPOSAL_IOU))
+
+    def _output(self, images, rows):
+        """Runs O-Net on the boxes of R-Net, and returns faces, (N, 16): x and y of five landmarks behind the score."""
+        offsets, landmarks, scores = self._output_net(_crop(images, rows, _INPUT_SIZES[2]))
+        landmarks = adjust_landmarks(landmarks, rows)
+        rows = adjust_bboxes(replace_confidence(rows, scores), offsets)
+        rows = np.concatenate([rows, landmarks], axis=-1)
+        rows = pick_matches(rows, scores_column=5, score_threshold=min(_UNSURE_SCORE, self.score_threshold))
+        return smart_nms_from_bboxes(rows, threshold=_SAME_PROPOSAL_IOU, method="min")
 
     def _look_again(self, frames, found):
         """Returns the sure faces of each frame, best first, after a second look at the others in their own boxes."""
@@ -135,7 +173,7 @@ class Mtcnn:
         unsure = [(i, one) for i, detections in enumerate(found) for one in detections if one.score <= least]
         if unsure:
             places = [i for i, _ in unsure]
-            again = self._refine([frames[i] for i in places], np.array([one.box for _, one in unsure]))
+            again = self._look([frames[i] for i in places], np.array([one.box for _, one in unsure]))
             for i, one in sorted(zip(places, again, strict=True), key=lambda pair: -pair[1].score):
                 if one.score > least and all(iou(one.box, other.box) < _SAME_FACE_IOU for other in sure[i]):
                     sure[i].append(one)
@@ -151,30 +189,52 @@ class Mtcnn:
         Returns:
             List of N: `Detection`, or `None` where there is no face.
         """
-        found = self._refine(frames, boxes)
+        found = self._look(frames, boxes)
         far = [i for i, (one, box) in enumerate(zip(found, boxes, strict=True)) if iou(one.box, box) < _SETTLED_IOU]
         if far:
-            again = self._refine([frames[i] for i in far], np.array([found[i].box for i in far]))
+            again = self._look([frames[i] for i in far], np.array([found[i].box for i in far]))
             for i, detection in zip(far, again, strict=True):
                 found[i] = detection
         return [detection if detection.score > self.score_threshold else None for detection in found]
 
-    def _refine(self, frames, boxes):
+    def _look(self, frames, boxes):
         """Returns the `Detection` that O-Net makes of each box, whatever its score."""
         rows = resize_to_square(np.column_stack([np.arange(len(frames)), boxes]))
-        offsets, landmarks, scores = self.stages[-1].model(cut_patches(frames, rows[:, 1:], _INPUT_SIZES[-1]))
+        offsets, landmarks, scores = self._output_net(cut_patches(frames, rows[:, 1:], _INPUT_SIZES[-1]))
         landmarks, scores = adjust_landmarks(landmarks, rows), scores.numpy()[:, 1]
         boxes = adjust_bboxes(rows, offsets)[:, 1:]
         return [_detection(*one) for one in zip(boxes, landmarks, scores, strict=True)]
 
 
-def _compiled(network, size):
+def _halve(frames, min_face_px):
+    """Halves frames, once or more, while the smallest face is wider than 1.5 times P-Net's field in them.
+
+    Returns:
+        uint8 (N, H, W, 3).
+    """
+    factor = 2 ** max(0, math.floor(math.log2(min_face_px / (1.5 * _FIELD_PX))))
+    if factor == 1:
+        return np.stack(frames)
+    size = [math.ceil(side / factor) for side in frames[0].shape[1::-1]]
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
+
+
+def _crop(images, rows, size):
+    """Returns the patches of boxes, float32 (N, size, size, 3), as the package cuts them."""
+    height, width = images.shape[1:3]
+    boxes = rows[:, [2, 1, 4, 3]] / (height, width, height, width)
+    grey = {"extrapolation_value": _GREY}
+    return tf.image.crop_and_resize(images, boxes, rows[:, 0].astype(int), (size, size), **grey)
+
+
+def _compile(network, size):
     """Returns a network as one graph: called layer by layer, it spends most of its time in Python.
 
-    A single patch is computed beside a blank one. Alone it takes another kernel, whose last bits hang on the number of
-    threads; so a face is the same whatever stands beside it, and for any number of workers.
+    A single patch is computed beside a blank one. Alone it takes another kernel, whose last bits depend on the number
+    of threads; so a face is the same whatever stands beside it, and for any number of workers.
     """
-    graph = tf.function(network, input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]
+    graph = tf.function(lambda pixels: network(normalize_images(pixels)), input_signature=signature)
 
     def call(images):
         if size is None or len(images) > 1:
@@ -198,7 +258,7 @@ def cut_patches(frames, boxes, size):
         size: Height and width of a patch in pixels.
 
     Returns:
-        float32 (N, size, size, 3), normalised for the networks; 0 where the frame ends.
+        float32 (N, size, size, 3) in [0, 255]; grey where the frame ends.
     """
     corners = np.empty((len(frames), 2, 2, size, size, 3), np.float32)  # left and right of top and bottom
     shares = np.empty((len(frames), 2, size), np.float32)
@@ -214,7 +274,7 @@ def cut_patches(frames, boxes, size):
     down, right = shares[:, 0, :, None, None], shares[:, 1, None, :, None]
     lines = corners[:, :, 0] + (corners[:, :, 1] - corners[:, :, 0]) * right[:, None]
     patches = lines[:, 0] + (lines[:, 1] - lines[:, 0]) * down
-    return normalize_images(patches) * inside[..., None]
+    return np.where(inside[..., None], patches, np.float32(_GREY))
 
 
 def _grid(start, end, length, size):
