@@ -1,13 +1,15 @@
 """Faces followed between key frames: by a detector of a known truth, and beside full detection on real clips."""
 
+import cv2
 import numpy as np
 import pytest
 
 from affect.config import Faces
 from affect.errors import InputError
+from pipelines.appearance import ALIKE, describe_face
 from pipelines.detectors import DETECTORS
 from pipelines.follow import KEY_S, WINDOW_FRAMES, find_faces
-from pipelines.tracks import Detection, iou
+from pipelines.tracks import Detection, iou, looks_apart
 from pipelines.video import read_frames
 from tests.conftest import portrait
 
@@ -216,3 +218,24 @@ def test_real_faces_are_followed_as_full_detection_finds_them(shared_data, name,
     assert min(overlaps) > 0.8
     assert np.mean(distances) <= 0.03
     assert max(distances) < 0.05
+    # What it looks like between key frames is taken from them.
+    assert max(looks_apart(a, b) for a, b in pairs) < ALIKE
+
+
+def test_faces_that_touch_are_each_described_in_every_frame():
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.integers(0, 200, (4, 4, 3), np.uint8), (64, 64), interpolation=cv2.INTER_LINEAR)
+    frames = [scene + rng.integers(0, 9, (64, 64, 3), np.uint8) for _ in range(12)]
+    for index, frame in enumerate(frames):
+        frame[0, 0] = index
+    truth = [[detection(5), detection(27 - index / 3)] for index in range(12)]
+    detector = Known(truth)
+    found = list(find_faces(((index / 30, frame) for index, frame in enumerate(frames)), detector, "follow"))
+    assert len(detector.detected) < 5
+    for (_, frame, detections), faces in zip(found, truth, strict=True):
+        described = {
+            one.box[0]: np.array_equal(one.descriptor, describe_face(frame, one.landmarks)) for one in detections
+        }
+        is_key = frame[0, 0, 0] in detector.detected
+        touch = iou(faces[0].box, faces[1].box) > 0
+        assert set(described.values()) == {is_key or touch}
