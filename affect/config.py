@@ -37,6 +37,100 @@ def _check_choices(config, **choices):
             raise InputError(f"{field_name} must be one of {sorted(known)}. Received: {value!r}")
 
 
+@dataclass(frozen=True)
+class Effect:
+    """Where a setting has an effect: a row of `EFFECTS`, or of the `effects` of a kind of network.
+
+    Args:
+        fields: Names, such as `"model.heads"`, or `"windows.*"`; those that a kind of experiment lacks do not count.
+        where: Function of an `Experiment`: whether they have an effect in it.
+        reason: Why they have none elsewhere, and what has one.
+        also: Values that are accepted beside the default where they have no effect, because they say so.
+    """
+
+    fields: tuple[str, ...]
+    where: Callable[["Experiment"], bool]
+    reason: str
+    also: tuple = ()
+
+
+def _never(experiment):
+    return False
+
+
+def _selects(experiment):
+    return bool(experiment.data.selection_ratio or experiment.data.selection_split)
+
+
+def _attends(experiment):
+    return experiment.model.spatial_pooling in ("attention", "shift")
+
+
+# Settings that have no effect where clips are classified, in a regression, and without a backbone.
+_OF_CLIPS = (
+    Effect(
+        ("windows.*",),
+        _never,
+        "windows are cut of recordings for a regression; of a clip, data.frames and data.eval_frames are read",
+    ),
+    Effect(
+        ("train.concordance",),
+        _never,
+        "it is about valence and arousal; the loss of classes is set by train.label_smoothing, train.class_weights and "
+        "data.soft_labels",
+    ),
+    Effect(
+        ("train.selection_metric",),
+        _selects,
+        "no clips select the epoch: it needs data.selection_ratio above 0 or data.selection_split",
+    ),
+)
+_OF_RECORDINGS = (
+    Effect(
+        ("data.frames", "data.eval_frames", "data.frame_spacing", "data.repeat_frames"),
+        _never,
+        "it samples clips; a regression reads windows.length_s · windows.frame_rate_hz frames a window",
+    ),
+    Effect(
+        ("data.shuffle_clips",),
+        _never,
+        "it shuffles clips; the windows of a regression are all shuffled, by train.seed",
+    ),
+    Effect(
+        ("data.soft_labels", "train.class_weights", "train.label_smoothing"),
+        _never,
+        "it is about classes; the loss of a regression is set by train.concordance",
+    ),
+    Effect(
+        ("train.selection_metric",),
+        _selects,
+        "no recordings select the epoch: it needs data.selection_ratio above 0 or data.selection_split",
+        also=("loss",),  # the default is of clips
+    ),
+)
+_WITHOUT_BACKBONE = (
+    Effect(
+        ("train.backbone_learning_rate",),
+        _never,
+        "this network has no backbone and learns as a whole at train.head_learning_rate",
+        also=(0.0,),
+    ),
+    Effect(("train.frozen_blocks",), _never, "it needs a backbone that learns, and this network has none"),
+)
+_WITH_BACKBONE = (
+    Effect(
+        ("train.frozen_blocks",),
+        lambda experiment: experiment.train.backbone_learning_rate > 0,
+        "it needs a backbone that learns, at train.backbone_learning_rate above 0",
+    ),
+    Effect(
+        ("model.hidden_units",),
+        _attends,
+        "it needs attention, model.spatial_pooling='attention' or 'shift'",
+    ),
+)
+
+
 # dlib's mean face shape (eyes: mean of their six points) in a unit box, in the order of `affect.records.LANDMARKS`.
 # Paper A stores dlib's aligned faces.
 MEAN_SHAPE = ((0.2255, 0.2160), (0.7548, 0.2160), (0.4901, 0.5156), (0.2541, 0.7802), (0.7261, 0.7802))
@@ -208,6 +302,15 @@ class Model:
     initial_weights: str = "keras"
     task: str = "classification"
 
+    # Facts about every such network, not settings.
+    features = "faces"
+    effects = _OF_CLIPS + _WITH_BACKBONE
+
+    @property
+    def is_trained(self):
+        """Whether training can change it. A backbone's own classifier is used as it is."""
+        return self.spatial_pooling is not None
+
     def __post_init__(self):
         counts = dict.fromkeys(("heads", "hidden_units", "lstm_units"), (1, math.inf))
         _check_ranges(self, **counts, diversity=(0, math.inf), dropout=(0, 1))
@@ -274,6 +377,10 @@ class VideoNetwork:
     hidden_units: int = 300
     dropout: float = 0.5
 
+    # Facts about every such network, not settings: it has no backbone and learns as a whole.
+    backbone = weights = None
+    is_trained = True
+
     def __post_init__(self):
         counts = ("blocks", "filters", "kernel_size", "kernel_size_3d", "attention_filters", "attention_kernel_size")
         counts = (*counts, "heads", "pooling_units", "recurrent_units", "hidden_units")
@@ -313,6 +420,8 @@ class Regression(VideoNetwork):
     features: str = "faces"
     task: str = "regression"
 
+    effects = _OF_RECORDINGS + _WITHOUT_BACKBONE
+
     def __post_init__(self):
         super().__post_init__()
         _check_choices(self, predicts=("frames", "end"), features=("faces", "lgbp_top"), task=("regression",))
@@ -347,6 +456,9 @@ class VideoModel(VideoNetwork):
 
     temporal_pooling: str = "joint_softmax"
     task: str = "video_classification"
+
+    features = "faces"
+    effects = _OF_CLIPS + _WITHOUT_BACKBONE
 
     def __post_init__(self):
         super().__post_init__()
@@ -492,45 +604,12 @@ class Experiment:
     windows: Windows = field(default_factory=Windows)
 
 
-@dataclass(frozen=True)
-class Effect:
-    """A row of `EFFECTS`.
-
-    Args:
-        fields: Names, such as `"model.heads"`, or `"windows.*"`; those that a kind of experiment lacks do not count.
-        where: Function of an `Experiment`: whether they have an effect in it.
-        reason: Why they have none elsewhere, and what has one.
-        also: Values that are taken beside the default where they have no effect, because they say so.
-    """
-
-    fields: tuple[str, ...]
-    where: Callable[[Experiment], bool]
-    reason: str
-    also: tuple = ()
-
-
-def _is_regression(experiment):
-    return isinstance(experiment.model, Regression)
-
-
-def _has_backbone(experiment):
-    return isinstance(experiment.model, Model)
-
-
 def _is_trained(experiment):
-    return not (_has_backbone(experiment) and experiment.model.spatial_pooling is None)
-
-
-def _attends(experiment):
-    return experiment.model.spatial_pooling in ("attention", "shift")
+    return experiment.model.is_trained
 
 
 def _sees_faces(experiment):
-    return not (_is_regression(experiment) and experiment.model.features != "faces")
-
-
-def _selects(experiment):
-    return bool(experiment.data.selection_ratio or experiment.data.selection_split)
+    return experiment.model.features == "faces"
 
 
 def _draws_views(experiment):
@@ -560,43 +639,6 @@ EFFECTS = (
         "it is about training, and a network with its backbone's own classifier (model.spatial_pooling=None) has none",
     ),
     Effect(
-        ("windows.*",),
-        _is_regression,
-        "windows are cut of recordings for a regression; of a clip, data.frames and data.eval_frames are read",
-    ),
-    Effect(
-        ("data.frames", "data.eval_frames", "data.frame_spacing", "data.repeat_frames"),
-        lambda experiment: not _is_regression(experiment),
-        "it samples clips; a regression reads windows.length_s · windows.frame_rate_hz frames a window",
-    ),
-    Effect(
-        ("data.shuffle_clips",),
-        lambda experiment: not _is_regression(experiment),
-        "it shuffles clips; the windows of a regression are all shuffled, by train.seed",
-    ),
-    Effect(
-        ("data.soft_labels", "train.class_weights", "train.label_smoothing"),
-        lambda experiment: not _is_regression(experiment),
-        "it is about classes; the loss of a regression is set by train.concordance",
-    ),
-    Effect(
-        ("train.concordance",),
-        _is_regression,
-        "it is about valence and arousal; the loss of classes is set by train.label_smoothing, train.class_weights and "
-        "data.soft_labels",
-    ),
-    Effect(
-        ("train.backbone_learning_rate",),
-        _has_backbone,
-        "this network has no backbone and learns as a whole at train.head_learning_rate",
-        also=(0.0,),
-    ),
-    Effect(
-        ("train.frozen_blocks",),
-        lambda experiment: _has_backbone(experiment) and experiment.train.backbone_learning_rate > 0,
-        "it needs a backbone that learns, at train.backbone_learning_rate above 0",
-    ),
-    Effect(
         ("train.momentum", "train.nesterov"),
         lambda experiment: experiment.train.optimizer == "sgd",
         "it is of train.optimizer='sgd' alone",
@@ -618,17 +660,6 @@ EFFECTS = (
         "training ends before the first restart: it needs train.restart_epochs below train.epochs",
     ),
     Effect(
-        ("train.selection_metric",),
-        lambda experiment: _selects(experiment) or _is_regression(experiment),
-        "no clips select the epoch: it needs data.selection_ratio above 0 or data.selection_split",
-    ),
-    Effect(
-        ("train.selection_metric",),
-        lambda experiment: _selects(experiment) or not _is_regression(experiment),
-        "no recordings select the epoch: it needs data.selection_ratio above 0 or data.selection_split",
-        also=("loss",),  # the default is of clips
-    ),
-    Effect(
         ("data.random_crop",),
         lambda experiment: experiment.data.crop_ratio < 1,
         "nothing is cropped: it needs data.crop_ratio below 1",
@@ -648,11 +679,6 @@ EFFECTS = (
     Effect(
         ("model.heads", "model.pooling_units", "model.diversity"),
         _attends,
-        "it needs attention, model.spatial_pooling='attention' or 'shift'",
-    ),
-    Effect(
-        ("model.hidden_units",),
-        lambda experiment: not _has_backbone(experiment) or _attends(experiment),
         "it needs attention, model.spatial_pooling='attention' or 'shift'",
     ),
     Effect(
@@ -699,7 +725,7 @@ EFFECTS = (
 def without_effect(experiment):
     """Returns the fields that can have no effect in an experiment, `"model.heads"`, each with its row of `EFFECTS`."""
     found = {}
-    for row in EFFECTS:
+    for row in (*EFFECTS, *experiment.model.effects):
         for pattern in row.fields:
             part, _, name = pattern.partition(".")
             own = [own.name for own in dataclasses.fields(getattr(experiment, part))]
