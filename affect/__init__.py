@@ -1,6 +1,14 @@
-"""affect: read emotion from face video with spatial attention and temporal softmax pooling."""
+"""affect: read emotion from face video with spatial attention and temporal softmax pooling.
+
+```python
+import affect
+
+reading = affect.load("savedmodels/planted").read("video.mp4")
+```
+"""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from wrapt import register_post_import_hook
 
@@ -18,3 +26,31 @@ def _register(_):
 # Keras takes seconds to import, and `import affect` does not import it. As soon as it is imported, before or after, it
 # knows all that a checkpoint may hold: `keras.models.load_model` needs no custom objects.
 register_post_import_hook(_register, "keras")
+
+if TYPE_CHECKING:
+    from affect.config import Experiment as Experiment
+    from affect.config import load_config as load_config
+    from affect.data import Shards as Shards
+    from affect.loading import load as load
+    from affect.reading import Predictor as Predictor
+    from affect.reading import Reading as Reading
+
+# Name → module. A module is imported when one of its names is used, because TensorFlow takes seconds.
+_NAMES = {
+    "Experiment": "affect.config",
+    "Predictor": "affect.reading",
+    "Reading": "affect.reading",
+    "Shards": "affect.data",
+    "load": "affect.loading",
+    "load_config": "affect.config",
+}
+
+
+def __getattr__(name):
+    if name not in _NAMES:
+        raise AttributeError(f"module 'affect' has no attribute {name!r}. Expected one of {sorted(_NAMES)}.")
+    return getattr(import_module(_NAMES[name]), name)
+
+
+def __dir__():
+    return sorted({*globals(), *_NAMES})

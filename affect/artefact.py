@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.config import Experiment, Faces, VideoModel, from_json, read_json
+from affect.config import Experiment, Faces, from_json, read_json
 from affect.errors import InputError
+from affect.reading import VideoReader
 
 KIND, FORMAT = "savedmodel", 1
 ASSETS = "assets.extra"
@@ -17,12 +18,11 @@ SUMS = f"{ASSETS}/SHA256SUMS"
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artefact(VideoReader):
     """An exported model.
 
     Args:
         path: Folder of the version, or `.tflite` file.
-        task: `"classification"` or `"regression"`.
         classes: Class names in the order of the probabilities, or for regression the names of the dimensions.
         faces: `affect.config.Faces`: how faces are to be cut.
         experiment: `affect.config.Experiment`: what was trained, and how.
@@ -31,7 +31,6 @@ class Artefact:
     """
 
     path: Path
-    task: str
     classes: tuple[str, ...]
     faces: Faces
     experiment: Experiment
@@ -76,9 +75,11 @@ class Artefact:
         return call
 
     @property
-    def is_regression(self):
-        """Whether the model gives valence and arousal over time, and no classes."""
-        return self.task == "regression"
+    def task(self):
+        """The `affect.tasks.Task`."""
+        from affect.tasks import find_task
+
+        return find_task(self.experiment)
 
     @property
     def most_frames(self):
@@ -123,16 +124,11 @@ class Artefact:
         """Dict: name → function of named arrays that returns a dict, of those in `affect.stream.StreamingClassifier`.
 
         Raises:
-            InputError: When it is a TFLite file of whole clips, a regression or a `VideoModel`.
+            InputError: When it is a TFLite file of whole clips, or its task does not judge frames one by one.
         """
         names = [name for name in ("frame", "classify", "step") if name in self.description["signatures"]]
-        if self.is_regression:
-            raise InputError(f"{self.path} reads windows of frames. Use affect.stream.StreamingRegressor.")
-        if isinstance(self.experiment.model, VideoModel):
-            raise InputError(
-                f"{self.path} reads whole clips, and does not judge their frames one by one. Use affect predict."
-            )
         if not names:
+            self.task.check_reads_frames(self.path)
             raise InputError(
                 f"{self.path} takes whole clips. Convert the part for single faces: "
                 f"affect convert NAME/VERSION --part frame --to {self.description['conversion']['to']}"
@@ -210,7 +206,6 @@ def _of_description(path, description, where):
         raise InputError(f"{where}it lacks {', '.join(sorted(missing))}. Export it again.")
     return Artefact(
         path=path,
-        task=description["task"],
         classes=tuple(description["classes"]),
         faces=from_json(Faces, description["faces"], f"{where}faces"),
         experiment=from_json(Experiment, description["experiment"], f"{where}experiment"),

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from contextlib import closing, contextmanager, nullcontext
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -238,28 +237,19 @@ def train(
 
 def _train(experiment, data, workdir):
     from affect.device import describe_device
+    from affect.tasks import find_task
     from affect.train import train
 
     device = describe_device(experiment.train)
     repeats = "deterministic" if device["deterministic"] else "not deterministic"
     print(f"{workdir}: on {device['name']}, precision {device['precision']}, {repeats}", flush=True)
     result = train(experiment, data=data, workdir=workdir)
-    units = "clips" if "train_clips" in result else "recordings"
     shown = ("val_accuracy", "val_valence_ccc", "val_arousal_ccc", "val_loss")
-    print(
-        f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; "
-        + ", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result)
-        + f"; {result[f'train_{units}']} {units} trained on, {result[f'selection_{units}']} for selection"
-        + (f", {result[f'{units}_left_out']} left out (no face or no label)" if result[f"{units}_left_out"] else "")
-        + (f"; {result['windows_left_out']} windows left out" if result.get("windows_left_out") else "")
-    )
-    if delay := result.get("delay"):
-        found_s = delay["delay_s"]
-        print(f"delay searched: {found_s:g} s, where a linear probe has a CCC of {delay['scores'][str(found_s)]:.3f}")
-    if fitted := result.get("postprocessing"):
-        gains = (f"{name} {sum(found['gains'].values()):+.3f}" for name, found in fitted["dimensions"].items())
-        on = "selection" if fitted["fitted_on"] == "selection" else "training, and optimistic"
-        print(f"post-processing, CCC on the recordings it was fitted on (those of {on}): {', '.join(gains)}")
+    numbers = ", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result)
+    first, *lines = find_task(experiment).view_training(result).lines
+    print(f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; {numbers}; {first}")
+    for line in lines:
+        print(line)
     return result
 
 
@@ -284,28 +274,18 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="Folder for plots of valence and arousal over time.")] = None,
 ):
     """Metrics of a split: accuracy, UAR, macro F1 and confusion of clips; or RMSE, CC and CCC of recordings."""
-    from affect.model import load_trained
+    from affect.run import load_trained
 
     trained = load_trained(run)
     if plot:
-        _check_plot(trained)
+        trained.task.check_plots(trained.experiment.name)
     report = _evaluate(trained, data, split, as_json, protocol)
     if run.is_dir():
         write_json(run / f"evaluation-{split}.json", report)
     if plot:
-        from affect.plots import plot_evaluation
-
-        written = plot_evaluation(report, plot)
+        written = trained.task.plot_evaluation(report, plot)
         if not as_json:
             print(f"{plot}: {len(written)} plots")
-
-
-def _check_plot(trained):
-    if not trained.is_regression:
-        raise InputError(
-            f"{trained.experiment.name} gives classes, and --plot draws valence and arousal. "
-            "Draw a video by affect explain."
-        )
 
 
 def _evaluate(trained, data, split, as_json=False, protocol=None):
@@ -314,60 +294,22 @@ def _evaluate(trained, data, split, as_json=False, protocol=None):
     report = evaluate(trained, data, split=split, protocol=protocol, track=None if as_json else _track)
     if as_json:
         print(json.dumps(report, indent=2))
-    elif trained.is_regression:
-        _print_dimensions(report)
     else:
-        _print_classes(report)
+        _show(trained.task.view_evaluation(report))
     return report
 
 
-def _print_dimensions(report):
-    table = Table("", "RMSE", "CC", "CCC", title=f"split {report['split']}, protocol {report['protocol']}")
-    for dimension, metrics in report["metrics"].items():
-        for name, title in (("concatenated", "recordings concatenated"), ("mean", "mean over recordings")):
-            table.add_row(f"{dimension}, {title}", *map(_decimals, metrics[name].values()))
-        if raw := report["raw_metrics"]:
-            numbers = map(_decimals, raw[dimension]["concatenated"].values())
-            table.add_row(f"{dimension}, concatenated, before post-processing", *numbers)
-    if reported := report["reported"]:
-        numbers = (_decimals(reported.get(name)) for name in ("rmse", "cc", "ccc"))
-        table.add_row("valence, reported by the paper", *numbers)
-    Console().print(table)
-    frames, recordings = report["frames"], report["recordings"]
-    if report["protocol"] == "avec":
-        print(
-            f"{len(recordings)} recordings of {frames['all']} ratings, all counted; {frames['without_a_face']} of them "
-            "without a face at their time: the estimates before and after are interpolated or held"
-        )
-    else:
-        print(
-            f"{len(recordings)} recordings of {frames['all']} frames: {frames['counted']} counted, "
-            f"{frames['without_a_face']} left out without a face, {frames['all'] - frames['labelled']} without a rating"
-        )
-    if others := sum(recording["other_faces"] for recording in recordings):
-        print(f"{others} faces of others than the main one left out")
-    for name in report["unrated"]:
-        _say(f"{name} has no ratings.")
-
-
-def _decimals(value):
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _print_classes(report):
-    table = Table("", "clips", "accuracy", "UAR", "macro F1", title=f"split {report['split']}")
-    for name in ("all", "with_a_face"):
-        row = report[name]
-        numbers = (_decimals(row[key]) for key in ("accuracy", "uar", "macro_f1"))
-        table.add_row(name.replace("_", " "), str(row["clips"]), *numbers)
-    if reported := report["reported"].get("accuracy"):
-        table.add_row("reported by the paper", "", f"{reported:.3f}", "", "")
-    confusion = Table("label \\ predicted", *report["classes"], "no face")
-    for name, counts in zip(report["classes"], report["all"]["confusion"], strict=True):
-        confusion.add_row(name, *map(str, counts))
-    console = Console()
-    console.print(table)
-    console.print(confusion)
+def _show(view):
+    """Prints what a task shows of a result; warnings go to stderr."""
+    for sheet in view.sheets:
+        table = Table(*sheet.header, title=sheet.title or None, padding=(0, 0, 0, 1) if sheet.compact else (0, 1))
+        for index, row in enumerate(sheet.rows):
+            table.add_row(*row, end_section=sheet.compact and index == 0 and sheet.first_apart)
+        Console().print(table)
+    for line in view.lines:
+        print(line)
+    for warning in view.warnings:
+        _say(warning)
 
 
 @app.command("table")
@@ -382,7 +324,7 @@ def table_(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
 ):
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
-    from affect.table import KINDS, cells, table
+    from affect.table import format_cells, layout_of, table
 
     if recipe == "paper":
         _warn_of_faces(data)
@@ -397,12 +339,12 @@ def table_(
         protocol=protocol,
         track=_track,
     )
-    kind = KINDS[result["kind"]]
-    lines = Table(title=f"split {split}, {seeds} seeds, {kind.caption}", padding=(0, 0, 0, 1))
-    for key in kind.terminal:
-        lines.add_column(kind.columns[key], no_wrap=True)
+    layout = layout_of(result)
+    lines = Table(title=f"split {split}, {seeds} seeds, {layout.caption}", padding=(0, 0, 0, 1))
+    for key in layout.terminal:
+        lines.add_column(layout.columns[key], no_wrap=True)
     for row in result["rows"]:
-        lines.add_row(*(cells(kind, row)[key] for key in kind.terminal))
+        lines.add_row(*(format_cells(layout, row)[key] for key in layout.terminal))
     Console().print(lines)
     print(f"{workdir}: table.md, table.csv, table.json")
 
@@ -422,37 +364,28 @@ def predict(
     ] = None,
 ):
     """Probabilities of each video and of its frames; or its valence and arousal over time."""
-    if server:
-        from affect.artefact import read_artefact
-        from affect.client import check_served, connect, predict_served
+    from affect.loading import load
 
-        trained, client = read_artefact(_version(model)), connect(server)
-        check_served(client, trained)
-        predict = partial(predict_served, client)
-    else:
-        from affect.predict import predict, read_model
-
-        trained = read_model(_version(model))
+    version = _version(model)
+    trained = load(server, artefact=version) if server else load(version)
     if plot:
-        _check_plot(trained)
+        trained.task.check_plots(trained.experiment.name)
     writer = _csv_writer(trained) if as_csv and not as_json else None
     kept, used, lost = [], 0, 0
-    for result, problem in _predict(trained, videos, predict):
+    for result, problem in _predict(trained, videos):
         used, lost = used + (result["frames_with_a_face"] > 0), lost + (problem != "")
         if as_json or plot:
             kept.append(result)
         if writer:
             writer(result)
         elif not as_json and result["frames_with_a_face"]:
-            label = "" if trained.is_regression else f"{result['label']}; "
-            print(f"{result['key']}: {label}{_seen_line(result)}")
-            Console().print(_course_table(trained, result) if trained.is_regression else _prediction_table(result))
+            label = trained.task.headline(result)
+            print(f"{result['key']}: " + "; ".join(filter(None, (label, _seen_line(result)))))
+            _show(trained.task.view_prediction(trained, result))
     if as_json:
         print(json.dumps(kept, indent=2))
     if plot and used:
-        from affect.plots import plot_predictions
-
-        plot_predictions([result for result in kept if result["frames_with_a_face"]], plot)
+        trained.task.plot_predictions([result for result in kept if result["frames_with_a_face"]], plot)
         if not as_json and not as_csv:
             print(f"{plot}: valence and arousal over time")
     if lost:
@@ -469,12 +402,12 @@ def _version(model):
     return version
 
 
-def _predict(trained, videos, predict):
+def _predict(trained, videos):
     """Yields `(result, problem)` of each video, and says what of it was lost or left out."""
     detector = _detector(trained)
     for video in videos:
         with _cut(trained, video, detector) as (clip, cut):
-            result = predict(trained, clip, cut)
+            result = trained.predict(clip, cut)
             _say_seen(trained, video, result, cut)
         yield result, cut.problem
 
@@ -531,35 +464,15 @@ def _seen_line(result):
     return f"{seen} faces seen; this one in {faces} of {frames} frames"
 
 
-def _prediction_table(result, most_frames=10):
-    """Returns a table of the clip's probabilities and of those of frames evenly spaced over it."""
-    frames = [frame for frame in result["frames"] if frame["probabilities"] is not None]
-    table = Table("", "import.", *result["probabilities"], padding=(0, 0, 0, 1))
-    table.add_row("clip", "", *(f"{p:.2f}" for p in result["probabilities"].values()), end_section=True)
-    for frame in frames[:: -(-len(frames) // most_frames)]:
-        probabilities = (f"{p:.2f}" for p in frame["probabilities"].values())
-        table.add_row(f"{frame['timestamp_s']:.2f} s", f"{frame['importance']:.1%}", *probabilities)
-    return table
-
-
-def _course_table(trained, result):
-    """Returns a table of valence and arousal about each second."""
-    table = Table("", *trained.classes, padding=(0, 0, 0, 1))
-    for frame in result["frames"][:: max(1, round(trained.experiment.windows.frame_rate_hz))]:
-        table.add_row(f"{frame['timestamp_s']:.2f} s", *(_decimals(frame[name]) for name in trained.classes))
-    return table
-
-
 def _csv_writer(trained):
     """Writes the header of CSV; returns a function that writes a result, a row for each decoded frame."""
     writer = csv.writer(sys.stdout)
-    names = ["timestamp_s", "has_face", *([] if trained.is_regression else ["importance"]), *trained.classes]
+    names = trained.task.frame_columns(trained.classes)
     writer.writerow(["video", *names])
 
     def write(result):
-        for frame in result.get("decoded_frames", result["frames"]):
-            values = frame | (frame.get("probabilities") or {})
-            writer.writerow([result["key"], *(values.get(name) for name in names)])
+        for row in trained.task.frame_rows(result):
+            writer.writerow([result["key"], *(row.get(name) for name in names)])
 
     return write
 
@@ -664,7 +577,7 @@ def explain(
 ):
     """Draw the paper's figure of a video, or the attention averaged over each class of a data set."""
     from affect.explain import explain_classes
-    from affect.model import load_trained
+    from affect.run import load_trained
 
     if (video is None) == (data is None):
         raise InputError("affect explain takes a VIDEO or --data SHARDS, and not both.")
@@ -684,11 +597,7 @@ def _explain(trained, video, out, frames=8, by_importance=False, style="ours"):
             raise InputError(cut.problem)
         result = explain(trained, clip, out, cut, frames=frames, by_importance=by_importance, style=style)
     _say_seen(trained, video, result, cut)
-    if trained.is_regression:
-        print(f"{out}: {video}, valence and arousal over {len(result['frames'])} frames; {_seen_line(result)}")
-    else:
-        probability = result["probabilities"][result["label"]]
-        print(f"{out}: {video} is {result['label']}, p = {probability:.3f}; {_seen_line(result)}")
+    print(f"{out}: {video}{trained.task.sentence(result)}; {_seen_line(result)}")
 
 
 @app.command()
@@ -794,8 +703,7 @@ def demo(
 ):
     """Walk the whole road on videos animated from a public-domain portrait; no data needed."""
     from affect.backbones import get_weights
-    from affect.model import load_trained
-    from affect.predict import predict
+    from affect.run import load_trained
     from pipelines.datasets.planted import generate
 
     experiment = load_config(config)
@@ -817,7 +725,7 @@ def demo(
     shown = next(clip for clip in report["clips"] if clip["label"] == "surprise")
     video = videos / f"{shown['key']}.mp4"
     _explain(trained, video, figure)
-    ((prediction, _),) = _predict(trained, [video], predict)
+    ((prediction, _),) = _predict(trained, [video])
     write_json(out / "prediction.json", prediction)
     _headline("export, check and convert: the model for a service and for a phone")
     version = export(run, out / "savedmodels" / "demo")

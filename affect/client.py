@@ -15,7 +15,6 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 from affect.artefact import Artefact
 from affect.check import difference
 from affect.errors import InputError
-from affect.predict import Answer, places_read, predict, summarise
 
 # Of a request and of an answer. gRPC's own limit for answers is 4 MiB; the ModelServer takes requests of up to 2 GiB.
 MAX_MESSAGE_BYTES = 256 * 2**20
@@ -274,57 +273,51 @@ def check_served(client, artefact):
         )
 
 
-def predict_served(client, artefact, clip, cut=None):
-    """Predicts one clip by a server: `affect.predict.predict` of a model that is elsewhere.
+@dataclass(frozen=True)
+class Served(Artefact):
+    """An exported model whose signatures a server answers.
 
     Args:
         client: Of `connect`.
-        artefact: `affect.artefact.Artefact`, the local copy.
-        clip, cut: As in `affect.predict.predict`.
-
-    Returns:
-        Dict as of `affect.predict.predict`.
-
-    Raises:
-        InputError: As `predict` of the client; when the server does not decode a face or answers by other classes.
+        batch_faces: Faces that are sent at once.
     """
-    if not artefact.is_regression and len(clip.faces):
-        is_whole = artefact.most_frames is not None or len(clip.faces) <= artefact.experiment.data.eval_frames
-        places = places_read(artefact, len(clip.faces)) if is_whole else [0]  # One is enough to check the classes.
-        answer = _ask_by_jpeg(client, artefact, clip.key, clip.faces, places)
-        if is_whole:
-            return summarise(artefact.classes, clip, answer, cut)
-    known = {field.name: getattr(artefact, field.name) for field in fields(Artefact)}
-    return predict(_Served(**known, client=client), clip, cut, batch_faces=SERVED_FACES)
-
-
-def _ask_by_jpeg(client, artefact, key, faces, places):
-    """Returns the server's `Answer` to the faces at some places as one clip; it must know these classes."""
-    # All clips are of one length: a server runs only such in one batch.
-    jpegs = np.full((1, artefact.experiment.data.eval_frames), b"", object)
-    jpegs[0, : len(places)] = [faces[place].jpeg for place in places]
-    outputs = client.signature("jpeg")({"jpegs": jpegs})
-    lost = len(places) - int(outputs["frame_mask"][0].sum())
-    if lost:
-        raise InputError(f"{key}: {client} could not decode {lost} of {len(places)} faces. Cut them again.")
-    probabilities, label = outputs["probabilities"][0], outputs["label"][0].decode()
-    if len(probabilities) != len(artefact.classes) or label != artefact.classes[int(np.argmax(probabilities))]:
-        raise InputError(
-            f"{client} answers {label!r} for class {int(np.argmax(probabilities))} of {len(probabilities)}, and the "
-            f"classes of {artefact.path} are {', '.join(artefact.classes)}. Serve this folder, or name the served one."
-        )
-    importance, rows = (outputs[name][0, : len(places)] for name in ("frame_importance", "frame_probabilities"))
-    return Answer(np.asarray(places), probabilities, importance, rows)
-
-
-@dataclass(frozen=True)
-class _Served(Artefact):
-    """An exported model whose signatures a server answers."""
 
     client: _Client
+    batch_faces: int = SERVED_FACES
 
     def signature(self, name):
         return self.client.signature(name)
+
+    def predict(self, clip, cut=None):
+        """Returns what `affect.predict.predict` does.
+
+        Raises:
+            InputError: As `predict` of the client; when the server does not decode a face or answers by other classes.
+        """
+        return self.task.predict_served(self, clip, cut)
+
+
+def serve(url, artefact, timeout_s=TIMEOUT_S):
+    """Returns a model that a server answers for, after it has been compared with the local copy.
+
+    Args:
+        url, timeout_s: As in `connect`.
+        artefact: `affect.artefact.Artefact`, the local copy.
+
+    Returns:
+        `Served`.
+
+    Raises:
+        InputError: As `connect` and `check_served`.
+    """
+    client = connect(url, timeout_s)
+    check_served(client, artefact)
+    return bind(client, artefact)
+
+
+def bind(client, artefact):
+    """Returns an exported model, `affect.artefact.Artefact`, as a `Served` one whose answers a client gets."""
+    return Served(**{field.name: getattr(artefact, field.name) for field in fields(Artefact)}, client=client)
 
 
 def _checked(key, value, info):

@@ -22,10 +22,9 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from affect.artefact import SUMS, TFLITE, TFLITE_KIND, read_artefact
 from affect.check import TOLERANCE, difference
-from affect.data import Shards, eval_batches, names_damage
+from affect.data import Shards, names_damage
 from affect.errors import InputError
 from affect.tflite import METADATA, operators, sealed
-from affect.windows import eval_windows, read_recordings
 
 NUMBERS = ("float32", "float16", "dynamic", "int8")
 # Signatures of each part; a model has those that its pooling needs.
@@ -151,16 +150,7 @@ def _shown(artefact, data, split, most, frames):
     settings = replace(artefact.experiment.data, batch_clips=1)
     if frames:
         settings = replace(settings, eval_frames=min(frames, settings.eval_frames))
-    if artefact.task == "regression":
-        recordings, _ = read_recordings(shards, split)
-        batches = eval_windows(recordings, artefact.experiment.windows, settings, face_size=artefact.face_size)
-        batches = batches.filter(lambda batch: tf.reduce_any(batch["frame_mask"][:, :frames])).take(most)
-    else:
-        keys = [clip["key"] for clip in shards.of_split(split) if clip["frames_with_a_face"]]
-        keys = keys[:: -(-len(keys) // most)] if keys else []
-        batches = eval_batches(
-            shards, settings, split=split, classes=artefact.classes, face_size=artefact.face_size, keys=keys
-        )
+    batches = artefact.task.read_evaluation_inputs(artefact, shards, settings, split=split, most=most, frames=frames)
     clips = [{key: batch[key][:, :frames].numpy() for key in ("faces", "frame_mask")} for batch in batches]
     if not clips:
         raise InputError(f"{data} has no clip with a face in split {split!r}. Choose another split.")

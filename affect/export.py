@@ -18,10 +18,12 @@ from affect.backbones import BACKBONES, weights_sha256
 from affect.check import check
 from affect.config import read_json, to_json, write_json
 from affect.errors import InputError
-from affect.labels import DIMENSIONS
-from affect.model import load_trained
 from affect.records import LANDMARKS
+from affect.run import load_trained
 from affect.signatures import TENSORS, build_signatures, decode_faces
+
+# Settings of a network that its model card names.
+DESCRIBED = ("backbone", "temporal", "spatial_pooling", "temporal_pooling")
 
 
 def export(run, out):
@@ -33,7 +35,7 @@ def export(run, out):
     with which TF Serving warms up, and `SHA256SUMS` over all files of the version.
 
     Args:
-        run: Folder that `affect train` wrote, or a config that needs no training, as for `affect.model.load_trained`.
+        run: Folder that `affect train` wrote, or a config that needs no training, as for `affect.run.load_trained`.
         out: Folder of the name.
 
     Returns:
@@ -52,7 +54,7 @@ def export_trained(trained, out, sources):
     """Exports a model that is in memory; `export` says how.
 
     Args:
-        trained: `affect.model.Trained`.
+        trained: `affect.run.Trained`.
         out: Folder of the name.
         sources: Dict that is kept in `affect.json`; from `sources_of`.
 
@@ -68,7 +70,7 @@ def export_trained(trained, out, sources):
             "A SavedModel is written on Keras's TensorFlow backend only; runs are the same on every backend. Set "
             f"KERAS_BACKEND=tensorflow for this command. Received: KERAS_BACKEND={keras.backend.backend()}"
         )
-    if getattr(trained.experiment.model, "features", "faces") != "faces":
+    if trained.experiment.model.features != "faces":
         raise InputError(
             f"{trained.experiment.name} reads LGBP-TOP features, which are computed in NumPy and by no graph; an "
             "exported model takes faces. Expected a model with model.features='faces'."
@@ -120,7 +122,7 @@ def write_saved_model(trained, path):
     """Writes the SavedModel without what lies beside it.
 
     Args:
-        trained: `affect.model.Trained`.
+        trained: `affect.run.Trained`.
         path: Folder that is made.
 
     Returns:
@@ -198,7 +200,7 @@ def sources_of(run, trained):
 
     Args:
         run: Path of a run or of a config that needs no training.
-        trained: The `affect.model.Trained` that was read from it.
+        trained: The `affect.run.Trained` that was read from it.
 
     Returns:
         Dict: `checkpoint_sha256`, of the run's `best.keras`, and `trained_with`, versions (both `None` without a run);
@@ -206,7 +208,7 @@ def sources_of(run, trained):
         the run's `evaluation-SPLIT.json`, but for its clips or recordings.
     """
     model = trained.experiment.model
-    published = BACKBONES[model.backbone].published if getattr(model, "weights", None) else None
+    published = BACKBONES[model.backbone].published if model.weights else None
     sources = {
         "licence": f"weights {published.name}: {published.licence}" if published else None,
         "metrics": {},
@@ -228,8 +230,8 @@ def _described(trained, signatures, outputs, sources):
     return {
         "kind": KIND,
         "format": FORMAT,
-        "task": "regression" if trained.is_regression else "classification",
-        "classes": list(DIMENSIONS if trained.is_regression else trained.classes),
+        "task": trained.task.name,
+        "classes": list(trained.classes),
         "face_size": trained.face_size,
         "faces": to_json(trained.faces),
         "experiment": to_json(trained.experiment),
@@ -266,13 +268,12 @@ def model_card(name, description):
     """
     experiment, faces = description["experiment"], description["faces"]
     model = experiment["model"]
-    network = f"backbone {model['backbone']}, " if "backbone" in model else ""
     lines = [
         f"# {name}",
         "",
         f"{description['task'].capitalize()} of face video into {', '.join(description['classes'])}. Experiment "
-        f"`{experiment['name']}`, recipe `{experiment['recipe']}`: {network}"
-        + ", ".join(f"{key} {value}" for key, value in model.items() if key.endswith("pooling") or key == "temporal")
+        f"`{experiment['name']}`, recipe `{experiment['recipe']}`: "
+        + ", ".join(f"{key} {value}" for key, value in model.items() if key in DESCRIBED)
         + ". The whole configuration stands in `affect.json`.",
         "",
         "## Licence and sources",

@@ -1,15 +1,11 @@
-"""The network of paper A, whole, and runs read back from disk."""
+"""The network of paper A, whole."""
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from pathlib import Path
+import re
 
 import keras
 from keras import ops
-from scipy.special import softmax
 
 from affect.backbones import BACKBONES, build_backbone, build_head
-from affect.config import Experiment, Faces, Regression, VideoModel, from_json, load_config, read_json
 from affect.errors import InputError
 from affect.layers import (
     SPATIAL_POOLINGS,
@@ -21,14 +17,11 @@ from affect.layers import (
     SplitFrames,
 )
 from affect.network import FaceNetwork
-from affect.postprocessing import Postprocessing
 from affect.precision import computing_in
-from affect.regression import build_regression, build_video_model, detailed_regression
 from affect.regularizers import AttentionDiversity
-from affect.seal import is_altered
 
 
-def build_model(config, classes):
+def build_model(config, classes, train=None):
     """Builds the functional model: faces → local features → a vector a frame → clip logits.
 
     A temporal pooling of scores stands after the classifier, one of features before it (`affect.layers`).
@@ -36,6 +29,8 @@ def build_model(config, classes):
     Args:
         config: `affect.config.Model`.
         classes: Class names, E of them.
+        train: `affect.config.Train`, where the model is trained: a `backbone_learning_rate` of 0 freezes the backbone,
+            and `frozen_blocks` its first blocks. A frozen backbone computes as in evaluation, batch normalisation too.
 
     Returns:
         `keras.Model` of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → clip logits float32
@@ -56,6 +51,8 @@ def build_model(config, classes):
         output_stride=config.output_stride,
         input_scaling=config.input_scaling,
     )
+    if train is not None:
+        _freeze(backbone, train)
     size = backbone.input_shape[1]
     _, height, width, channels = backbone.output_shape
 
@@ -103,6 +100,15 @@ def build_model(config, classes):
         is_seen = ops.cast(ops.any(frame_mask, axis=1, keepdims=True), "float32")
         logits = classifier(dropout(x)) * is_seen  # (B, E): without a frame not even the classifier's bias counts
     return FaceNetwork({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
+
+
+def _freeze(backbone, train):
+    if not train.backbone_learning_rate:
+        backbone.trainable = False
+        return
+    for layer in backbone.layers:
+        block = re.match(r"block(\d+)_", layer.name)
+        layer.trainable = not block or int(block[1]) > train.frozen_blocks
 
 
 def _pytorch_layer(inputs):
@@ -195,165 +201,9 @@ def frame_networks(model):
     return networks
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A model with all that is needed to use it.
-
-    Args:
-        model: `keras.Model`.
-        experiment: `affect.config.Experiment`.
-        classes: Class names in the order of the logits; of a regression, `affect.labels.DIMENSIONS`.
-        faces: `affect.config.Faces`: how the faces it was trained on were cut.
-        postprocessing: Dict: dimension → `affect.postprocessing.Postprocessing` of its series; empty of a model that
-            classifies, and where none was fitted.
-    """
-
-    model: keras.Model
-    experiment: Experiment
-    classes: tuple[str, ...]
-    faces: Faces
-    postprocessing: dict[str, Postprocessing] = field(default_factory=dict)
-
-    @property
-    def face_size(self):
-        """Height and width in pixels of the faces that the model, or what its features are taken of, is given."""
-        return self.experiment.model.face_size if self.is_regression else face_size_of(self.model)
-
-    @property
-    def is_regression(self):
-        """Whether the model gives valence and arousal over time, and no classes."""
-        return isinstance(self.experiment.model, Regression)
-
-    @property
-    def most_frames(self):
-        """Most faces of a clip that are read, evenly spaced; `None` where each is read on its own, and all are."""
-        return self.experiment.data.eval_frames if isinstance(self.experiment.model, VideoModel) else None
-
-    @cached_property
-    def network(self):
-        """`detailed(model)`, or `detailed_regression(model)`; made once, for Keras traces each model anew."""
-        return detailed_regression(self.model) if self.is_regression else detailed(self.model)
-
-    def respond(self, inputs):
-        """Returns what the model says of a batch of clips, as `affect.artefact.Artefact.respond`.
-
-        Args:
-            inputs: Dict of arrays by the names of the model's inputs.
-
-        Returns:
-            Dict of arrays: the outputs of `network`, and of a model that classifies also `probabilities` (B, E) and
-            `frame_probabilities` (B, F, E), 0 where masked.
-        """
-        outputs = self.network.predict_on_batch(inputs)
-        if self.is_regression:
-            return outputs
-        valid = inputs["frame_mask"][..., None]
-        return outputs | {
-            "probabilities": softmax(outputs["logits"], axis=-1),
-            "frame_probabilities": softmax(outputs["frame_logits"], axis=-1) * valid,
-        }
-
-    @cached_property
-    def frame_functions(self):
-        """`frame_networks(model)` as functions of named arrays, as `affect.artefact.Artefact.frame_functions`.
-
-        Raises:
-            InputError: Of a `VideoModel`.
-        """
-        if isinstance(self.experiment.model, VideoModel):
-            raise InputError(
-                f"{self.experiment.name} reads whole clips, and does not judge their frames one by one. "
-                "Use affect predict."
-            )
-        return {name: partial(_run, network) for name, network in frame_networks(self.model).items()}
-
-
-def _run(network, **inputs):
-    return network.predict_on_batch(inputs)
-
-
 def face_size_of(model):
     """Returns the height and width in pixels of the faces that a model takes, from `build_model`."""
     return model.get_layer("faces").output.shape[2]
-
-
-@computing_in("float32")
-def load_trained(path):
-    """Loads a run, or builds a model that needs no training; either computes in float32, whatever a run was trained in.
-
-    Args:
-        path: Folder that `affect train` wrote, of which the best epoch is read; or a config whose model is a
-            backbone with its own classifier, such as `configs/fer2013.py`.
-
-    Returns:
-        `Trained`.
-
-    Raises:
-        InputError: When there is no run, no checkpoint, the model of a config needs training, or it is a file of
-            another kind: only a `.py` config is ever run.
-    """
-    path = Path(path)
-    if path.is_file() and path.suffix not in (".py", ".json"):
-        raise InputError(
-            f"{path} is neither a run nor a config. Expected the folder that affect train wrote, which holds "
-            "best.keras, or a .py config that needs no training."
-        )
-    if path.is_file():
-        experiment = load_config(path)
-        model = experiment.model
-        if isinstance(model, Regression) or model.spatial_pooling is not None or model.weights is None:
-            raise InputError(
-                f"The model of {path} must be trained first: affect train {path} --data SHARDS --workdir RUN"
-            )
-        classes = BACKBONES[model.backbone].classes
-        return Trained(build_model(model, classes), experiment, classes, Faces())
-    if not (path / "config.json").is_file():
-        raise InputError(
-            f"{path} is not a run: it has no config.json. Make one: affect train CONFIG --data SHARDS --workdir {path}"
-        )
-    run = read_json(path / "config.json")
-    experiment = from_json(Experiment, run.get("experiment"), f"{path / 'config.json'}: experiment")
-    faces = from_json(Faces, run.get("faces"), f"{path / 'config.json'}: faces")
-    checkpoint = path / "best.keras"
-    if not checkpoint.is_file():
-        raise InputError(
-            f"The run {path} has no checkpoint best.keras yet. "
-            f"Train it: affect train CONFIG --data SHARDS --workdir {path}"
-        )
-    if is_altered(checkpoint):
-        raise InputError(
-            f"The checkpoint {checkpoint} is not what was written: its checksum is another. Copy it again, or train "
-            "the run again."
-        )
-    try:
-        if experiment.train.precision == "float32":
-            model = keras.saving.load_model(checkpoint, compile=False)
-        else:
-            model = _rebuilt(experiment.model, run["classes"])
-            model.load_weights(checkpoint)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
-    return Trained(model, experiment, tuple(run["classes"]), faces, _read_postprocessing(path / "postprocessing.json"))
-
-
-def _rebuilt(config, classes):
-    """Returns a network whose weights are still to be loaded.
-
-    A graph that was traced in half precision holds casts to it, and so does its file. Artefacts are float32, and so is
-    what they are compared with.
-    """
-    if isinstance(config, Regression):
-        return build_regression(config)
-    if isinstance(config, VideoModel):
-        return build_video_model(config, classes)
-    return build_model(replace(config, weights=None), classes)
-
-
-def _read_postprocessing(path):
-    """Returns dimension → `Postprocessing`; of a run that has none, or has not ended, nothing."""
-    fitted = read_json(path).get("dimensions", {}) if path.is_file() else {}
-    return {name: from_json(Postprocessing, found.get("steps"), f"{path}: {name}") for name, found in fitted.items()}
 
 
 def _check_name(field, name, table, *others):

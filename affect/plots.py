@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from affect.explain import draw_curve, save_figure
+from affect.drawing import draw_curve, save_figure
 
 
 def plot_evaluation(report, folder):

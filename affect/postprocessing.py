@@ -11,6 +11,10 @@ MEDIANS_S = (0.4, 0.8, 1.2, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 20.0)
 LONGEST_SHIFT_S = 5.0
 
 
+# File of a run that holds what was fitted to its best epoch.
+POSTPROCESSING = "postprocessing.json"
+
+
 @dataclass(frozen=True)
 class Postprocessing:
     """The steps for one dimension, in this order; the defaults change nothing.

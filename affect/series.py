@@ -53,7 +53,7 @@ def estimate(trained, recordings, *, track=None):
     applies to each recording as a whole.
 
     Args:
-        trained: `affect.model.Trained` or `affect.artefact.Artefact`, of a regression.
+        trained: `affect.run.Trained` or `affect.artefact.Artefact`, of a regression.
         recordings: List of `affect.windows.Recording`, each with a name of its own.
         track: `track(iterable, total, description)` → iterable, to show progress.
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from affect.augment import central_view, view_face
-from affect.config import VideoModel
 from affect.labels import DIMENSIONS
 from affect.model import frame_networks
-from affect.regression import detailed_regression
 
 # Bounds of a request of encoded faces; `affect prepare` stores faces of 2048 pixels at most.
 MAX_JPEG_BYTES = 4 * 2**20
@@ -58,21 +56,14 @@ def build_signatures(trained, *, as_graph=False):
     """Builds the signatures of a trained model.
 
     Args:
-        trained: `affect.model.Trained`, which classifies or regresses.
+        trained: `affect.run.Trained`.
         as_graph: Whether the network is traced once, as a graph that the signatures share, or run by operation.
 
     Returns:
         Dict: name → `Signature`, `serving_default` first.
     """
-    if trained.experiment.model.task == "regression":
-        network = detailed_regression(trained.model)
-        clip, extra = _regressed(network), {}
-        names = ("dimensions",)
-    else:
-        network = trained.network
-        clip = _classified(network, trained.classes)
-        extra = {} if isinstance(trained.experiment.model, VideoModel) else _frame_signatures(trained)
-        names = ("probabilities", "label", "frame_importance", "frame_probabilities")
+    graph = trained.task.graph(trained)
+    clip, network, names = graph.function, graph.network, graph.names
     size, crop_ratio = trained.face_size, trained.experiment.data.crop_ratio
     inputs = _specs(faces=((None, None, size, size, 3), tf.uint8), frame_mask=((None, None), tf.bool))
     if as_graph:
@@ -98,7 +89,7 @@ def build_signatures(trained, *, as_graph=False):
     }
     if "attention" in network.output:
         signatures["explain"] = Signature("Clips of faces, with the attention to each frame.", clip, inputs)
-    return signatures | extra
+    return signatures | graph.extra
 
 
 def decode_faces(jpegs, crop_ratio, face_size):
@@ -150,11 +141,12 @@ def decode_faces(jpegs, crop_ratio, face_size):
     return tf.ensure_shape(faces, (None, None, *face_shape)), tf.reshape(frame_mask, shape)
 
 
-def _classified(network, classes):
+def classify_clips(network, classes):
+    """Returns a function of `faces` and `frame_mask` that gives the probabilities of clips and frames, as tensors."""
     names = tf.constant([*classes, ""])
 
     def clip(faces, frame_mask):
-        outputs = _called(network, faces, frame_mask)
+        outputs = _call(network, faces, frame_mask)
         valid = tf.expand_dims(tf.cast(frame_mask, tf.float32), -1)
         probabilities = tf.nn.softmax(outputs["logits"])
         likeliest = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
@@ -169,11 +161,12 @@ def _classified(network, classes):
     return clip
 
 
-def _regressed(network):
-    return lambda faces, frame_mask: _called(network, faces, frame_mask)
+def run_clips(network):
+    """Returns a function of `faces` and `frame_mask` that gives the network's own outputs, as tensors."""
+    return lambda faces, frame_mask: _call(network, faces, frame_mask)
 
 
-def _called(network, faces, frame_mask):
+def _call(network, faces, frame_mask):
     """Calls a network on clips of one frame or more; sizes that do not match would be broadcast."""
     sizes = tf.shape(faces)[:2]
     tf.debugging.assert_equal(sizes, tf.shape(frame_mask), "faces and frame_mask differ in clips or frames")
@@ -181,9 +174,16 @@ def _called(network, faces, frame_mask):
     return network({"faces": faces, "frame_mask": frame_mask}, training=False)
 
 
-def _frame_signatures(trained):
-    """Returns what a stream needs: a frame by itself and, where features are pooled, what follows the pooling."""
-    networks = frame_networks(trained.model)
+def build_frame_signatures(model):
+    """Returns what a stream needs: a frame by itself and, where features are pooled, what follows the pooling.
+
+    Args:
+        model: From `affect.model.build_model`.
+
+    Returns:
+        Dict: name → `Signature`.
+    """
+    networks = frame_networks(model)
 
     def run(name, **inputs):
         return {key: tf.cast(value, tf.float32) for key, value in networks[name](inputs).items()}

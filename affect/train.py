@@ -5,11 +5,7 @@ import json
 import math
 import os
 import platform
-import re
 import zipfile
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,34 +16,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import affect
-from affect.backbones import weights_sha256
-from affect.config import (
-    Experiment,
-    Faces,
-    Regression,
-    VideoModel,
-    check_effects,
-    from_json,
-    read_json,
-    to_json,
-    without_effect,
-    write_json,
-)
-from affect.data import Shards, batch_sizes, eval_batches, names_damage, split_selection, train_batches
-from affect.delay import search_delay
+from affect.config import Experiment, Faces, from_json, read_json, to_json, without_effect, write_json
+from affect.data import Shards, names_damage
 from affect.device import describe_device, leave_accelerator_to_backend, repeatable
 from affect.errors import InputError
 from affect.labels import DIMENSIONS
-from affect.losses import ConcordanceLoss
-from affect.metrics import FORMULAS, SeriesMetric
-from affect.model import build_model, face_size_of, load_trained
 from affect.optimizers import PyTorchSGD
-from affect.postprocessing import fit
+from affect.postprocessing import POSTPROCESSING
 from affect.precision import computing_in
-from affect.regression import build_regression, build_video_model
+from affect.run import load_trained
 from affect.seal import is_altered, seal
-from affect.series import estimate
-from affect.windows import Recording, as_triple, at_end, eval_windows, is_rated_at, read_recordings, train_windows
+from affect.tasks import find_task
 
 
 @names_damage
@@ -87,308 +66,89 @@ def train(experiment, *, data, workdir, progress=True):
         InputError: When there is nothing to train on or learn, a setting can have no effect (`affect.config.EFFECTS`),
             or `workdir` holds a run of another experiment or data.
     """
-    settings, workdir = experiment.train, Path(workdir)
-    shards = Shards(data)
-    if isinstance(experiment.model, Regression):
-        lesson = _recordings(experiment, shards, _found_delay(workdir))
-        experiment = lesson.experiment
-    else:
-        lesson = _clips(experiment, shards)
-
+    settings, workdir, shards = experiment.train, Path(workdir), Shards(data)
+    task = find_task(experiment)
+    training = task.prepare_training(experiment, shards, workdir)
     leave_accelerator_to_backend()
     device = describe_device(settings)
     with repeatable(settings.seed, device["deterministic"]):
-        return _run(experiment, lesson, shards, device, data, workdir, progress)
+        with computing_in(settings.precision):
+            model = task.build(experiment.model, training.classes, settings)
+        _open_run(workdir, _describe_run(training, shards, device), data, training.delay)
+        model.compile(
+            optimizer=build_optimizer(model, settings, training.steps),
+            loss=training.loss,
+            metrics=list(training.metrics),
+            weighted_metrics=list(training.weighted_metrics),
+            jit_compile=_may_jit(device),
+        )
+        checkpoint = _begin_checkpoint(training, shards, workdir)
+        first_epoch = checkpoint.restore(model, training.steps)
+        if first_epoch < settings.epochs:
+            (workdir / POSTPROCESSING).unlink(missing_ok=True)  # of other weights
+            batches, selection_batches = training.batches(model, first_epoch)
+            model.fit(
+                batches,
+                validation_data=selection_batches,
+                class_weight=training.class_weights,
+                epochs=settings.epochs,
+                initial_epoch=first_epoch,
+                steps_per_epoch=training.steps,
+                shuffle=False,  # they are shuffled
+                verbose=0,
+                callbacks=[
+                    keras.callbacks.TerminateOnNaN(),
+                    keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
+                    keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+                    *([EpochProgress(settings.epochs, training.steps, first_epoch)] if progress else []),
+                    checkpoint,  # last: what it saves, the others have logged
+                ],
+            )
+        rows = read_log(workdir)
+        _check_finite(rows, settings, workdir)
+        best = checkpoint.best_of(rows)
+        return {
+            "epochs": len(rows),
+            "best_epoch": best + 1,
+            **{name: value for name, value in rows[best].items() if name != "epoch"},
+            **training.counts,
+            **task.finish_training(training, workdir, partial(load_trained, workdir)),
+        }
 
 
-def _run(experiment, lesson, shards, device, data, workdir, progress):
-    settings = experiment.train
-    with computing_in(settings.precision):
-        model = lesson.build()
-    run = {
-        "experiment": to_json(experiment),
-        "classes": list(lesson.classes),
+def _describe_run(training, shards, device):
+    """Returns what `config.json` holds, but for the versions."""
+    return {
+        "experiment": to_json(training.experiment),
+        "classes": list(training.classes),
         "faces": shards.faces,
         "shards": {shard["name"]: shard["sha256"] for shard in shards.shards},
-        "selection": lesson.selection,
-        "weights_sha256": lesson.weights_sha256,
+        "selection": training.selection,
+        "weights_sha256": training.weights_sha256,
         "device": device,
     }
-    _open_run(workdir, run, data, lesson.delay)
 
-    # XLA is slower than oneDNN on a CPU.
+
+def _may_jit(device):
+    """Returns Keras's `jit_compile`. XLA is slower than oneDNN on a CPU."""
     on_cpu = keras.backend.backend() == "tensorflow" and device["name"] == "CPU"
-    model.compile(
-        optimizer=build_optimizer(model, settings, lesson.steps),
-        jit_compile=False if on_cpu else "auto",
-        **lesson.compiled,
-    )
-    metric = settings.selection_metric if lesson.selection else None
+    return False if on_cpu else "auto"
+
+
+def _begin_checkpoint(training, shards, workdir):
+    settings = training.experiment.train
     # Shards of an older version lack settings that have a default now.
-    faces = to_json(from_json(Faces, shards.faces, f"{data}: faces"))
-    checkpoint = Checkpoint(workdir, metric, settings.seed, {"classes": run["classes"], "faces": faces})
-    first_epoch = checkpoint.restore(model, lesson.steps)
-    if first_epoch < settings.epochs:
-        (workdir / "postprocessing.json").unlink(missing_ok=True)  # of other weights
-        batches, selection_batches = lesson.batches(model, first_epoch)
-        model.fit(
-            batches,
-            validation_data=selection_batches,
-            class_weight=lesson.class_weights,
-            epochs=settings.epochs,
-            initial_epoch=first_epoch,
-            steps_per_epoch=lesson.steps,
-            shuffle=False,  # they are shuffled
-            verbose=0,
-            callbacks=[
-                keras.callbacks.TerminateOnNaN(),
-                keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
-                keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
-                *([EpochProgress(settings.epochs, lesson.steps, first_epoch)] if progress else []),
-                checkpoint,  # last: what it saves, the others have logged
-            ],
-        )
-    rows = read_log(workdir)
+    faces = to_json(from_json(Faces, shards.faces, f"{shards.folder}: faces"))
+    metric = settings.selection_metric if training.selection else None
+    return Checkpoint(workdir, metric, settings.seed, {"classes": list(training.classes), "faces": faces})
+
+
+def _check_finite(rows, settings, workdir):
     if len(rows) < settings.epochs or not math.isfinite(rows[-1]["loss"]):
         raise InputError(
             f"The loss is not finite any more in epoch {len(rows)} of {workdir}. Lower train.head_learning_rate or "
             "train.backbone_learning_rate, in another --workdir."
         )
-    best, postprocessing = checkpoint.best_of(rows), workdir / "postprocessing.json"
-    if lesson.fitted_on and not postprocessing.is_file():
-        write_json(postprocessing, _fitted(load_trained(workdir), lesson))
-    of_regression = {
-        "delay": lesson.delay,
-        "postprocessing": read_json(postprocessing) if lesson.fitted_on else None,
-    }
-    return {
-        "epochs": len(rows),
-        "best_epoch": best + 1,
-        **{name: value for name, value in rows[best].items() if name != "epoch"},
-        **lesson.counts,
-        **(of_regression if isinstance(experiment.model, Regression) else {}),
-    }
-
-
-@dataclass(frozen=True)
-class _Lesson:
-    """What a model learns and from what: where classes and dimensions are trained otherwise.
-
-    Args:
-        experiment: `affect.config.Experiment`, with the delay that was found.
-        classes: Names of the outputs.
-        selection: Keys of the clips, or names of the recordings, that select the epoch; empty for none.
-        build: `build()` → `keras.Model`.
-        weights_sha256: Of the backbone's weights; `None` without.
-        compiled: Loss and metrics, as arguments of `model.compile`.
-        steps: Batches an epoch.
-        batches: `batches(model, first_epoch)` → endless training batches, and those of the selection or `None`.
-        counts: Dict of what was used and what was not.
-        class_weights: For `model.fit`.
-        delay: What `delay.json` holds; `None` where nothing was searched.
-        fitted_on: Recordings that post-processing is fitted on; empty for none.
-    """
-
-    experiment: Experiment
-    classes: tuple[str, ...]
-    selection: list[str]
-    build: Callable
-    weights_sha256: str | None
-    compiled: dict
-    steps: int
-    batches: Callable
-    counts: dict[str, int]
-    class_weights: dict[int, float] | None = None
-    delay: dict | None = None
-    fitted_on: tuple[Recording, ...] = ()
-
-
-def _clips(experiment, shards):
-    """Returns the `_Lesson` of a model that classifies clips."""
-    settings, config = experiment.train, experiment.model
-    is_video = isinstance(config, VideoModel)  # which has no backbone
-    if config.spatial_pooling is None:
-        raise InputError(f"{experiment.name} has its backbone's own classifier and needs no training: affect predict.")
-    check_effects(experiment)
-    _check_metric(settings, "accuracy")
-    clips = shards.of_split(experiment.data.train_split)
-    usable = _usable(clips)
-    classes = tuple(name for name in shards.classes if any(clip["label"] == name for clip in usable))
-    if len(classes) < 2:
-        raise InputError(
-            f"{shards.folder}: training needs labelled clips of two classes or more. Received: {list(classes)}"
-        )
-    if experiment.data.soft_labels and not any(clip["votes"] for clip in usable):
-        raise InputError(f"{shards.folder}: no training clip has votes of raters. Set data.soft_labels=false.")
-    left_out, selection_split = len(clips) - len(usable), experiment.data.selection_split
-    if selection_split is None:
-        train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
-    else:
-        train_keys, selection_keys = [clip["key"] for clip in usable], _selection_keys(shards, experiment.data, classes)
-        left_out += len(shards.of_split(selection_split)) - len(selection_keys)
-    one_hot = partial(tf.one_hot, depth=len(classes))
-
-    def batches(model, first_epoch):
-        shared = {"classes": classes, "face_size": face_size_of(model)}
-        training, _ = train_batches(
-            shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
-        )
-        if not experiment.data.soft_labels:
-            training = training.map(lambda inputs, label: (inputs, one_hot(label)))
-        if not selection_keys:
-            return training, None
-        split = selection_split or experiment.data.train_split
-        selection = eval_batches(shards, experiment.data, split=split, keys=selection_keys, **shared).map(
-            lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, one_hot(clip["label"]))
-        )
-        # Keras warns of data that ran out when it is not told how many there are.
-        steps = -(-len(selection_keys) // experiment.data.batch_clips)
-        return training, selection.apply(tf.data.experimental.assert_cardinality(steps))
-
-    return _Lesson(
-        experiment=experiment,
-        classes=classes,
-        selection=selection_keys,
-        build=lambda: (build_video_model if is_video else build_model)(config, classes),
-        weights_sha256=None if is_video else weights_sha256(config.backbone, config.weights),
-        compiled={
-            "loss": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
-            "metrics": [keras.metrics.CategoricalAccuracy("accuracy")],
-        },
-        steps=len(batch_sizes(len(train_keys), experiment.data)),
-        batches=batches,
-        counts={
-            "train_clips": len(train_keys),
-            "selection_clips": len(selection_keys),
-            "clips_left_out": left_out,
-        },
-        class_weights=_class_weights(usable, train_keys, classes) if settings.class_weights else None,
-    )
-
-
-def _recordings(experiment, shards, delay=None):
-    """Returns the `_Lesson` of a regression, which learns from windows of recordings.
-
-    Args:
-        experiment: `affect.config.Experiment`.
-        shards: `affect.data.Shards`.
-        delay: What an earlier call of the same run found, in place of a search.
-    """
-    settings, data, windows = experiment.train, experiment.data, experiment.windows
-    check_effects(experiment)
-    _check_metric(settings, "ccc")
-    usable, left_out = _with_a_face_and_ratings(shards, data.train_split)
-    if data.selection_split is None:
-        entries = [{"key": r.name, "recording": r.name, "label": "", "subject": r.subject} for r in usable]
-        _, selected = split_selection(entries, data.selection_ratio, settings.seed)
-        training = [recording for recording in usable if recording.name not in selected]
-        selection = [recording for recording in usable if recording.name in selected]
-    else:
-        _check_selection_split(data)
-        training, (selection, others_left_out) = usable, _with_a_face_and_ratings(shards, data.selection_split)
-        left_out += others_left_out
-    if windows.delay_s is None:
-        if delay is None:
-            delay_s, scores = search_delay(training, windows, data)
-            delay = {"delay_s": delay_s, "scores": {str(candidate_s): score for candidate_s, score in scores.items()}}
-        windows = replace(windows, delay_s=delay["delay_s"])
-    else:
-        delay = None
-    before = len(training) + len(selection)
-    training = _rated_at_the_delay(training, windows, shards, data.train_split)
-    if selection:
-        selection = _rated_at_the_delay(selection, windows, shards, data.selection_split or data.train_split)
-    left_out += before - len(training) - len(selection)
-    as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window
-    shared = {"face_size": experiment.model.face_size, "features": experiment.model.features}
-
-    def batches(_, first_epoch):
-        batches, _, _ = train_windows(training, windows, data, seed=settings.seed, first_epoch=first_epoch, **shared)
-        if not selection:
-            return batches.map(as_learnt), None
-        return batches.map(as_learnt), eval_windows(selection, windows, data, **shared).map(as_triple).map(as_learnt)
-
-    _, steps, windows_left_out = train_windows(training, windows, data, seed=settings.seed, **shared)
-    return _Lesson(
-        experiment=replace(experiment, windows=windows),
-        classes=DIMENSIONS,
-        selection=[recording.name for recording in selection],
-        build=lambda: build_regression(experiment.model),
-        weights_sha256=None,
-        compiled={
-            "loss": ConcordanceLoss(settings.concordance),
-            "weighted_metrics": [
-                SeriesMetric(formula, output, name=f"{dimension}_{formula}")
-                for output, dimension in enumerate(DIMENSIONS)
-                for formula in FORMULAS
-            ],
-        },
-        steps=steps,
-        batches=batches,
-        counts={
-            "train_recordings": len(training),
-            "selection_recordings": len(selection),
-            "recordings_left_out": left_out,
-            "windows_left_out": windows_left_out,
-        },
-        delay=delay,
-        fitted_on=tuple(selection or training) if windows.postprocess else (),
-    )
-
-
-def _found_delay(workdir):
-    """Returns what `delay.json` of a run holds, or `None`."""
-    # Without config.json, which is written after it, it is of no run.
-    is_run = (workdir / "config.json").is_file() and (workdir / "delay.json").is_file()
-    return read_json(workdir / "delay.json") if is_run else None
-
-
-def _fitted(trained, lesson):
-    """Returns what `postprocessing.json` holds, of a run that has none yet."""
-    all_series, dimensions = estimate(trained, lesson.fitted_on), {}
-    for index, name in enumerate(trained.classes):
-        steps, gains = fit(
-            {
-                series.recording.name: {
-                    "times_s": series.times_s,
-                    "labels": series.labels[:, index],
-                    "predictions": series.raw[:, index],
-                    "weights": series.is_counted,
-                }
-                for series in all_series
-            }
-        )
-        dimensions[name] = {"steps": to_json(steps), "gains": gains}
-    return {"fitted_on": "selection" if lesson.selection else "training", "dimensions": dimensions}
-
-
-def _check_metric(settings, of_its_kind):
-    known = (of_its_kind, "loss")
-    if settings.selection_metric not in known:
-        raise InputError(
-            f"Unknown `selection_metric`. Expected {known[0]!r} or {known[1]!r}. "
-            f"Received: {settings.selection_metric!r}"
-        )
-
-
-def _with_a_face_and_ratings(shards, split):
-    """Returns the recordings of a split that can be learnt from or selected on at some delay, and how many cannot."""
-    recordings, unrated = read_recordings(shards, split)
-    usable = [r for r in recordings if len(r.times_s) and r.times_s[0] <= r.rating_times_s[-1]]
-    if not usable:
-        raise InputError(f"{shards.folder}: no recording of split {split!r} shows a face before its last rating.")
-    return usable, len(recordings) + len(unrated) - len(usable)
-
-
-def _rated_at_the_delay(recordings, windows, shards, split):
-    """Returns those of the recordings that can be learnt from or selected on; one at least."""
-    usable = [recording for recording in recordings if is_rated_at(recording, recording.times_s, windows.delay_s).any()]
-    if not usable:
-        raise InputError(
-            f"{shards.folder}: no recording of split {split!r} has a frame with both a face and a rating "
-            f"{windows.delay_s} s later. Lower windows.delay_s, or prepare recordings that show a face."
-        )
-    return usable
 
 
 # Paths of a backbone's variables; in a model that was read from a file they have lost their prefix.
@@ -402,7 +162,7 @@ def build_optimizer(model, settings, steps):
     to 0. `MultiOptimizer.learning_rate` cannot be set, so callbacks cannot drive it: each group has its schedule.
 
     Args:
-        model: From `build_model`, whose backbone a rate of 0 freezes, and `frozen_blocks` its first blocks; or a model
+        model: From `affect.model.build_model` with the same settings, which freezes what is not to learn; or a model
             without a layer `backbone`, which learns at `head_learning_rate` as a whole.
         settings: `affect.config.Train`.
         steps: Batches an epoch.
@@ -431,61 +191,14 @@ def build_optimizer(model, settings, steps):
         return kind(schedule, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
 
     backbone, groups = {layer.name: layer for layer in model.layers}.get("backbone"), {}
-    if backbone is not None and settings.backbone_learning_rate:
+    if backbone is not None and backbone.trainable_variables:
         groups[BACKBONE] = group(settings.backbone_learning_rate)
-        for layer in backbone.layers:
-            block = re.match(r"block(\d+)_", layer.name)
-            layer.trainable = not block or int(block[1]) > settings.frozen_blocks
-    elif backbone is not None:
-        backbone.trainable = False
-    # One group too, for MultiOptimizer counts every batch, also where gradients are accumulated.
+    # One group too, because MultiOptimizer counts every batch, also where gradients are accumulated.
     optimizer = keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(group(settings.head_learning_rate), groups)
     )
     # Keras would put this around it too, and leave it out when a checkpoint is loaded.
     return keras.optimizers.LossScaleOptimizer(optimizer) if settings.precision == "float16" else optimizer
-
-
-def _usable(clips):
-    """Returns the clips that can be learnt from or selected on: labelled, with a face."""
-    return [clip for clip in clips if clip["label"] and clip["frames_with_a_face"]]
-
-
-def _check_selection_split(data):
-    """Refuses a split that selects the epoch beside a share of the training clips, or is the one trained on."""
-    split = data.selection_split
-    if split == data.train_split:
-        raise InputError(
-            f"data.selection_split is the split trained on, {split!r}. For a share of its clips set "
-            "data.selection_split=None and data.selection_ratio."
-        )
-    if data.selection_ratio:
-        raise InputError(
-            f"The epoch is selected on a share of the training clips or on split {split!r}. Expected "
-            f"data.selection_ratio=0 or data.selection_split=None. Received: {data.selection_ratio} and {split!r}"
-        )
-
-
-def _selection_keys(shards, data, classes):
-    """Returns the keys of the clips of another split that select the epoch."""
-    _check_selection_split(data)
-    split = data.selection_split
-    clips = _usable(shards.of_split(split))
-    if not clips:
-        raise InputError(f"Split {split!r} of {shards.folder} has no labelled clip with a face to select the epoch on.")
-    if unknown := sorted({clip["label"] for clip in clips} - set(classes)):
-        raise InputError(
-            f"Split {split!r} of {shards.folder}, which selects the epoch, has clips labelled {unknown}; those trained "
-            f"on are labelled {list(classes)}."
-        )
-    return [clip["key"] for clip in clips]
-
-
-def _class_weights(clips, keys, classes):
-    """Returns class index → weight, inverse to how many clips have the class; the mean over clips is 1."""
-    keys = set(keys)
-    counts = Counter(clip["label"] for clip in clips if clip["key"] in keys)
-    return {index: len(keys) / (len(classes) * counts[name]) for index, name in enumerate(classes)}
 
 
 # The member of a checkpoint that says how many epochs it was trained, its classes, and how its faces were cut.

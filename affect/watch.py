@@ -14,7 +14,7 @@ import numpy as np
 
 from affect.augment import central_view, view_face
 from affect.errors import InputError
-from affect.stream import Reading, StreamingClassifier
+from affect.stream import Reading
 
 # Frames whose importance is drawn.
 SHOWN_FRAMES = 60
@@ -45,7 +45,7 @@ def watch(trained, faces, *, half_life_s=None, out=None):
     """Reads one face after the other; where another face is followed, a clip of its own begins.
 
     Args:
-        trained: `affect.model.Trained` or `affect.artefact.Artefact`, of classes.
+        trained: `affect.run.Trained` or `affect.artefact.Artefact`, of classes.
         faces: Iterable of `(timestamp_s, frame, track, face)`: float; uint8 (H, W, 3), RGB; int, the face that is
             followed, or `None` before the first; `affect.records.Face` cut by `trained.faces`, or `None`.
         half_life_s: As in `affect.stream.StreamingClassifier`.
@@ -59,18 +59,7 @@ def watch(trained, faces, *, half_life_s=None, out=None):
         InputError: When the model does not classify or takes whole clips only, its pooling cannot forget, or `out` is
             no MP4 file.
     """
-    if trained.is_regression:
-        raise InputError(
-            f"{trained.experiment.name} is a regression network, and affect watch reads classes. "
-            "Use affect.stream.StreamingRegressor."
-        )
-    begin = partial(
-        StreamingClassifier,
-        trained.frame_functions,
-        trained.experiment.model,
-        trained.classes,
-        half_life_s=half_life_s,
-    )
+    begin = partial(trained.task.begin_stream, trained, half_life_s)
     classifier, followed, importances = begin(), None, ()
     view = central_view(trained.experiment.data.crop_ratio)
     with closing(AnnotatedVideo(out)) if out else nullcontext() as video:

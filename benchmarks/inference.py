@@ -38,7 +38,8 @@ from affect.config import Faces, to_json, write_json
 from affect.convert import NUMBERS, convert, to_flatbuffer
 from affect.export import export_trained
 from affect.labels import EMOTIONS
-from affect.model import Trained, build_model
+from affect.model import build_model
+from affect.run import Trained
 from affect.stream import StreamingClassifier
 from affect.tflite import Runner
 from benchmarks.planted import track
@@ -61,7 +62,7 @@ def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pool
     """Measures a model in all its forms.
 
     Args:
-        trained: `affect.model.Trained` of joint softmax pooling.
+        trained: `affect.run.Trained` of joint softmax pooling.
         whole: `affect.artefact.Artefact`, the same exported.
         folder: Empty folder for the two halves and what is converted.
         clips: Pairs of clips and frames a clip, a row each.
@@ -112,7 +113,7 @@ def export_halves(trained, whole, path):
     """Exports the layers up to the local features and those after them.
 
     Args:
-        trained: `affect.model.Trained`.
+        trained: `affect.run.Trained`.
         whole: `affect.artefact.Artefact`, the same exported.
         path: Folder for the SavedModel.
 

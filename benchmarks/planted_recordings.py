@@ -19,8 +19,8 @@ from affect.config import Faces, load_config, read_json, write_json
 from affect.data import Shards
 from affect.evaluate import evaluate
 from affect.labels import DIMENSIONS
-from affect.model import load_trained
 from affect.records import parse_example
+from affect.run import load_trained
 from affect.table import markdown, table
 from affect.train import train
 from affect.windows import eval_windows, read_recordings

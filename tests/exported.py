@@ -11,9 +11,10 @@ from affect.backbones import BACKBONES
 from affect.config import Data, Experiment, Faces, Model, Regression, VideoModel
 from affect.labels import DIMENSIONS
 from affect.layers import PixelScaling
-from affect.model import Trained, build_model, load_trained
+from affect.model import build_model
 from affect.postprocessing import Postprocessing
 from affect.regression import build_regression, build_video_model
+from affect.run import Trained, load_trained
 
 CLASSES = ("angry", "happy", "sad")
 FACES = Faces(face_size=48)

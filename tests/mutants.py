@@ -359,6 +359,18 @@ MUTANTS = (
     *of(
         "affect/model.py",
         (
+            "backbone rate 0 learns",
+            "if not train.backbone_learning_rate:\n        backbone.trainable = False",
+            "if not train.backbone_learning_rate:\n        backbone.trainable = True",
+            "test_train.py::test_a_rate_of_zero_freezes_the_backbone",
+        ),
+        (
+            "one block too many is frozen",
+            "int(block[1]) > train.frozen_blocks",
+            "int(block[1]) > train.frozen_blocks + 1",
+            "test_train.py::test_first_blocks_are_frozen",
+        ),
+        (
             "penalty dropped from the network",
             "diversity_regularizer=AttentionDiversity(config.diversity),",
             "diversity_regularizer=None,",
@@ -432,7 +444,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/train.py",
+        "affect/tasks/clips.py",
         (
             "logits taken for probabilities",
             "keras.losses.CategoricalCrossentropy(from_logits=True,",
@@ -440,7 +452,6 @@ MUTANTS = (
             CLIPS,
         ),
         ("label smoothing ignored", "label_smoothing=settings.label_smoothing)", "label_smoothing=0.0)", CLIPS),
-        ("class weights not passed", "class_weight=lesson.class_weights,", "class_weight=None,", CLIPS),
         (
             "class weights of the frequent classes",
             "len(keys) / (len(classes) * counts[name])",
@@ -448,17 +459,27 @@ MUTANTS = (
             "test_train.py::test_rare_classes_weigh_more",
         ),
         (
+            "training on selection clips",
+            "train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)",
+            'train_keys = [clip["key"] for clip in usable]; '
+            "_, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)",
+            "test_train.py::test_run_holds_all_that_is_needed",
+        ),
+        (
+            "clips without a face are learnt from",
+            'return [clip for clip in clips if clip["label"] and clip["frames_with_a_face"]]',
+            'return [clip for clip in clips if clip["label"]]',
+            "test_train.py::test_the_switches_of_the_authors_code_resume_too",
+        ),
+    ),
+    *of(
+        "affect/train.py",
+        ("class weights not passed", "class_weight=training.class_weights,", "class_weight=None,", CLIPS),
+        (
             "precision ignored",
             "with computing_in(settings.precision):",
             'with computing_in("float32"):',
             "test_minimised.py::test_precision_is_that_of_the_settings",
-        ),
-        ("concordance ignored", "ConcordanceLoss(settings.concordance)", "ConcordanceLoss(0.0)", RECORDINGS),
-        (
-            "the whole window is learnt where its end is predicted",
-            'as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window',
-            "as_learnt = lambda *window: window",
-            RECORDINGS,
         ),
         (
             "restart period in epochs",
@@ -473,12 +494,6 @@ MUTANTS = (
             "test_train.py::test_learning_rate_restarts",
         ),
         (
-            "backbone rate 0 learns",
-            "elif backbone is not None:\n        backbone.trainable = False",
-            "elif backbone is not None:\n        backbone.trainable = True",
-            "test_train.py::test_a_rate_of_zero_freezes_the_backbone",
-        ),
-        (
             "backbone at rate 0",
             "groups[BACKBONE] = group(settings.backbone_learning_rate)",
             "groups[BACKBONE] = group(0.0)",
@@ -489,12 +504,6 @@ MUTANTS = (
             "groups[BACKBONE] = group(settings.backbone_learning_rate)",
             "groups[BACKBONE] = group(settings.head_learning_rate)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
-        ),
-        (
-            "one block too many is frozen",
-            "int(block[1]) > settings.frozen_blocks",
-            "int(block[1]) > settings.frozen_blocks + 1",
-            "test_train.py::test_first_blocks_are_frozen",
         ),
         (
             "momentum ignored",
@@ -539,24 +548,21 @@ MUTANTS = (
             "return 0\n",
             "test_checkpoint.py",
         ),
+    ),
+    *of(
+        "affect/tasks/recordings.py",
+        ("concordance ignored", "ConcordanceLoss(settings.concordance)", "ConcordanceLoss(0.0)", RECORDINGS),
         (
-            "training on selection clips",
-            "train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)",
-            'train_keys = [clip["key"] for clip in usable]; '
-            "_, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)",
-            "test_train.py::test_run_holds_all_that_is_needed",
+            "the whole window is learnt where its end is predicted",
+            'as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window',
+            "as_learnt = lambda *window: window",
+            RECORDINGS,
         ),
         (
             "training on selection recordings",
             "training = [recording for recording in usable if recording.name not in selected]",
             "training = usable",
             "test_minimised.py::test_a_recording_that_selects_is_not_learnt",
-        ),
-        (
-            "clips without a face are learnt from",
-            'return [clip for clip in clips if clip["label"] and clip["frames_with_a_face"]]',
-            'return [clip for clip in clips if clip["label"]]',
-            "test_train.py::test_the_switches_of_the_authors_code_resume_too",
         ),
     ),
     *of(
@@ -788,7 +794,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/evaluate.py",
+        "affect/tasks/clips.py",
         (
             "clips without a face are not counted",
             '"all": classification_metrics(labels, predictions, trained.classes),',

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from affect import client as client_module
 from affect.artefact import read_artefact
 from affect.cli import app
-from affect.client import GrpcClient, RestClient, check_served, connect, predict_served
+from affect.client import GrpcClient, RestClient, bind, check_served, connect
 from affect.errors import InputError
 from affect.predict import predict
 from affect.records import Clip, Face
@@ -269,7 +269,7 @@ def clip(jpegs):
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_clip_is_predicted_as_by_the_trained_network(trained, artefact, clients, clip, transport):
-    result = predict_served(clients[transport], artefact, clip)
+    result = bind(clients[transport], artefact).predict(clip)
     expected = predict(trained, clip)
     frames, expected_frames = result.pop("frames"), expected.pop("frames")
     assert result.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=1e-5)
@@ -284,12 +284,12 @@ def test_a_model_of_whole_clips_reads_some_frames_and_shorter_clips_are_padded(s
     service, grpc_address, rest_address = server
     artefact = of_8_frames(read_artefact(models / "video" / "1"))
     check_served(connect(f"grpc://{grpc_address}/video"), artefact)
-    result = predict_served(connect(f"grpc://{grpc_address}/video"), artefact, clip)
+    result = bind(connect(f"grpc://{grpc_address}/video"), artefact).predict(clip)
     expected = predict(artefact, clip)
     assert (result["frames_read"], len(result["frames"])) == (8, 11)
     assert result["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
     rows = RestClient(rest_address, "video", rows=True)
-    predict_served(rows, artefact, replace(clip, faces=clip.faces[:2]))
+    bind(rows, artefact).predict(replace(clip, faces=clip.faces[:2]))
     (row,) = service.requests[-1]["instances"]
     assert [len(jpeg["b64"]) > 0 for jpeg in row["jpegs"]] == [True] * 2 + [False] * 6
 
@@ -297,7 +297,7 @@ def test_a_model_of_whole_clips_reads_some_frames_and_shorter_clips_are_padded(s
 def test_faces_are_sent_in_requests_that_a_server_batches(server, artefact, clients, clip):
     service, _, _ = server
     before = len(service.requests)
-    predict_served(clients["rows"], artefact, clip)
+    bind(clients["rows"], artefact).predict(clip)
     sent = [request for request in service.requests[before:] if request["signature_name"] == "frame"]
     assert [len(request["instances"]) for request in sent] == [4, 4, 3]
 
@@ -305,10 +305,10 @@ def test_faces_are_sent_in_requests_that_a_server_batches(server, artefact, clie
 def test_clips_that_a_server_cannot_predict(artefact, clients, clip):
     damaged = replace(clip, faces=(*clip.faces[:2], replace(clip.faces[2], jpeg=b"damaged")))
     with pytest.raises(InputError, match="video.mp4: .*could not decode 1 of 3 faces"):
-        predict_served(clients["grpc"], artefact, damaged)
+        bind(clients["grpc"], artefact).predict(damaged)
     with pytest.raises(InputError, match="classes of .* are happy, sad, angry"):
-        predict_served(
-            clients["grpc"], replace(artefact, classes=("happy", "sad", "angry")), replace(clip, faces=clip.faces[:1])
+        bind(clients["grpc"], replace(artefact, classes=("happy", "sad", "angry"))).predict(
+            replace(clip, faces=clip.faces[:1])
         )
 
 
@@ -318,7 +318,7 @@ def test_valence_and_arousal_are_predicted_too(exported, server, models, clip, s
     client = connect(f"{base}/regression")
     artefact = read_artefact(models / "regression" / "1")
     check_served(client, artefact)
-    result, expected = predict_served(client, artefact, clip), predict(exported("regression_sta")[0], clip)
+    result, expected = bind(client, artefact).predict(clip), predict(exported("regression_sta")[0], clip)
     for rows in ("frames", "decoded_frames"):
         frames, expected_frames = result.pop(rows), expected.pop(rows)
         assert [frame["valence"] is None for frame in frames] == [frame["valence"] is None for frame in expected_frames]

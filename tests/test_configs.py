@@ -288,7 +288,7 @@ def test_it_builds_and_takes_a_step(experiment):
     config = replace(experiment.model, weights=None, face_size=size)
     classes = BACKBONES[config.backbone].classes if config.spatial_pooling is None else EMOTIONS[:3]
     keras.utils.set_random_seed(0)
-    model = build_model(config, classes)
+    model = build_model(config, classes, experiment.train)
     clips = random_clips(size)
     logits = model.predict_on_batch(clips)
     assert logits.shape == (2, len(classes))

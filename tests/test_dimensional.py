@@ -24,11 +24,14 @@ from affect.evaluate import evaluate
 from affect.explain import explain, explain_classes
 from affect.export import export
 from affect.labels import DIMENSIONS
-from affect.model import load_trained
 from affect.postprocessing import Postprocessing
 from affect.predict import predict
+from affect.run import load_trained
 from affect.series import Series, at_ratings
-from affect.table import DIMENSIONAL_COLUMNS, KINDS, cells, compare, concatenated_ccc, markdown, table
+from affect.statistics import compare
+from affect.table import format_cells, markdown, table
+from affect.tasks import TASKS
+from affect.tasks.recordings import concatenated_ccc
 from affect.train import EpochProgress, read_log, train
 from affect.windows import Recording, read_recordings
 from pipelines.detectors import DETECTORS
@@ -189,7 +192,7 @@ def test_recola_from_its_files_to_the_table(runs, report):
     workdir, result = runs
     assert [row["row"] for row in result["rows"]] == ["lgbp", "sta"]
     lgbp, sta = result["rows"]
-    assert set(sta) == set(DIMENSIONAL_COLUMNS)
+    assert set(sta) == set(TASKS["regression"].layout.columns)
     assert [sta[f"reported_{name}"] for name in ("rmse", "cc", "ccc")] == [0.102, 0.572, 0.546]
     assert (lgbp["reported_ccc"], sta["recordings"], sta["frames"], sta["ccc_sd"]) == (None, 2, 21, None)
     for prefix, dimension in (("", "valence"), ("arousal_", "arousal")):
@@ -219,7 +222,7 @@ def test_avec17_from_its_files_to_the_table(sewa, tmp_path):
     cnn, rnn = result["rows"]
     assert (rnn["recordings"], rnn["frames"], rnn["reported_cc"], cnn["p_value"]) == (6, 66, 0.572, None)
     assert 2 / 2**6 <= rnn["p_value"] <= 1
-    printed = cells(KINDS["dimensions"], rnn)
+    printed = format_cells(TASKS["regression"].layout, rnn)
     assert all(printed[key] in out for key in ("rmse", "cc", "ccc", "interval", "p_value")), out
     # No recording is set aside; and the other row has none.
     assert read_json(tmp_path / "rnn" / "seed-0" / "postprocessing.json")["fitted_on"] == "training"
@@ -322,7 +325,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path,
         patch.setattr(EpochProgress, "on_epoch_begin", stop_before_the_second_epoch)
         train(LGBP, data=recola[1], workdir=tmp_path)
     assert len(read_log(tmp_path)) == 1 and not (tmp_path / "postprocessing.json").exists()
-    monkeypatch.delattr("affect.train.search_delay")
+    monkeypatch.delattr("affect.tasks.recordings.search_delay")
     whole = runs[0] / "lgbp" / "seed-0"
     expected = train(LGBP, data=recola[1], workdir=tmp_path, progress=False)
     assert read_log(tmp_path) == read_log(whole)

@@ -6,8 +6,9 @@ import pytest
 from affect.config import Data, Experiment, Faces, Model
 from affect.errors import InputError
 from affect.evaluate import evaluate
-from affect.model import Trained, build_model
+from affect.model import build_model
 from affect.predict import predict
+from affect.run import Trained
 from pipelines.detectors.mtcnn import Mtcnn
 from pipelines.faces import cut_clip
 

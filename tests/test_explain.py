@@ -7,18 +7,13 @@ from skimage.io import imread
 
 from affect.config import Data, Experiment, Faces, Model, VideoModel
 from affect.data import Shards, eval_batches
+from affect.drawing import attention_maps, draw_probabilities, joint_probabilities, split_heads
 from affect.errors import InputError
-from affect.explain import (
-    attention_maps,
-    draw_probabilities,
-    explain,
-    explain_classes,
-    heads_together_and_apart,
-    joint_probabilities,
-)
-from affect.model import Trained, build_model
+from affect.explain import explain, explain_classes
+from affect.model import build_model
 from affect.predict import predict
 from affect.regression import build_video_model
+from affect.run import Trained
 from pipelines.detectors.mtcnn import Mtcnn
 from pipelines.faces import cut_clip
 
@@ -40,11 +35,11 @@ def test_attention_is_laid_out_row_by_row_and_scaled_to_its_peak():
 
 
 def test_heads_together_are_the_one_that_looks_hardest():
-    maps = heads_together_and_apart(np.array([[[0.5, 0.25, 0.25, 0.0], [0.1, 0.1, 0.4, 0.4]]]))
+    maps = split_heads(np.array([[[0.5, 0.25, 0.25, 0.0], [0.1, 0.1, 0.4, 0.4]]]))
     assert list(maps) == ["heads", "head 1", "head 2"]
     np.testing.assert_allclose(maps["heads"], [[[1.0, 0.5], [1.0, 1.0]]])
     np.testing.assert_allclose(maps["head 2"], [[[0.25, 0.25], [1.0, 1.0]]])
-    assert list(heads_together_and_apart(np.full((3, 1, 4), 0.25))) == ["attention"]
+    assert list(split_heads(np.full((3, 1, 4), 0.25))) == ["attention"]
 
 
 def test_attention_of_a_class_is_the_mean_over_its_clips_weighted_by_importance(trained, shards, tmp_path):

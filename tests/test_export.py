@@ -22,8 +22,8 @@ from affect.cli import app
 from affect.config import Experiment, Regression, read_json, to_json, write_json
 from affect.errors import InputError
 from affect.export import export_trained, model_card, sources_of
-from affect.model import load_trained
 from affect.regression import detailed_regression
+from affect.run import load_trained
 from affect.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX, MAX_JPEGS
 from tests.exported import CLASSES, MODELS, SOURCES
 
@@ -53,7 +53,7 @@ def called(network, inputs):
 
 def expected_of(trained, inputs):
     """The training path: the Keras network and SciPy's softmax."""
-    if trained.experiment.model.task == "regression":
+    if trained.task.name == "regression":
         return called(detailed_regression(trained.model), inputs)
     outputs = called(trained.network, inputs)
     probabilities = softmax(outputs["logits"], axis=-1)
@@ -145,7 +145,11 @@ def test_what_lies_beside_the_model(exported):
     }
     assert (assets / "labels.txt").read_text() == "angry\nhappy\nsad\n"
     assert (exported("regression")[1].path / "assets.extra" / "labels.txt").read_text() == "valence\narousal\n"
-    assert (artefact.task, artefact.classes, artefact.face_size) == ("classification", ("angry", "happy", "sad"), 32)
+    assert (artefact.task.name, artefact.classes, artefact.face_size) == (
+        "classification",
+        ("angry", "happy", "sad"),
+        32,
+    )
     assert (artefact.faces, artefact.experiment) == (trained.faces, trained.experiment)
     subprocess.run(["sha256sum", "-c", "--quiet", "assets.extra/SHA256SUMS"], cwd=artefact.path, check=True)
     faces = json.loads((assets / "affect.json").read_text())["faces"]
@@ -174,7 +178,7 @@ def test_a_network_of_whole_clips_has_no_signature_of_frames(exported):
     artefact = exported("video_sta")[1]
     assert set(artefact.description["signatures"]) == {"serving_default", "jpeg", "explain"}
     assert artefact.description["signatures"]["explain"]["outputs"]["attention"]["shape"] == [None, None, 1, 64]
-    assert (artefact.task, artefact.classes) == ("classification", CLASSES)
+    assert (artefact.task.name, artefact.classes) == ("classification", CLASSES)
     card = (artefact.path / "assets.extra" / "model_card.md").read_text()
     assert "Classification of face video into angry, happy, sad." in card
 

@@ -16,10 +16,13 @@ ROWS = [
     {"errors", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"}
     | {"seal", "optimizers", "precision", "device", "network"},
-    {"model", "regression", "stream", "delay", "postprocessing", "series", "artefact", "tflite"},
-    {"signatures"},
+    {"model", "regression", "stream", "delay", "postprocessing", "series"},
+    {"signatures", "drawing", "statistics", "reading"},
+    {"plots"},
+    {"tasks"},
+    {"run", "artefact", "tflite"},
     {"train", "evaluate", "explain", "export", "check", "convert", "predict", "client", "table", "inspect", "verify"}
-    | {"watch", "plots"},
+    | {"watch", "loading"},
     {"cli"},
 ]
 SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
@@ -115,8 +118,8 @@ def test_pipelines_know_of_affect_only_what_both_share(path):
 
 
 @pytest.mark.parametrize("path", sources("affect"), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_only_the_command_line_knows_both_packages(path):
-    assert ("pipelines" in tops(path)) == (path.name == "cli.py")
+def test_only_the_command_line_and_what_reads_videos_know_both_packages(path):
+    assert ("pipelines" in tops(path)) == (path.name in ("cli.py", "reading.py"))
     assert not tops(path) & {"configs", "tests"}
 
 

@@ -13,9 +13,10 @@ from scipy.special import log_softmax
 
 from affect.config import Data, Experiment, Model, Regression, Train, VideoModel, Windows
 from affect.data import eval_batches, train_batches
-from affect.model import build_model, load_trained
+from affect.model import build_model
 from affect.records import Dimensions
 from affect.regression import build_regression
+from affect.run import load_trained
 from affect.train import read_log, train
 from affect.windows import at_end, read_recordings, train_windows
 from tests.test_data import make_clip, textured, write_shards

@@ -5,7 +5,7 @@ import pytest
 
 from affect.config import load_rows, read_json
 from affect.evaluate import evaluate
-from affect.model import load_trained
+from affect.run import load_trained
 from affect.train import train
 from benchmarks.planted import in_view, inside
 from benchmarks.planted_recordings import CONFIGS, DELAY_S, OVERRIDES, attended, make, prove, text

@@ -14,9 +14,10 @@ from scipy.special import softmax
 from affect.config import to_json, write_json
 from affect.data import clip_inputs
 from affect.errors import InputError
-from affect.model import detailed, load_trained
+from affect.model import detailed
 from affect.predict import predict, read_model
 from affect.records import Clip
+from affect.run import load_trained
 from pipelines.detectors.mtcnn import Mtcnn
 from pipelines.faces import Cut, cut_clip
 from pipelines.tracks import Track
@@ -198,7 +199,7 @@ def test_a_real_smile_is_happy_and_rises(trained, shared_data):
 def test_what_predicts_is_told_from_what_is_in_it(exported, converted, tmp_path):
     saved, file = exported("joint_softmax")[1].path, converted("joint_softmax")[1].path
     for path in (saved, file):
-        assert (read_model(path).path, read_model(path).is_regression) == (path, False)
+        assert (read_model(path).path, read_model(path).task.name) == (path, "classification")
     assert read_model(FER2013).experiment.name == "fer2013"
     harmed = [shutil.copytree(saved, tmp_path / name / "1") for name in ("altered", "unsealed", "bare")]
     (harmed[0] / "saved_model.pb").write_bytes(b"x" + (saved / "saved_model.pb").read_bytes()[1:])

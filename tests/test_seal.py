@@ -9,7 +9,7 @@ import pytest
 import affect.train
 from affect.config import Experiment, Faces, Model, to_json, write_json
 from affect.errors import InputError
-from affect.model import load_trained
+from affect.run import load_trained
 from affect.seal import is_altered, seal
 from affect.train import Checkpoint
 

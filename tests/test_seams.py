@@ -15,9 +15,10 @@ from affect.config import Experiment, Faces, Model, Regression, Windows
 from affect.convert import convert
 from affect.data import clip_inputs
 from affect.export import export_trained
-from affect.model import Trained, build_model, detailed
+from affect.model import build_model, detailed
 from affect.predict import predict
 from affect.regression import detailed_regression
+from affect.run import Trained
 from affect.stream import StreamingClassifier, StreamingRegressor
 from pipelines.detectors.mtcnn import Mtcnn
 from pipelines.faces import cut_clip

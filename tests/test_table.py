@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from affect.cli import app
 from affect.config import read_json
 from affect.errors import InputError
-from affect.table import COLUMNS, compare, markdown, table
+from affect.statistics import compare
+from affect.table import markdown, table
+from affect.tasks import TASKS
 
 ROW = """'''A row.'''
 from affect.config import *
@@ -52,7 +54,7 @@ def test_a_table_stopped_in_the_middle_goes_on(folder, shards, tmp_path):
 
     assert [row["row"] for row in result["rows"]] == ["one", "base"]
     one, base = result["rows"]
-    assert set(one) == set(COLUMNS)
+    assert set(one) == set(TASKS["classification"].layout.columns)
     assert (one["reported"], base["reported"]) == (0.476, None)
     assert (one["clips"], one["p_value"], one["relative_cost"]) == (4, None, 1.0)
     for row in result["rows"]:

@@ -28,8 +28,10 @@ from affect.convert import convert
 from affect.errors import InputError
 from affect.evaluate import evaluate
 from affect.export import export
-from affect.model import build_model, load_trained
-from affect.train import EpochProgress, _class_weights, build_optimizer, read_log, train
+from affect.model import build_model
+from affect.run import load_trained
+from affect.tasks.clips import weigh_classes
+from affect.train import EpochProgress, build_optimizer, read_log, train
 from pipelines.prepare import prepare
 from tests.watched import fields_of, watched
 
@@ -351,8 +353,7 @@ def test_adam_takes_a_step_of_the_rate_and_its_decay_is_decoupled():
 
 
 def test_a_rate_of_zero_freezes_the_backbone():
-    model = build_model(TINY.model, ("happy", "sad"))
-    build_optimizer(model, replace(TINY.train, backbone_learning_rate=0.0), 10)
+    model = build_model(TINY.model, ("happy", "sad"), replace(TINY.train, backbone_learning_rate=0.0))
     assert not any("block" in variable.path for variable in model.trainable_variables)
     assert len(model.trainable_variables) == 4  # two of the attention, two of the classifier
 
@@ -360,7 +361,7 @@ def test_a_rate_of_zero_freezes_the_backbone():
 def test_learning_rate_restarts():
     rates = {"backbone_learning_rate": 0.0, "head_learning_rate": 0.8}
     settings = replace(TINY.train, **rates, restart_epochs=2, accumulation_steps=1)
-    (optimizer,) = build_optimizer(build_model(TINY.model, ("happy", "sad")), settings, 5).optimizers
+    (optimizer,) = build_optimizer(build_model(TINY.model, ("happy", "sad"), settings), settings, 5).optimizers
     rates = []
     for step in (0, 5, 9, 10, 29, 30):  # periods of 10, 20 and 40 steps
         optimizer.iterations.assign(step)
@@ -369,9 +370,15 @@ def test_learning_rate_restarts():
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
-def test_first_blocks_are_frozen():
+def test_an_optimizer_freezes_nothing():
     model = build_model(TINY.model, ("happy", "sad"))
+    before = [variable.path for variable in model.trainable_variables]
     build_optimizer(model, replace(TINY.train, frozen_blocks=4), 10)
+    assert [variable.path for variable in model.trainable_variables] == before
+
+
+def test_first_blocks_are_frozen():
+    model = build_model(TINY.model, ("happy", "sad"), replace(TINY.train, frozen_blocks=4))
     paths = {variable.path.split("/")[1] for variable in model.trainable_variables if "backbone" in variable.path}
     assert paths and all(name.startswith("block5") for name in paths)
 
@@ -406,8 +413,8 @@ def test_accumulated_batches_are_one_step():
 
 def test_rare_classes_weigh_more():
     clips = [{"key": str(index), "label": "happy" if index < 3 else "sad"} for index in range(4)]
-    assert _class_weights(clips, ["0", "1", "2", "3"], ("happy", "sad")) == {0: 4 / 6, 1: 2.0}
-    assert _class_weights(clips, ["0", "3"], ("happy", "sad")) == {0: 1.0, 1: 1.0}
+    assert weigh_classes(clips, ["0", "1", "2", "3"], ("happy", "sad")) == {0: 4 / 6, 1: 2.0}
+    assert weigh_classes(clips, ["0", "3"], ("happy", "sad")) == {0: 1.0, 1: 1.0}
 
 
 def test_loss_that_is_not_finite(shards, tmp_path):

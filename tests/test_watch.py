@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 from affect.cli import app
 from affect.config import Experiment, Faces, Model, Regression
 from affect.errors import InputError
-from affect.model import Trained, build_model, load_trained
+from affect.model import build_model
 from affect.predict import predict
+from affect.run import Trained, load_trained
 from affect.stream import Reading
 from affect.watch import AnnotatedVideo, Watched, draw_watched, watch
 from pipelines.detectors.mtcnn import Mtcnn
@@ -53,7 +54,7 @@ def clip(trained, detector, face_videos):
 @pytest.fixture
 def ready(monkeypatch, trained, detector):
     """The verb finds the model and the detector loaded."""
-    monkeypatch.setattr("affect.model.load_trained", lambda path: trained)
+    monkeypatch.setattr("affect.run.load_trained", lambda path: trained)
     monkeypatch.setattr("pipelines.detectors.DETECTORS", {"mtcnn": lambda faces: detector})
 
 

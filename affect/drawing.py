@@ -1,0 +1,120 @@
+"""Drawing with matplotlib: attention on faces, probabilities, importance and curves over time; writing a figure."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from skimage.transform import resize
+
+_RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
+
+
+def begin_figure(heights, columns):
+    """Returns a figure and its grid of `len(heights)` rows, so high in relation to each other, and so many columns."""
+    figure = Figure(figsize=(1.7 * max(columns, 4), 1.7 * sum(heights) + 0.9), layout="constrained")
+    return figure, figure.add_gridspec(len(heights), columns, height_ratios=heights)
+
+
+def draw_faces(figure, grid, faces, times_s, attention):
+    """Draws the first rows of a figure: faces with their times, and below them where the model looks.
+
+    Args:
+        figure, grid: From `begin_figure`.
+        faces: P arrays uint8 (H, W, 3).
+        times_s: P times in seconds.
+        attention: Dict: name of a row → P maps (h, w) in [0, 1].
+    """
+    for column, (face, time_s) in enumerate(zip(faces, times_s, strict=True)):
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(face)
+        axes.set_title(f"{time_s:.2f} s", fontsize=9)
+        axes.set_axis_off()
+        for row, (name, maps) in enumerate(attention.items(), start=1):
+            axes = figure.add_subplot(grid[row, column])
+            draw_attention(axes, face, maps[column], name="" if column else name)
+
+
+def split_heads(attention):
+    """Returns attention (F, N, L) as drawn: name → maps (F, h, w) in [0, 1], 1 being each map's highest weight."""
+    maps = attention_maps(attention)
+    apart = {f"head {head + 1}": maps[:, head] for head in range(maps.shape[1])}
+    return {"heads": maps.max(axis=1), **apart} if len(apart) > 1 else {"attention": maps[:, 0]}
+
+
+def attention_maps(attention):
+    """Returns attention (F, N, L) as float maps (F, N, h, w) in [0, 1]; 1 is each map's highest weight. L is square."""
+    maps = as_square(np.asarray(attention))
+    return maps / np.maximum(maps.max(axis=(-2, -1), keepdims=True), 1e-9)
+
+
+def draw_attention(axes, face, attention, *, name=""):
+    """Draws a face (H, W, 3) of 0 to 255, whitened by its attention (h, w) in [0, 1]."""
+    white = 0.9 * resize(attention, face.shape[:2], order=1, mode="edge")
+    axes.imshow(face.mean(axis=-1) / 255 * 0.5 * (1 - white) + white, cmap="gray", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[], ylabel=name)
+    axes.spines[:].set_visible(False)
+
+
+def joint_probabilities(frame):
+    """Returns p(c, f | S) of a frame of `affect.predict.predict`, by class: its importance times p(c | f, S)."""
+    return {name: frame["importance"] * value for name, value in frame["probabilities"].items()}
+
+
+def draw_probabilities(axes, probabilities, chosen, *, with_names, scale=1.0):
+    """Draws a bar a class up to `scale`, the chosen one in red."""
+    names = list(probabilities)
+    colours = [_RED if name == chosen else _GREY for name in names]
+    axes.barh(range(len(names)), list(probabilities.values()), color=colours)
+    axes.set(xlim=(0, scale), xticks=[0, scale], ylim=(len(names) - 0.5, -0.5))
+    axes.xaxis.set_major_formatter("{x:.2g}")
+    axes.set_yticks(range(len(names)), names if with_names else [""] * len(names))
+    axes.tick_params(labelsize=8)
+
+
+def draw_importance(axes, frames, shown):
+    """Draws the importance of the frames over time, in per cent of the highest, and marks those shown."""
+    times = np.array([frame["timestamp_s"] for frame in frames])
+    importance = np.array([frame["importance"] for frame in frames])
+    importance = 100 * importance / importance.max()
+    axes.fill_between(times, importance, color=_GREY, alpha=0.5)
+    axes.plot(times, importance, color="black", linewidth=1)
+    axes.plot(times[shown], importance[shown], "o", color=_RED, markersize=4)
+    axes.set(ylim=(0, 105), xlabel="time in s", ylabel="importance in %")
+    axes.margins(x=0.01)
+    axes.tick_params(labelsize=8)
+
+
+def draw_curve(axes, frames, name, *, label=None, style="-"):
+    """Draws valence or arousal over time, with gaps where it is `None`.
+
+    Args:
+        axes: Of matplotlib.
+        frames: List of dicts with `timestamp_s` and `name`.
+        name: `"valence"`, drawn in red, or `"arousal"`, in blue.
+        label: For the legend; by default the name.
+        style: Of the line, as matplotlib names it.
+    """
+    times_s = [frame["timestamp_s"] for frame in frames]
+    values = np.array([frame[name] for frame in frames], float)
+    colour = _BLUE if name == "arousal" else _RED
+    axes.plot(times_s, values, style, color=colour, linewidth=1.2, label=label or name)
+    axes.axhline(0, color=_GREY, linewidth=0.6)
+    axes.set(xlabel="time in s", ylabel="in [-1, 1]")
+    axes.margins(x=0.01)
+    axes.tick_params(labelsize=8)
+
+
+def as_square(attention):
+    """Returns (..., L) as (..., h, w); L is square."""
+    side = math.isqrt(attention.shape[-1])
+    return attention.reshape(*attention.shape[:-1], side, side)
+
+
+def save_figure(figure, out):
+    """Writes a figure under a temporary name and renames it."""
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f"tmp-{out.name}")
+    figure.savefig(temporary, dpi=110)
+    temporary.replace(out)
