@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 import affect
-from tests.documents import DOCUMENTS, OWN_PATH, SHIPPED, is_shipped, text_of
+from tests.documents import DOCUMENTS, OWN_PATH, ROOT, SHIPPED, is_shipped, text_of
 
 WITH_SUFFIX = re.compile(r"\.(py|md|json|config|yaml|png|npz|txt|pb|ya?ml)$")
 
@@ -77,3 +77,21 @@ def test_the_citation_is_of_this_version():
     assert citation["license"] == setup["metadata"]["license"]
     for entry in (citation, *citation["references"]):
         assert {"title", "authors", "type"} <= set(entry)
+
+
+def test_a_forge_runs_what_runs_anywhere():
+    workflow = yaml.safe_load(text_of(".github/workflows/ci.yml"))
+    (job,) = workflow["jobs"].values()
+    (version,) = (step["with"]["python-version"] for step in job["steps"] if "python-version" in step.get("with", {}))
+    assert f"python{version}" in text_of("Makefile")
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o100, ".ci/run is not executable"
+
+
+def test_pre_commit_runs_what_make_lint_runs():
+    (repository,) = yaml.safe_load(text_of(".pre-commit-config.yaml"))["repos"]
+    assert repository["repo"] == "local"
+    assert all(hook["language"] == "system" for hook in repository["hooks"])
+    entries = {hook["entry"].removesuffix(" --force-exclude") for hook in repository["hooks"]}
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", text_of("Makefile"), re.MULTILINE)[1]
+    assert entries == {line.strip().removeprefix("$(BIN)/").removesuffix(" .") for line in recipe.splitlines()}
