@@ -10,7 +10,7 @@ BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_
 # A process a core; the tests of a file share what they make.
 PARALLEL = --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-large lint format
+.PHONY: demo test test-large lint format docs
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/affect demo --out demo
@@ -32,6 +32,10 @@ lint: $(VENV)/test.stamp
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The help of the commands as a document.
+docs: $(VENV)/test.stamp
+	$(BIN)/python -m tests.write_help
 
 $(VENV)/demo.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

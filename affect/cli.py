@@ -699,9 +699,11 @@ def weights_import(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path("demo"),
-    config: Annotated[Path, typer.Option(help="Experiment.")] = Path(__file__).parents[1] / "configs" / "planted.py",
+    config: Annotated[Path, typer.Option(help="Experiment.", show_default="configs/planted.py")] = (
+        Path(__file__).parents[1] / "configs" / "planted.py"
+    ),
 ):
-    """Walk the whole road on videos animated from a public-domain portrait; no data needed."""
+    """Run the whole pipeline on videos animated from a public-domain portrait; no data needed."""
     from affect.backbones import get_weights
     from affect.run import load_trained
     from pipelines.datasets.planted import generate

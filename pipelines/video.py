@@ -157,7 +157,9 @@ def _answers(path, part):
     """Yields a decoder's answers to a request (see `decoder.py`), but those that say no more than that it goes on."""
     decoder, given, is_free = _take_decoder(), 0, False
     try:
-        decoder.ask({"path": str(path), "part": part, "max_pixels": MAX_PIXELS, "memory_bytes": MEMORY_BYTES})
+        # A decoder that is used again still has the working folder in which it was started.
+        limits = {"max_pixels": MAX_PIXELS, "memory_bytes": MEMORY_BYTES}
+        decoder.ask({"path": os.path.abspath(path), "part": part, **limits})
         while not is_free:
             answer = decoder.answer()
             if "error" in answer:

@@ -1,89 +1,19 @@
-"""What documents and configuration name is in the checkout: files, commands and their options, served models."""
+"""What configuration names is in the checkout: files, served models, packages; and what a forge and pre-commit run."""
 
 import re
-import shlex
-import subprocess
 from configparser import ConfigParser
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
-from typer.main import get_command
 
-from affect.cli import app
+import affect
+from tests.documents import DOCUMENTS, OWN_PATH, ROOT, SHIPPED, is_shipped, text_of
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CHANGELOG.md", "savedmodels/README.md")
-# A path into one of the project's own folders.
-OWN_PATH = re.compile(r"(?<![\w/.~-])(?:affect|benchmarks|configs|pipelines|savedmodels|tests|\.ci)/[\w./*-]*\w")
 WITH_SUFFIX = re.compile(r"\.(py|md|json|config|yaml|png|npz|txt|pb|ya?ml)$")
-
-
-def shipped():
-    """Returns the names of all files of a clone: those that git knows, or of a copy without git all that there are."""
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=False)
-    if listed.returncode == 0 and listed.stdout:
-        return frozenset(name for name in listed.stdout.split("\0") if name)
-    return frozenset(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file())
-
-
-SHIPPED = shipped()
-FOLDERS = frozenset(parent.as_posix() for name in SHIPPED for parent in Path(name).parents)
-
-
-def is_shipped(path):
-    """Returns whether a clone has a file or folder of that name, or one that a pattern with * fits."""
-    path = path.rstrip("/")
-    return path in SHIPPED or path in FOLDERS or ("*" in path and any(Path(name).match(path) for name in SHIPPED))
-
-
-def text_of(name):
-    return (ROOT / name).read_text(encoding="utf-8")
-
-
-def code_of(document):
-    """Returns the pieces of code of a Markdown document: each line of a block, and each span."""
-    text = text_of(document)
-    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return lines + re.findall(r"`([^`]+)`", rest)
-
-
-def commands_of(document):
-    """Returns the words of each `affect VERB ...` of a document, up to what another program reads."""
-    found = []
-    for code in code_of(document):
-        for part in re.split(r"&&|;", code.split(" #")[0]):
-            words = shlex.split(part.strip().replace("'", ""))
-            if len(words) > 1 and words[0] == "affect":
-                found.append(words[1 : words.index("--") if "--" in words else None])
-    return found
-
-
-def made_by(words):
-    """Returns patterns of what a command writes below `savedmodels`."""
-    if words[0] == "export" and len(words) > 2:
-        return [words[2], f"{words[2]}/1"]
-    if words[0] == "convert" and len(words) > 1:
-        return ["-".join(words[1].rsplit("/", 1)) + "-*.tflite"]
-    return []
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_documents_name_files_that_there_are(document):
-    made = [pattern for words in commands_of(document) for pattern in made_by(words)]
-    named = {path for code in code_of(document) for path in OWN_PATH.findall(code)}
-    missing = [
-        path
-        for path in sorted(named)
-        if not is_shipped(path)
-        and not any(Path(path).match(pattern) for pattern in made)
-        and not re.search(r"(^|/)(NAME|a)(/|-|$)", path)  # NAME and a are whatever a reader calls a model
-    ]
-    assert not missing, f"{document} names {missing}"
 
 
 def test_code_and_configuration_name_files_that_there_are():
@@ -100,46 +30,6 @@ def test_code_and_configuration_name_files_that_there_are():
     for line in text_of(".gitignore").splitlines():
         if line.startswith("!/"):
             assert is_shipped(line[2:]), f".gitignore keeps {line[2:]}"
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_documents_name_commands_and_options_that_there_are(document):
-    root = get_command(app)
-    for words in commands_of(document):
-        command, rest, known = root, words, set()
-        while True:
-            known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-            rest = [*rest]
-            while rest and rest[0] in known:
-                rest.pop(0)
-            if not hasattr(command, "commands") or not rest or not rest[0].islower():
-                break
-            assert rest[0] in command.commands, f"{document}: affect {' '.join(words)}"
-            command = command.commands[rest.pop(0)]
-        options = {word.split("=")[0] for word in rest if word.startswith("--")}
-        assert options <= known, f"{document}: affect {' '.join(words)} has no {sorted(options - known)}"
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_documents_name_modules_and_targets_that_there_are(document):
-    targets = set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.MULTILINE))
-    for code in code_of(document):
-        for module in re.findall(r"python -m (benchmarks[\w.]+)", code):
-            assert f"{module.replace('.', '/')}.py" in SHIPPED, code
-        for target in re.findall(r"^make ([\w-]+)", code):
-            assert target in targets, code
-
-
-def test_the_tree_in_the_readme_is_that_of_the_checkout():
-    (tree,) = re.findall(r"^## The house\n+```\n(.*?)^```", text_of("README.md"), re.MULTILINE | re.DOTALL)
-    folder, listed = "", set()
-    for line in tree.splitlines():
-        if found := re.match(r"(\w+)/", line):
-            folder = found[1]
-        for name in re.findall(r"\b\w+\.py\b", line):
-            listed.add(name if is_shipped(name) else f"{folder}/{name}")
-    missing = sorted(name for name in listed if not is_shipped(name) and not is_shipped(name.replace("/", "/*/")))
-    assert not missing
 
 
 def served_models():
@@ -178,3 +68,30 @@ def test_packaging_names_what_there_is():
         assert callable(getattr(import_module(module), function))
     version = setup["metadata"]["version"].removeprefix("attr:").strip().rpartition(".")
     assert getattr(import_module(version[0]), version[2])
+
+
+def test_the_citation_is_of_this_version():
+    citation, setup = yaml.safe_load(text_of("CITATION.cff")), ConfigParser()
+    setup.read_string(text_of("setup.cfg"))
+    assert citation["version"] == affect.__version__
+    assert citation["license"] == setup["metadata"]["license"]
+    for entry in (citation, *citation["references"]):
+        assert {"title", "authors", "type"} <= set(entry)
+
+
+def test_a_forge_runs_what_runs_anywhere():
+    workflow = yaml.safe_load(text_of(".github/workflows/ci.yml"))
+    (job,) = workflow["jobs"].values()
+    (version,) = (step["with"]["python-version"] for step in job["steps"] if "python-version" in step.get("with", {}))
+    assert f"python{version}" in text_of("Makefile")
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o100, ".ci/run is not executable"
+
+
+def test_pre_commit_runs_what_make_lint_runs():
+    (repository,) = yaml.safe_load(text_of(".pre-commit-config.yaml"))["repos"]
+    assert repository["repo"] == "local"
+    assert all(hook["language"] == "system" for hook in repository["hooks"])
+    entries = {hook["entry"].removesuffix(" --force-exclude") for hook in repository["hooks"]}
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", text_of("Makefile"), re.MULTILINE)[1]
+    assert entries == {line.strip().removeprefix("$(BIN)/").removesuffix(" .") for line in recipe.splitlines()}

@@ -616,3 +616,15 @@ def test_inputs_that_were_read_wrongly(shared_data, name):
     assert bool(error) == bool(found_error) and found_error.startswith(error)
     assert len(notes) == len(found_notes)
     assert all(said.startswith(note) for note, said in zip(notes, found_notes, strict=True))
+
+
+def test_a_relative_path_is_of_the_present_folder(face_videos, tmp_path, monkeypatch):
+    """Of the caller's, although the process that decodes was started in another one and is used again."""
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"{name}.mp4").symlink_to(face_videos / "still.mp4")
+        monkeypatch.chdir(folder)
+        assert len(list(read_frames(f"{name}.mp4"))) == 8
+    with pytest.raises(InputError, match=r"^one\.mp4 is not a video that can be opened"):
+        list(read_frames("one.mp4"))
