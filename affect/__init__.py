@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from affect.loading import load as load
     from affect.reading import Predictor as Predictor
     from affect.reading import Reading as Reading
+    from affect.tasks import build_model as build_model
+    from affect.train import build_optimizer as build_optimizer
+    from affect.train import prepare_training as prepare_training
 
 # Name → module. A module is imported when one of its names is used, because TensorFlow takes seconds.
 _NAMES = {
@@ -41,8 +44,11 @@ _NAMES = {
     "Predictor": "affect.reading",
     "Reading": "affect.reading",
     "Shards": "affect.data",
+    "build_model": "affect.tasks",
+    "build_optimizer": "affect.train",
     "load": "affect.loading",
     "load_config": "affect.config",
+    "prepare_training": "affect.train",
 }
 
 

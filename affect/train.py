@@ -78,8 +78,8 @@ def train(experiment, *, data, workdir, progress=True):
         model.compile(
             optimizer=build_optimizer(model, settings, training.steps),
             loss=training.loss,
-            metrics=list(training.metrics),
-            weighted_metrics=list(training.weighted_metrics),
+            metrics=training.metrics,
+            weighted_metrics=training.weighted_metrics,
             jit_compile=_may_jit(device),
         )
         checkpoint = _begin_checkpoint(training, shards, workdir)
@@ -114,6 +114,24 @@ def train(experiment, *, data, workdir, progress=True):
             **training.counts,
             **task.finish_training(training, workdir, partial(load_trained, workdir)),
         }
+
+
+@names_damage
+def prepare_training(experiment, data):
+    """Prepares what `model.fit` needs, for a training script of one's own.
+
+    Args:
+        experiment: `affect.config.Experiment`.
+        data: Folder of shards.
+
+    Returns:
+        `affect.tasks.Training`: classes, loss, metrics, steps an epoch and `batches(model)`, which gives endless
+        training batches, and those of the selection or `None`.
+
+    Raises:
+        InputError: As `train`.
+    """
+    return find_task(experiment).prepare_training(experiment, Shards(data), None)
 
 
 def _describe_run(training, shards, device):

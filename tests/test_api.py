@@ -21,7 +21,17 @@ def video(face_videos):
 
 def test_the_names_are_listed_and_found():
     assert {"load", "load_config", "Experiment", "Predictor", "Reading", "Shards", "__version__"} <= set(dir(affect))
-    for name in ("load", "load_config", "Experiment", "Predictor", "Reading", "Shards"):
+    for name in (
+        "load",
+        "load_config",
+        "Experiment",
+        "Predictor",
+        "Reading",
+        "Shards",
+        "build_model",
+        "build_optimizer",
+        "prepare_training",
+    ):
         assert getattr(affect, name).__name__ == name
     with pytest.raises(AttributeError, match=r"no attribute 'lod'\. Expected one of \['Experiment', .*'load'"):
         affect.lod  # noqa: B018

@@ -17,4 +17,20 @@ def find_task(experiment) -> Task:
     return TASKS[experiment.model.task]
 
 
-__all__ = ["TASKS", "Graph", "Sheet", "TableLayout", "Task", "Training", "View", "find_task"]
+def build_model(experiment, classes):
+    """Builds the network of an experiment, ready to be trained: what is not to learn is frozen.
+
+    Args:
+        experiment: `affect.config.Experiment`.
+        classes: Names of the outputs.
+
+    Returns:
+        `keras.Model`, not compiled.
+
+    Raises:
+        InputError: On settings that contradict each other, or missing weights.
+    """
+    return find_task(experiment).build(experiment.model, classes, experiment.train)
+
+
+__all__ = ["TASKS", "Graph", "Sheet", "TableLayout", "Task", "Training", "View", "build_model", "find_task"]

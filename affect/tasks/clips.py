@@ -164,7 +164,7 @@ class ClipClassification:
             left_out += len(shards.of_split(selection_split)) - len(selection_keys)
         one_hot = partial(tf.one_hot, depth=len(classes))
 
-        def batches(model, first_epoch):
+        def batches(model, first_epoch=0):
             shared = {"classes": classes, "face_size": face_size_of(model)}
             training, _ = train_batches(
                 shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared

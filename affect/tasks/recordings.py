@@ -171,7 +171,7 @@ class RecordingRegression:
         as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window
         shared = {"face_size": experiment.model.face_size, "features": experiment.model.features}
 
-        def batches(_, first_epoch):
+        def batches(_, first_epoch=0):
             batches, _, _ = train_windows(
                 training, windows, data, seed=settings.seed, first_epoch=first_epoch, **shared
             )
@@ -429,6 +429,8 @@ class RecordingRegression:
 
 def _read_delay(workdir):
     """Returns what `delay.json` of a run holds, or `None`."""
+    if workdir is None:
+        return None
     # Without config.json, which is written after it, it is of no run.
     is_run = (workdir / "config.json").is_file() and (workdir / "delay.json").is_file()
     return read_json(workdir / "delay.json") if is_run else None

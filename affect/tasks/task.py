@@ -21,7 +21,7 @@ class Training:
         metrics: Metrics that count every example alike.
         weighted_metrics: Metrics that count by the examples' weights.
         steps: Batches an epoch.
-        batches: `batches(model, first_epoch)` → endless training batches, and those of the selection or `None`.
+        batches: `batches(model, first_epoch=0)` → endless training batches, and those of the selection or `None`.
         counts: Dict of what was used and what was not.
         class_weights: For `model.fit`.
         weights_sha256: Of the published weights that training starts from; `None` without.
@@ -36,8 +36,8 @@ class Training:
     steps: int
     batches: Callable
     counts: dict[str, int]
-    metrics: Sequence = ()
-    weighted_metrics: Sequence = ()
+    metrics: list = field(default_factory=list)
+    weighted_metrics: list = field(default_factory=list)
     class_weights: dict[int, float] | None = None
     weights_sha256: str | None = None
     delay: dict | None = None
@@ -146,8 +146,8 @@ class Task(Protocol):
     def begin_stream(self, trained, half_life_s=None):
         """Returns what reads the faces of one person as they come. `trained` is any model."""
 
-    def prepare_training(self, experiment, shards, workdir: Path) -> Training:
-        """Returns what is learnt and from what."""
+    def prepare_training(self, experiment, shards, workdir: Path | None) -> Training:
+        """Returns what is learnt and from what. A `workdir` may hold what an earlier call of the same run found."""
 
     def finish_training(self, training: Training, workdir: Path, load: Callable) -> dict:
         """Writes what is fitted to the best epoch, of `load()`, and returns what `train` adds to its result."""
