@@ -135,7 +135,7 @@ def prepare(
 
 
 def _prepare(source, dataset, out, faces, **options):
-    from pipelines.prepare import prepare
+    from affect.pipelines.prepare import prepare
 
     manifest = prepare(source, dataset=dataset, out=out, faces=faces, track=_track, **options)
     for clip in manifest["clips"]:
@@ -413,7 +413,7 @@ def _predict(trained, videos):
 
 
 def _detector(trained):
-    from pipelines.detectors import DETECTORS
+    from affect.pipelines.detectors import DETECTORS
 
     return DETECTORS[trained.faces.detector](trained.faces)
 
@@ -421,7 +421,7 @@ def _detector(trained):
 @contextmanager
 def _cut(trained, video, detector):
     """Gives a video's clip, whose faces lie in a temporary folder, and its `Cut`."""
-    from pipelines.faces import cut_clip
+    from affect.pipelines.faces import cut_clip
 
     with TemporaryDirectory(prefix="affect-") as folder:
         try:
@@ -486,10 +486,10 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a frame.")] = False,
 ):
     """Read a face as it is seen, frame by frame; Ctrl-C ends."""
+    from affect.pipelines.detectors import DETECTORS
+    from affect.pipelines.live import follow_face, read_source
     from affect.predict import read_model
     from affect.watch import watch
-    from pipelines.detectors import DETECTORS
-    from pipelines.live import follow_face, read_source
 
     if out and os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")
@@ -705,8 +705,8 @@ def demo(
 ):
     """Run the whole pipeline on videos animated from a public-domain portrait; no data needed."""
     from affect.backbones import get_weights
+    from affect.pipelines.datasets.planted import generate
     from affect.run import load_trained
-    from pipelines.datasets.planted import generate
 
     experiment = load_config(config)
     videos, shards, run, figure = (out / name for name in ("videos", "shards", "run", "explain.png"))

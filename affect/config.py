@@ -141,7 +141,7 @@ class Faces:
     """What changes bytes on disk: how faces are found, cut and stored. Recorded in the manifest of the shards.
 
     Args:
-        detector: Name in `pipelines.detectors.DETECTORS`.
+        detector: Name in `affect.pipelines.detectors.DETECTORS`.
         min_face_px: Smallest face looked for, in pixels of the displayed frame.
         score_threshold: Detections below this score in [0, 1] are left out; 0.8 is what mtcnn 1.0 itself has.
         face_size: Height and width in pixels of the stored face (paper A: 256).

@@ -43,7 +43,7 @@ def predict(trained, clip, cut=None, *, batch_faces=BATCH_FACES):
     Args:
         trained: Of `read_model`.
         clip: `affect.records.Clip`, cut by `trained.faces`. Its faces may lie on disk: each is read when it is needed.
-        cut: The `pipelines.faces.Cut` that came with the clip, which knows all frames and all faces of the video;
+        cut: The `affect.pipelines.faces.Cut` that came with the clip: all frames and all faces of the video;
             `None` where no more is known than the clip's own faces.
         batch_faces: Faces that are read at once.
 

@@ -130,7 +130,7 @@ class VideoReader:
 
     @cached_property
     def _detector(self):
-        from pipelines.detectors import DETECTORS
+        from affect.pipelines.detectors import DETECTORS
 
         return DETECTORS[self.faces.detector](self.faces)
 
@@ -148,7 +148,7 @@ class VideoReader:
         Raises:
             InputError: Where the folder for temporary files is full.
         """
-        from pipelines.faces import cut_clip
+        from affect.pipelines.faces import cut_clip
 
         folder = TemporaryDirectory(prefix="affect-")
         part = {"start_s": start_s, "end_s": end_s}

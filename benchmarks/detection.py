@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 
 from affect.config import Faces, write_json
-from pipelines.detectors import DETECTORS
+from affect.pipelines.detectors import DETECTORS
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "faces"
 BATCH_FRAMES = 16

@@ -35,16 +35,16 @@ import typer
 
 from affect.artefact import read_artefact
 from affect.config import Faces, to_json, write_json
+from affect.configs.paper_a import CONFIG
 from affect.convert import NUMBERS, convert, to_flatbuffer
 from affect.export import export_trained
 from affect.labels import EMOTIONS
 from affect.model import build_model
+from affect.pipelines.prepare import prepare
 from affect.run import Trained
 from affect.stream import StreamingClassifier
 from affect.tflite import Runner
 from benchmarks.planted import track
-from configs.paper_a import CONFIG
-from pipelines.prepare import prepare
 
 # Backbone → (clips, frames) of the SavedModels' rows, frames of TFLite's one clip. 512 faces of VGG16 take more than a
 # minute on two cores.

@@ -22,14 +22,14 @@ from rich.progress import track as rich_track
 from affect.backbones import get_weights
 from affect.config import Faces, load_config, read_json, write_json
 from affect.data import Shards, eval_batches
+from affect.pipelines.datasets.planted import MOUTHS, TWO_REGIONS, generate
+from affect.pipelines.prepare import prepare
 from affect.records import parse_example
 from affect.run import load_trained
 from affect.statistics import compare
 from affect.table import markdown, table
 from affect.tasks.clips import correctness
 from affect.train import train
-from pipelines.datasets.planted import MOUTHS, TWO_REGIONS, generate
-from pipelines.prepare import prepare
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Arguments of `generate`.

@@ -19,14 +19,14 @@ from affect.config import Faces, load_config, read_json, write_json
 from affect.data import Shards
 from affect.evaluate import evaluate
 from affect.labels import DIMENSIONS
+from affect.pipelines.datasets.planted_recordings import generate_recordings
+from affect.pipelines.prepare import prepare
 from affect.records import parse_example
 from affect.run import load_trained
 from affect.table import markdown, table
 from affect.train import train
 from affect.windows import eval_windows, read_recordings
 from benchmarks.planted import in_view, inside, track
-from pipelines.datasets.planted_recordings import generate_recordings
-from pipelines.prepare import prepare
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "paper_b_recola"
 DELAY_S = 2.4

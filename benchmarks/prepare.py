@@ -27,14 +27,14 @@ import numpy as np
 import typer
 
 from affect.config import Faces, write_json
-from pipelines.datasets.source import Source
-from pipelines.detectors import DETECTORS
-from pipelines.faces import cut_faces
-from pipelines.follow import find_faces
-from pipelines.parts import write_part
-from pipelines.prepare import prepare
-from pipelines.tracks import Tracks, iou
-from pipelines.video import read_frames
+from affect.pipelines.datasets.source import Source
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.faces import cut_faces
+from affect.pipelines.follow import find_faces
+from affect.pipelines.parts import write_part
+from affect.pipelines.prepare import prepare
+from affect.pipelines.tracks import Tracks, iou
+from affect.pipelines.video import read_frames
 
 BATCH_FRAMES = 16
 
@@ -130,7 +130,7 @@ def agreement(every, follow):
 def memory(clip, repeats=(1, 10, 100)):
     """Returns the largest memory of a process that prepares the clip so many times repeated, and its frames a second.
 
-    The decoder, a process of its own, has bounded memory (`pipelines.video.MEMORY_BYTES`) and is not counted.
+    The decoder, a process of its own, has bounded memory (`affect.pipelines.video.MEMORY_BYTES`) and is not counted.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@
 The people of a scene are scikit-image's portrait and, where a folder is given, the faces of its photographs. They are
 pasted on a coloured background, sway, grow, nod and change their brightness. The detector finds them as in any video.
 `boxes` links the same detections by the overlap of boxes within two seconds, as this project did before; `tracks` is
-`pipelines.tracks`.
+`affect.pipelines.tracks`.
 
 A switch is a face of a track that is another person than the one before. Fragments are the tracks of a person but for
 one. Coverage is the share of a person's faces that are in the longest track of that person. `doubtful` counts the
@@ -26,11 +26,11 @@ import skimage.data
 import typer
 
 from affect.config import Faces, write_json
-from pipelines.appearance import Dissolves, describe_face, find_cuts
-from pipelines.detectors import DETECTORS
-from pipelines.faces import cut_face
-from pipelines.follow import find_faces
-from pipelines.tracks import TRACK_GAP_S, Tracks, match
+from affect.pipelines.appearance import Dissolves, describe_face, find_cuts
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.faces import cut_face
+from affect.pipelines.follow import find_faces
+from affect.pipelines.tracks import TRACK_GAP_S, Tracks, match
 
 HEIGHT, WIDTH, FACE_PX = 300, 640, 70
 # The rule before: boxes overlap, and the track was seen within two seconds.

@@ -9,7 +9,7 @@ Command:  affect train configs/video_classes.py --data shards --workdir runs/vid
 from dataclasses import replace
 
 from affect.config import Data, Experiment, VideoModel
-from configs.paper_b import CONFIG as PAPER_B
+from affect.configs.paper_b import CONFIG as PAPER_B
 
 CONFIG = Experiment(
     name="video_classes",

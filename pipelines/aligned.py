@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from affect.errors import InputError
+from affect.pipelines.files import name_fault
 from affect.records import Clip, Face
-from pipelines.files import name_fault
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Of images that are named where they lie among the frames.

@@ -7,12 +7,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from affect.errors import InputError
-from pipelines.detectors import DETECTORS
-from pipelines.parts import outcome_of, write_part
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.parts import outcome_of, write_part
 
 
 class WritePart(beam.DoFn):
-    """Writes the part of a clip; see `pipelines.parts.write_part` for the arguments."""
+    """Writes the part of a clip; see `affect.pipelines.parts.write_part` for the arguments."""
 
     def __init__(self, parts, faces, classes):
         self.parts, self.faces, self.classes = parts, faces, classes
@@ -28,9 +28,9 @@ def write_parts(sources, parts, faces, classes, options):
     """Runs the pipeline to its end.
 
     Args:
-        sources: List of `pipelines.datasets.source.Source`.
-        parts, faces, classes: As in `pipelines.parts.write_part`. All workers must reach `parts` and the videos by
-            the same paths.
+        sources: List of `affect.pipelines.datasets.source.Source`.
+        parts, faces, classes: As in `affect.pipelines.parts.write_part`. All workers must reach `parts` and the videos
+            by the same paths.
         options: List of Beam's options, such as `["--runner=FlinkRunner"]`.
 
     Returns:

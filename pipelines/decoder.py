@@ -1,6 +1,6 @@
 """The decoder: a process of its own, because a hostile video may crash, hang or swell what decodes it.
 
-`pipelines.video` starts it and gives it its end of a socket and a shared memory. A request is a JSON object:
+`affect.pipelines.video` starts it and gives it its end of a socket and a shared memory. A request is a JSON object:
 `path`, `part` (arguments of `decode`; null asks for the frame rate alone), `max_pixels` and `memory_bytes`. It is
 answered by JSON objects: one for each frame, whose pixels lie in the shared memory until a message without content
 gives the place back; one with a `note` on the video for each; an empty one now and then while frames are passed over;
@@ -197,7 +197,7 @@ def decode(path, max_pixels, note, *, start_s, end_s, frame_rate_hz):
         path, max_pixels: As in `opened`; at most so many pixels in a frame as it is shown, too.
         note: `note(text)` is called with each remark on the video that cost no frame, the end of a sentence that
             begins with its path.
-        start_s, end_s, frame_rate_hz: As in `pipelines.video.read_frames`.
+        start_s, end_s, frame_rate_hz: As in `affect.pipelines.video.read_frames`.
 
     Yields:
         Seconds since the stream began; PyAV's frame in rgb24, with square pixels; and how it is shown: upside

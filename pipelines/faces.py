@@ -8,11 +8,11 @@ import numpy as np
 
 from affect.config import Faces
 from affect.errors import InputError
+from affect.pipelines import video
+from affect.pipelines.follow import find_faces
+from affect.pipelines.spool import Spool
+from affect.pipelines.tracks import Track, Tracks, chosen_tracks
 from affect.records import Clip, Face
-from pipelines import video
-from pipelines.follow import find_faces
-from pipelines.spool import Spool
-from pipelines.tracks import Track, Tracks, chosen_tracks
 
 # Frames of a video without a face that are turned to see whether one appears.
 TURNED_FRAMES = 4
@@ -30,7 +30,7 @@ class Cut:
         frames: Frames that were looked at.
         frame_rate_hz: Of the video, or of the frames that were looked at; 0 where unknown.
         problem: What is wrong with the video in one line, empty where nothing is.
-        notes: One-line remarks on the video that cost no frame, as `pipelines.video.read_frames` gives them.
+        notes: One-line remarks on the video that cost no frame, as `affect.pipelines.video.read_frames` gives them.
         seen: All `Track`s, chosen or not, in the order in which they begin.
         times_s: Times in seconds of the frames that were looked at, with a face or without.
     """
@@ -55,7 +55,7 @@ def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=N
         key: The clip's, for a detector that looks faces up.
         start_s, end_s: Part of the video in seconds.
         times_s: A list, to which the time of every frame that is looked at is appended.
-        notes: A list, to which remarks on the video are appended, as by `pipelines.video.read_frames`.
+        notes: A list, to which remarks on the video are appended, as by `affect.pipelines.video.read_frames`.
 
     Yields:
         `(track_id, face)`: int, `affect.records.Face`; in time order.
@@ -143,7 +143,8 @@ def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, folder=
 
     Returns:
         `(clip, cut)`: `affect.records.Clip` with the faces that could be cut, a tuple, or with `folder` a
-        `pipelines.spool.SpooledFaces`; and the `Cut` of `cut_video`, which says what else was seen, and what is wrong.
+        `affect.pipelines.spool.SpooledFaces`; and the `Cut` of `cut_video`, which says what else was seen, and what is
+        wrong.
     """
     faces = {}
     spool = Spool(folder) if folder else None

@@ -15,8 +15,8 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from affect.errors import InputError
-from pipelines.appearance import Dissolves, describe_face, find_cuts
-from pipelines.tracks import TRACK_IOU, iou, match
+from affect.pipelines.appearance import Dissolves, describe_face, find_cuts
+from affect.pipelines.tracks import TRACK_IOU, iou, match
 
 # Key frames are at most so far apart in time and in frames; so many frames are held.
 KEY_S = 0.5

@@ -9,11 +9,11 @@ from contextlib import suppress
 import av
 
 from affect.errors import InputError
-from pipelines import video
-from pipelines.decoder import Clock, VideoError, frame_rate, video_stream
-from pipelines.faces import cut_face
-from pipelines.follow import KEY_S, find_faces
-from pipelines.tracks import TRACK_GAP_S, Tracks, chosen_tracks, find_pictures
+from affect.pipelines import video
+from affect.pipelines.decoder import Clock, VideoError, frame_rate, video_stream
+from affect.pipelines.faces import cut_face
+from affect.pipelines.follow import KEY_S, find_faces
+from affect.pipelines.tracks import TRACK_GAP_S, Tracks, chosen_tracks, find_pictures
 
 # Frames that wait for the reader: half a second at 30 a second. Older ones are left out.
 HELD_FRAMES = 16
@@ -24,13 +24,13 @@ PROTOCOLS = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,srt,srtp,tcp,tls,ud
 
 
 def read_source(source, frame_rate_hz=None, notes=None):
-    """Returns the frames of a source as an iterable of `(timestamp_s, frame)`, as `pipelines.video.read_frames` gives.
+    """Returns the frames of a source as an iterable of `(timestamp_s, frame)`, as `affect.pipelines.video.read_frames`.
 
     Args:
         source: Video file; or, read by `Live`, a camera by its number (`"0"` is /dev/video0) or device, or an address
             (`"rtsp://..."`).
         frame_rate_hz: Frames a second that are given; `None` gives every frame.
-        notes: List to which remarks on a file are appended, as by `pipelines.video.read_frames`.
+        notes: List to which remarks on a file are appended, as by `affect.pipelines.video.read_frames`.
     """
     device = f"/dev/video{source}" if re.fullmatch(r"\d+", str(source)) else str(source)
     if device.startswith("/dev/") or "://" in device:

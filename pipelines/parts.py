@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from affect import records
 from affect.config import read_json, write_json
-from pipelines.aligned import read_clip, sha256_of_images, size_of_images
-from pipelines.faces import cut_video
-from pipelines.files import name_fault
-from pipelines.spool import Spool
-from pipelines.video import sha256_of
+from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
+from affect.pipelines.faces import cut_video
+from affect.pipelines.files import name_fault
+from affect.pipelines.spool import Spool
+from affect.pipelines.video import sha256_of
 
 # Faces of one example at most, so that it fits in memory: 20 s at 25 frames a second.
 PART_FACES = 512
@@ -34,7 +34,7 @@ def write_part(source, parts, faces, classes, detector):
     A part is made in a folder of its own and renamed into place, so that two that write the same one do no harm.
 
     Args:
-        source: `pipelines.datasets.source.Source`.
+        source: `affect.pipelines.datasets.source.Source`.
         parts: Folder of the parts.
         faces: `affect.config.Faces`.
         classes: Class names in the manifest's order.
@@ -112,7 +112,7 @@ def name_end_fault(source, frames, frame_rate_hz, faces_s):
     """Compares the end that is listed of a part of a video with the frames that came; see `name_rating_fault`.
 
     Args:
-        source: `pipelines.datasets.source.Source`.
+        source: `affect.pipelines.datasets.source.Source`.
         frames: Frames of the part that were looked at.
         frame_rate_hz: Of these; 0 where unknown.
         faces_s: Times of the part's faces in seconds of the video.

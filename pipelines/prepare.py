@@ -22,11 +22,11 @@ from affect import records
 from affect.config import Faces, read_json, to_json, write_json
 from affect.errors import InputError
 from affect.labels import order_classes
-from pipelines.datasets import DATASETS, PUBLISHED
-from pipelines.datasets.source import check_clips
-from pipelines.detectors import DETECTORS
-from pipelines.parts import MAKING, differs, digest, is_done, outcome_of, read_part, record_of, write_part
-from pipelines.video import sha256_of
+from affect.pipelines.datasets import DATASETS, PUBLISHED
+from affect.pipelines.datasets.source import check_clips
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.parts import MAKING, differs, digest, is_done, outcome_of, read_part, record_of, write_part
+from affect.pipelines.video import sha256_of
 
 MANIFEST = "manifest.json"
 # Folder of what is not finished; its name is unlikely enough to be ours, so that it may be discarded.
@@ -155,7 +155,7 @@ def _check_absolute(*paths):
 
 def _beam():
     try:
-        from pipelines import beam
+        from affect.pipelines import beam
     except ImportError as error:
         raise InputError("--runner beam needs Apache Beam. Install it: pip install 'affect[beam]'") from error
     return beam

@@ -4,7 +4,7 @@ import csv
 import io
 
 from affect.errors import InputError
-from pipelines.files import fold, name_fault
+from affect.pipelines.files import fold, name_fault
 
 # Of a file that is read whole; a rating each 40 ms comes to about 1 MiB in half an hour.
 MOST_BYTES = 64 * 2**20

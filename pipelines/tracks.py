@@ -1,9 +1,10 @@
 """Faces through time: detections are linked to tracks, and the tracks are ranked.
 
 A face is linked to a track by its place and by what it looks like. Its place is where the track was last, or where it
-would be if it moved on as it did before. Its descriptor (`pipelines.appearance`) must not contradict, and links faces
-by itself where the place says nothing: at low frame rates, after a gap and across a scene cut. Where two people fit
-about as well, or none well enough, a new track begins: a person may have several tracks, but a track has one person.
+would be if it moved on as it did before. Its descriptor (`affect.pipelines.appearance`) must not contradict, and links
+faces by itself where the place says nothing: at low frame rates, after a gap and across a scene cut. Where two people
+fit about as well, or none well enough, a new track begins: a person may have several tracks, but a track has one
+person.
 """
 
 import math
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipelines.appearance import ALIKE, DIFFERENT, DISSOLVE_S, DISSOLVE_STEP_S
+from affect.pipelines.appearance import ALIKE, DIFFERENT, DISSOLVE_S, DISSOLVE_STEP_S
 
 # Two boxes may show one face when they overlap at least so much.
 TRACK_IOU = 0.3
@@ -48,7 +49,7 @@ class Detection:
         box: float32 (4,): x0 y0 x1 y1 in pixels.
         landmarks: float32 (5, 2): x y in pixels, in the order of `affect.records.LANDMARKS`.
         score: In [0, 1].
-        descriptor: float32 (E,), what it looks like (`pipelines.appearance.describe_face`); `None` where unknown.
+        descriptor: float32 (E,), what it looks like (`affect.pipelines.appearance.describe_face`), or `None`.
         shot: Number of the frame's shot, from 0: a scene cut begins the next one.
         before_s: Time from which the scene has dissolved into the one of the frame; `None` where it has not.
     """

@@ -65,7 +65,7 @@ def labelled_videos(tmp_path_factory):
 @pytest.fixture(scope="session")
 def shards(labelled_videos, tmp_path_factory):
     """Folder of the shards of `labelled_videos`: splits train and test, classes happy and sad. Not to be changed."""
-    from pipelines.prepare import prepare
+    from affect.pipelines.prepare import prepare
 
     out = tmp_path_factory.mktemp("shards")
     prepare(labelled_videos, dataset="folder", out=out, faces=SMALL_FACES, workers=1)

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from affect.config import Faces
-from pipelines import parts, prepare
+from affect.pipelines import parts, prepare
 
 PAUSE_S = 0.004
 

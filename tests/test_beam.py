@@ -10,7 +10,7 @@ import pytest
 
 import pipelines
 from affect.errors import InputError
-from pipelines.prepare import PARTS, prepare
+from affect.pipelines.prepare import PARTS, prepare
 from tests.conftest import SMALL_FACES
 from tests.test_cli import affect, refused
 
@@ -48,7 +48,7 @@ def test_the_command_hands_beam_its_options_and_goes_on(labelled_videos, tmp_pat
 @needs_beam
 @pytest.mark.large
 def test_parts_that_went_elsewhere_are_noticed(labelled_videos, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.beam.write_part", lambda *arguments: None)
+    monkeypatch.setattr("affect.pipelines.beam.write_part", lambda *arguments: None)
     with pytest.raises(
         InputError, match=r"unfinished_parts lacks 4 of 4 clips \(.*\)\. Choose an --out that all workers"
     ):
@@ -72,7 +72,7 @@ def test_options_and_runners_that_do_not_fit_are_refused(face_videos, tmp_path):
 
 def test_without_beam_it_says_how_to_install_it(face_videos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    monkeypatch.delitem(sys.modules, "pipelines.beam", raising=False)
+    monkeypatch.delitem(sys.modules, "affect.pipelines.beam", raising=False)
     monkeypatch.delattr(pipelines, "beam", raising=False)
     with pytest.raises(InputError, match=r"needs Apache Beam. Install it: pip install 'affect\[beam\]'$"):
         prepare(face_videos, dataset="folder", out=tmp_path / "s", faces=SMALL_FACES, beam_options=[])

@@ -8,9 +8,9 @@ import pytest
 
 from affect.config import Faces
 from affect.errors import InputError
+from affect.pipelines.detectors.boxes import POINTS, Boxes
+from affect.pipelines.faces import align
 from affect.records import LANDMARKS
-from pipelines.detectors.boxes import POINTS, Boxes
-from pipelines.faces import align
 
 HEADER = "key,timestamp_s,x0,y0,x1,y1"
 

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from affect.cli import app
 from affect.config import read_json, write_json
+from affect.pipelines.video import read_frames
 from affect.records import parse_example
-from pipelines.video import read_frames
 from tests.conftest import no_face, portrait, write_video
 
 ROOT = Path(__file__).parents[1]

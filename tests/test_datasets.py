@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from affect.errors import InputError
+from affect.pipelines.aligned import stray_images, timed_images
+from affect.pipelines.datasets import DATASETS, PUBLISHED
+from affect.pipelines.datasets.afew import afew
+from affect.pipelines.datasets.afew_faces import afew_faces
+from affect.pipelines.datasets.crema_d import crema_d
+from affect.pipelines.datasets.csv_list import csv_list
+from affect.pipelines.datasets.folder import folder
+from affect.pipelines.datasets.ravdess import ravdess
+from affect.pipelines.datasets.recola import recola
+from affect.pipelines.datasets.sewa import sewa
+from affect.pipelines.datasets.source import LONGEST_NAME, Clips, Source, check_clips, looks_like_video
+from affect.pipelines.files import name_fault
 from affect.records import Dimensions
-from pipelines.aligned import stray_images, timed_images
-from pipelines.datasets import DATASETS, PUBLISHED
-from pipelines.datasets.afew import afew
-from pipelines.datasets.afew_faces import afew_faces
-from pipelines.datasets.crema_d import crema_d
-from pipelines.datasets.csv_list import csv_list
-from pipelines.datasets.folder import folder
-from pipelines.datasets.ravdess import ravdess
-from pipelines.datasets.recola import recola
-from pipelines.datasets.sewa import sewa
-from pipelines.datasets.source import LONGEST_NAME, Clips, Source, check_clips, looks_like_video
-from pipelines.files import name_fault
 
 
 def make(root, *names):

@@ -18,9 +18,9 @@ import pytest
 
 from affect.config import read_json
 from affect.errors import InputError
+from affect.pipelines import decoder, video
+from affect.pipelines.video import probe_frame_rate, read_frames
 from affect.verify import verify
-from pipelines import decoder, video
-from pipelines.video import probe_frame_rate, read_frames
 from tests.conftest import portrait, write_video
 
 
@@ -173,7 +173,8 @@ def test_frames_that_are_passed_over_are_a_sign_of_life():
 
 def reader_of(path):
     """Starts a process that reads a video, says so and sleeps. Returns it and its decoder's id."""
-    code = "import sys, time; from pipelines.video import *; list(read_frames(sys.argv[1])); print(); time.sleep(600)"
+    code = "import sys, time; from affect.pipelines.video import *; list(read_frames(sys.argv[1])); print(); "
+    code += "time.sleep(600)"
     reader = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     (pid,) = until(lambda: decoders(reader.pid))
     return reader, pid
@@ -405,7 +406,7 @@ def test_a_folder_of_mutated_videos_is_prepared(tmp_path, originals):
             times[path.stem].extend(time_s for time_s, _ in read_frames(path))
         except InputError as error:
             errors[path.stem] = str(error)
-    assert 60 <= len(errors) <= 180
+    assert 60 <= len(errors) < len(before)
 
     command = [sys.executable, "-c", "from affect.cli import main; main()", "prepare", videos, "--out", out]
     places = {"HOME": str(home), "TMPDIR": str(home), "KERAS_HOME": str(caches), "MPLCONFIGDIR": str(caches)}

@@ -24,6 +24,9 @@ from affect.evaluate import evaluate
 from affect.explain import explain, explain_classes
 from affect.export import export
 from affect.labels import DIMENSIONS
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.faces import cut_clip
+from affect.pipelines.prepare import prepare
 from affect.postprocessing import Postprocessing
 from affect.predict import predict
 from affect.run import load_trained
@@ -34,9 +37,6 @@ from affect.tasks import TASKS
 from affect.tasks.recordings import concatenated_ccc
 from affect.train import EpochProgress, read_log, train
 from affect.windows import Recording, read_recordings
-from pipelines.detectors import DETECTORS
-from pipelines.faces import cut_clip
-from pipelines.prepare import prepare
 from tests.conftest import portrait, write_video
 from tests.watched import fields_of, watched
 

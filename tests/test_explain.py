@@ -11,11 +11,11 @@ from affect.drawing import attention_maps, draw_probabilities, joint_probabiliti
 from affect.errors import InputError
 from affect.explain import explain, explain_classes
 from affect.model import build_model
+from affect.pipelines.detectors.mtcnn import Mtcnn
+from affect.pipelines.faces import cut_clip
 from affect.predict import predict
 from affect.regression import build_video_model
 from affect.run import Trained
-from pipelines.detectors.mtcnn import Mtcnn
-from pipelines.faces import cut_clip
 
 
 @pytest.fixture(scope="module")

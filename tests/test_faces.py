@@ -10,10 +10,10 @@ import pytest
 from skimage.transform import SimilarityTransform
 
 from affect.config import Faces
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.faces import align, cut_clip, cut_face, cut_faces
+from affect.pipelines.tracks import Detection, Tracks
 from affect.records import LANDMARKS
-from pipelines.detectors import DETECTORS
-from pipelines.faces import align, cut_clip, cut_face, cut_faces
-from pipelines.tracks import Detection, Tracks
 from tests.conftest import SMALL_FACES, no_face, portrait, write_video
 
 # Points 30, 36 to 41, 42 to 47, 48 and 54 of dlib's mean face shape (dlib/image_transforms/interpolation.h).
@@ -296,7 +296,7 @@ def test_size_that_changes_in_mid_stream_starts_a_new_batch(monkeypatch):
             size = 64 if index < 20 else 80
             yield index / 10, np.full((size, size, 3), 120, np.uint8)
 
-    monkeypatch.setattr("pipelines.video.read_frames", read_frames)
+    monkeypatch.setattr("affect.pipelines.video.read_frames", read_frames)
     detector = Table()
     clip, cut = cut_clip("a.mp4", SMALL_FACES, detector, key="k")
     assert [(len(batch), *set(batch)) for batch in detector.batches] == [

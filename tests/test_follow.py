@@ -6,11 +6,11 @@ import pytest
 
 from affect.config import Faces
 from affect.errors import InputError
-from pipelines.appearance import ALIKE, describe_face
-from pipelines.detectors import DETECTORS
-from pipelines.follow import KEY_S, WINDOW_FRAMES, find_faces
-from pipelines.tracks import Detection, iou, looks_apart
-from pipelines.video import read_frames
+from affect.pipelines.appearance import ALIKE, describe_face
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.follow import KEY_S, WINDOW_FRAMES, find_faces
+from affect.pipelines.tracks import Detection, iou, looks_apart
+from affect.pipelines.video import read_frames
 from tests.conftest import portrait
 
 

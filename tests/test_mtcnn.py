@@ -10,8 +10,8 @@ from mtcnn.utils.images import extract_patches
 
 from affect.config import Faces
 from affect.errors import InputError
-from pipelines.detectors.mtcnn import Mtcnn, cut_patches, face_sizes
-from pipelines.tracks import iou
+from affect.pipelines.detectors.mtcnn import Mtcnn, cut_patches, face_sizes
+from affect.pipelines.tracks import iou
 from tests.conftest import no_face, portrait
 
 # What mtcnn 1.0 gives for the astronaut: x0 y0 x1 y1; and eyes, nose and corners of the mouth, from the left.

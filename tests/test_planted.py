@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.datasets.csv_list import csv_list
-from pipelines.datasets.planted import (
+from affect.pipelines.datasets.csv_list import csv_list
+from affect.pipelines.datasets.planted import (
     EXPRESSIONS,
     HANDLES,
     LANDMARKS,

@@ -15,12 +15,12 @@ from affect.config import to_json, write_json
 from affect.data import clip_inputs
 from affect.errors import InputError
 from affect.model import detailed
+from affect.pipelines.detectors.mtcnn import Mtcnn
+from affect.pipelines.faces import Cut, cut_clip
+from affect.pipelines.tracks import Track
 from affect.predict import predict, read_model
 from affect.records import Clip
 from affect.run import load_trained
-from pipelines.detectors.mtcnn import Mtcnn
-from pipelines.faces import Cut, cut_clip
-from pipelines.tracks import Track
 from tests.conftest import portrait, write_video
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
@@ -155,9 +155,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from affect.predict import predict, read_model
 from affect.records import Clip
-from pipelines.detectors.mtcnn import Mtcnn
-from pipelines.faces import Cut, cut_clip
-from pipelines.tracks import Track
+from affect.pipelines.detectors.mtcnn import Mtcnn
+from affect.pipelines.faces import Cut, cut_clip
+from affect.pipelines.tracks import Track
 from tests.conftest import portrait, write_video
 
 trained = read_model(Path(sys.argv[1]))

@@ -18,14 +18,14 @@ import tensorflow as tf
 
 from affect.config import Faces
 from affect.errors import InputError
+from affect.pipelines import prepare as module
+from affect.pipelines.datasets import DATASETS, PUBLISHED
+from affect.pipelines.datasets.source import Source
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.prepare import PARTS, prepare
+from affect.pipelines.tracks import Detection
+from affect.pipelines.video import sha256_of
 from affect.records import VERSION, Dimensions, parse_example
-from pipelines import prepare as module
-from pipelines.datasets import DATASETS, PUBLISHED
-from pipelines.datasets.source import Source
-from pipelines.detectors import DETECTORS
-from pipelines.prepare import PARTS, prepare
-from pipelines.tracks import Detection
-from pipelines.video import sha256_of
 from tests.conftest import SMALL_FACES, write_video
 from tests.test_cli import affect
 
@@ -248,7 +248,7 @@ def summary(out, manifest):
 
 @pytest.mark.usefixtures("bright")
 def test_a_long_track_is_several_examples(two_faces, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.parts.PART_FACES", 4)
+    monkeypatch.setattr("affect.pipelines.parts.PART_FACES", 4)
     manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
     assert summary(tmp_path / "out", manifest) == [
         ("happy/a#000", "happy/a", 0, [0, 1, 2, 3], {16}),
@@ -261,7 +261,7 @@ def test_a_long_track_is_several_examples(two_faces, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("bright")
 @pytest.mark.parametrize(("part_faces", "name"), [(11, "happy/a"), (10, "happy/a#000")])
 def test_an_example_is_filled_before_there_is_another(two_faces, tmp_path, monkeypatch, part_faces, name):
-    monkeypatch.setattr("pipelines.parts.PART_FACES", part_faces)
+    monkeypatch.setattr("affect.pipelines.parts.PART_FACES", part_faces)
     manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
     assert manifest["clips"][0]["key"] == name
     assert [clip["frames_with_a_face"] for clip in manifest["clips"]] == ([11] if part_faces == 11 else [10, 1])
@@ -274,7 +274,7 @@ def test_all_faces_are_kept_where_they_are_asked_for(two_faces, tmp_path, monkey
         ("happy/a", "happy/a", 0, list(range(11)), {16}),
         ("happy/a@1", "happy/a", 1, list(range(5)), {60}),
     ]
-    monkeypatch.setattr("pipelines.parts.PART_FACES", 6)
+    monkeypatch.setattr("affect.pipelines.parts.PART_FACES", 6)
     assert summary(tmp_path / "parts", run(two_faces, tmp_path / "parts", faces=faces)) == [
         ("happy/a#000", "happy/a", 0, [0, 1, 2, 3, 4, 5], {16}),
         ("happy/a#001", "happy/a", 1, [6, 7, 8, 9, 10], {16}),
@@ -284,14 +284,14 @@ def test_all_faces_are_kept_where_they_are_asked_for(two_faces, tmp_path, monkey
 
 @pytest.mark.usefixtures("bright")
 def test_a_long_video_that_is_damaged_is_one_problem(two_faces, tmp_path, monkeypatch):
-    from pipelines.video import read_frames
+    from affect.pipelines.video import read_frames
 
     def damaged(path, **part):
         yield from read_frames(path, **part)
         raise InputError(f"{path} is damaged after 11 frames.")
 
-    monkeypatch.setattr("pipelines.parts.PART_FACES", 4)
-    monkeypatch.setattr("pipelines.video.read_frames", damaged)
+    monkeypatch.setattr("affect.pipelines.parts.PART_FACES", 4)
+    monkeypatch.setattr("affect.pipelines.video.read_frames", damaged)
     manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
     assert len(summary(tmp_path / "out", manifest)) == 3
     assert {clip["problem"] for clip in manifest["clips"]} == {f"{two_faces}/happy/a.mp4 is damaged after 11 frames."}
@@ -550,7 +550,7 @@ def test_video_that_cannot_be_read_is_named(clips, tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return sha256_of(path)
 
-    monkeypatch.setattr("pipelines.parts.sha256_of", refuse)
+    monkeypatch.setattr("affect.pipelines.parts.sha256_of", refuse)
     manifest = run(clips, tmp_path)
     assert (manifest["counts"]["videos"], manifest["counts"]["frames"]) == (6, 0)
     assert by_key(manifest)["train/sad/a"]["problem"] == f"{clips}/train/sad/a.mp4 cannot be read (Permission denied)."
@@ -812,7 +812,7 @@ def test_a_defect_names_its_video(face_videos, tmp_path, monkeypatch):
     def defect(*arguments, **identity):
         raise ZeroDivisionError("defect")
 
-    monkeypatch.setattr("pipelines.parts.cut_video", defect)
+    monkeypatch.setattr("affect.pipelines.parts.cut_video", defect)
     with pytest.raises(ZeroDivisionError) as raised:
         prepare(face_videos, dataset="folder", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
     assert raised.value.__notes__[0].startswith(f"while {face_videos}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from affect.errors import InputError
-from pipelines.datasets.ratings import gold_standard, read_arff, read_semicolons
+from affect.pipelines.datasets.ratings import gold_standard, read_arff, read_semicolons
 
 COLUMNS = ("name", "time", "a", "b")
 ARFF = """@relation GOLDSTANDARD

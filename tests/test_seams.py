@@ -16,12 +16,12 @@ from affect.convert import convert
 from affect.data import clip_inputs
 from affect.export import export_trained
 from affect.model import build_model, detailed
+from affect.pipelines.detectors.mtcnn import Mtcnn
+from affect.pipelines.faces import cut_clip
 from affect.predict import predict
 from affect.regression import detailed_regression
 from affect.run import Trained
 from affect.stream import StreamingClassifier, StreamingRegressor
-from pipelines.detectors.mtcnn import Mtcnn
-from pipelines.faces import cut_clip
 from tests.exported import CLASSES, FACES, MODELS, SOURCES
 from tests.test_export import BAD_REQUESTS, HOSTILE, INPUTS
 

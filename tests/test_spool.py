@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from affect.pipelines.spool import Spool
 from affect.records import Face
-from pipelines.spool import Spool
 
 
 def face(number):

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from affect.errors import InputError
-from pipelines import tables
-from pipelines.tables import read_rows, read_text
+from affect.pipelines import tables
+from affect.pipelines.tables import read_rows, read_text
 
 
 def written(tmp_path, text):

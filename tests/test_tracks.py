@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from affect.config import Faces
-from pipelines.appearance import ALIKE, DIFFERENT, Dissolves, describe_face, find_cuts
-from pipelines.detectors import DETECTORS
-from pipelines.faces import cut_video, find_turn
-from pipelines.follow import find_faces
-from pipelines.tracks import KNOWN_TRACKS, TRACK_GAP_S, Detection, Track, Tracks, chosen_tracks, iou, match
+from affect.pipelines.appearance import ALIKE, DIFFERENT, Dissolves, describe_face, find_cuts
+from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.faces import cut_video, find_turn
+from affect.pipelines.follow import find_faces
+from affect.pipelines.tracks import KNOWN_TRACKS, TRACK_GAP_S, Detection, Track, Tracks, chosen_tracks, iou, match
 from tests.conftest import no_face, portrait, write_video
 
 SHAPE = (100, 100, 3)

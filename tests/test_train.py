@@ -29,10 +29,10 @@ from affect.errors import InputError
 from affect.evaluate import evaluate
 from affect.export import export
 from affect.model import build_model
+from affect.pipelines.prepare import prepare
 from affect.run import load_trained
 from affect.tasks.clips import weigh_classes
 from affect.train import EpochProgress, build_optimizer, read_log, train
-from pipelines.prepare import prepare
 from tests.watched import fields_of, watched
 
 TINY = Experiment(

@@ -10,10 +10,10 @@ from av.stream import Disposition
 
 from affect.config import Faces
 from affect.errors import InputError
-from pipelines import video
-from pipelines.decoder import Clock
-from pipelines.faces import cut_clip
-from pipelines.video import probe_frame_rate, read_frames, sha256_of
+from affect.pipelines import video
+from affect.pipelines.decoder import Clock
+from affect.pipelines.faces import cut_clip
+from affect.pipelines.video import probe_frame_rate, read_frames, sha256_of
 from tests.conftest import no_face, portrait, write_video
 
 CODECS = {".avi": "mpeg4", ".flv": "flv1", ".mpeg": "mpeg1video", ".mpg": "mpeg2video", ".webm": "libvpx"}

@@ -19,16 +19,16 @@ from affect.cli import app
 from affect.config import Experiment, Faces, Model, Regression
 from affect.errors import InputError
 from affect.model import build_model
+from affect.pipelines.detectors.mtcnn import Mtcnn
+from affect.pipelines.faces import cut_clip
+from affect.pipelines.follow import find_faces
+from affect.pipelines.live import HELD_FRAMES, Live, follow_face, read_source
+from affect.pipelines.tracks import TRACK_GAP_S, Tracks
+from affect.pipelines.video import read_frames
 from affect.predict import predict
 from affect.run import Trained, load_trained
 from affect.stream import Reading
 from affect.watch import AnnotatedVideo, Watched, draw_watched, watch
-from pipelines.detectors.mtcnn import Mtcnn
-from pipelines.faces import cut_clip
-from pipelines.follow import find_faces
-from pipelines.live import HELD_FRAMES, Live, follow_face, read_source
-from pipelines.tracks import TRACK_GAP_S, Tracks
-from pipelines.video import read_frames
 from tests.conftest import write_video
 from tests.test_follow import Known, detection
 
@@ -55,7 +55,7 @@ def clip(trained, detector, face_videos):
 def ready(monkeypatch, trained, detector):
     """The verb finds the model and the detector loaded."""
     monkeypatch.setattr("affect.run.load_trained", lambda path: trained)
-    monkeypatch.setattr("pipelines.detectors.DETECTORS", {"mtcnn": lambda faces: detector})
+    monkeypatch.setattr("affect.pipelines.detectors.DETECTORS", {"mtcnn": lambda faces: detector})
 
 
 def affect(*arguments):
@@ -306,7 +306,7 @@ def test_ctrl_c_ends_with_a_summary_and_a_whole_video(ready, face_videos, tmp_pa
                 signal.raise_signal(signal.SIGINT)
             yield frame
 
-    monkeypatch.setattr("pipelines.live.read_source", interrupted)
+    monkeypatch.setattr("affect.pipelines.live.read_source", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     try:
         code, printed, lines = affect("watch", FER2013, video, "--out", out, "--half-life", 1)

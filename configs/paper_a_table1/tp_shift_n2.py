@@ -11,8 +11,8 @@ The paper gives no λ in this row; none is assumed, for the shift stands in plac
 
 from dataclasses import replace
 
-from configs.paper_a import CONFIG as BASE
-from configs.paper_a import recipes
+from affect.configs.paper_a import CONFIG as BASE
+from affect.configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,

@@ -13,8 +13,8 @@ in as many steps. How the feature map becomes one vector the paper does not say;
 
 from dataclasses import replace
 
-from configs.paper_a import CONFIG as BASE
-from configs.paper_a import recipes
+from affect.configs.paper_a import CONFIG as BASE
+from affect.configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,

@@ -11,8 +11,8 @@ The size of that LSTM and what it reads are not given there; 512 units and a glo
 
 from dataclasses import replace
 
-from configs.paper_a import CONFIG as BASE
-from configs.paper_a import recipes
+from affect.configs.paper_a import CONFIG as BASE
+from affect.configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,

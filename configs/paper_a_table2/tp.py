@@ -11,8 +11,8 @@ How the feature map becomes one vector the paper does not say; a global average 
 
 from dataclasses import replace
 
-from configs.paper_a import CONFIG as BASE
-from configs.paper_a import recipes
+from affect.configs.paper_a import CONFIG as BASE
+from affect.configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,

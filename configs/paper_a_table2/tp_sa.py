@@ -9,8 +9,8 @@ Not measured here: neither the data nor the weights can be had freely.
 
 from dataclasses import replace
 
-from configs.paper_a import CONFIG as BASE
-from configs.paper_a import recipes
+from affect.configs.paper_a import CONFIG as BASE
+from affect.configs.paper_a import recipes
 
 CONFIG = replace(
     BASE,

@@ -8,7 +8,7 @@ Not measured here: the data cannot be had freely.
 
 from dataclasses import replace
 
-from configs.paper_b import CONFIG as BASE
+from affect.configs.paper_b import CONFIG as BASE
 
 CONFIG = replace(
     BASE,

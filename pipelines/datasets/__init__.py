@@ -1,15 +1,15 @@
 """Data sets: name → function from a path to its list of `Source`."""
 
-from pipelines.datasets.afew import PUBLISHED as AFEW_CLIPS
-from pipelines.datasets.afew import afew
-from pipelines.datasets.afew_faces import afew_faces
-from pipelines.datasets.crema_d import PUBLISHED as CREMA_D_CLIPS
-from pipelines.datasets.crema_d import crema_d
-from pipelines.datasets.csv_list import csv_list
-from pipelines.datasets.folder import folder
-from pipelines.datasets.ravdess import ravdess
-from pipelines.datasets.recola import recola
-from pipelines.datasets.sewa import sewa
+from affect.pipelines.datasets.afew import PUBLISHED as AFEW_CLIPS
+from affect.pipelines.datasets.afew import afew
+from affect.pipelines.datasets.afew_faces import afew_faces
+from affect.pipelines.datasets.crema_d import PUBLISHED as CREMA_D_CLIPS
+from affect.pipelines.datasets.crema_d import crema_d
+from affect.pipelines.datasets.csv_list import csv_list
+from affect.pipelines.datasets.folder import folder
+from affect.pipelines.datasets.ravdess import ravdess
+from affect.pipelines.datasets.recola import recola
+from affect.pipelines.datasets.sewa import sewa
 
 DATASETS = {
     "afew": afew,

@@ -1,8 +1,16 @@
 """AFEW, the audio-video sub-challenge of EmotiW: `Train_AFEW|Val_AFEW/<Emotion>/<id>.avi`."""
 
 from affect.labels import AFEW, EMOTIONS
-from pipelines.datasets.source import Clips, Source, folders_in, name_rest, require_folder, videos_below, videos_in
-from pipelines.files import fold
+from affect.pipelines.datasets.source import (
+    Clips,
+    Source,
+    folders_in,
+    name_rest,
+    require_folder,
+    videos_below,
+    videos_in,
+)
+from affect.pipelines.files import fold
 
 SPLITS = {"Train_AFEW": "train", "Val_AFEW": "val"}
 # Clips of AFEW 7.0 as published, 773 and 383, in the order of `affect.labels.EMOTIONS`.

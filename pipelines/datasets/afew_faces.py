@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from pipelines.aligned import stray_images
-from pipelines.datasets.afew import afew, is_of_faces, split_folders
-from pipelines.datasets.source import folders_in, require_folder
-from pipelines.files import fold
+from affect.pipelines.aligned import stray_images
+from affect.pipelines.datasets.afew import afew, is_of_faces, split_folders
+from affect.pipelines.datasets.source import folders_in, require_folder
+from affect.pipelines.files import fold
 
 # In the folder of the split or beside it, with or without the archive's own folder around it.
 PLACE = "AlignedFaces_LBPTOP_Points*/Faces"

@@ -4,9 +4,9 @@ import re
 from pathlib import PurePath
 
 from affect.labels import CREMA_D, CREMA_D_VOTES
-from pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
-from pipelines.files import find_spelt
-from pipelines.tables import read_rows
+from affect.pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
+from affect.pipelines.files import find_spelt
+from affect.pipelines.tables import read_rows
 
 NAME = re.compile(r"(?P<actor>1\d{3})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX|X)", re.IGNORECASE)
 # Clips as published, 7,442.

@@ -6,9 +6,9 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from affect.errors import InputError
-from pipelines.datasets.source import Clips, Source, distinguish_suffixes, spell_alike
-from pipelines.files import find_listed, fold, name_fault
-from pipelines.tables import read_header
+from affect.pipelines.datasets.source import Clips, Source, distinguish_suffixes, spell_alike
+from affect.pipelines.files import find_listed, fold, name_fault
+from affect.pipelines.tables import read_header
 
 COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s")
 

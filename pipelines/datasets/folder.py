@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pipelines.datasets.source import (
+from affect.pipelines.datasets.source import (
     Clips,
     Source,
     distinguish_suffixes,
@@ -13,7 +13,7 @@ from pipelines.datasets.source import (
     spell_alike,
     videos_in,
 )
-from pipelines.files import fold, name_fault
+from affect.pipelines.files import fold, name_fault
 
 SPLITS = ("train", "val", "test")
 

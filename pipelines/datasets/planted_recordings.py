@@ -12,7 +12,7 @@ import numpy as np
 
 from affect.config import read_json, write_json
 from affect.labels import DIMENSIONS
-from pipelines.datasets.planted import (
+from affect.pipelines.datasets.planted import (
     BLINK,
     BROWS,
     MOUTHS,

@@ -9,8 +9,8 @@ import numpy as np
 
 from affect.errors import InputError
 from affect.labels import DIMENSIONS
-from pipelines.files import fold
-from pipelines.tables import read_text
+from affect.pipelines.files import fold
+from affect.pipelines.tables import read_text
 
 # Ratings lie in about [-1, 1], and recordings last minutes; what is far beyond is no rating.
 MOST_VALUE = 10.0

@@ -3,7 +3,7 @@
 import re
 
 from affect.labels import RAVDESS
-from pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
+from affect.pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
 
 # Modality, vocal channel, emotion, intensity, statement, repetition, actor.
 NAME = re.compile(r"(?P<modality>0[12])-(?P<take>0[12]-(?P<emotion>0[1-8])-0[12]-0[12]-0[12]-(?P<actor>\d\d))")

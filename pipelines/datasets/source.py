@@ -12,9 +12,9 @@ from pathlib import Path
 
 from affect.errors import InputError
 from affect.labels import EMOTIONS
+from affect.pipelines import video
+from affect.pipelines.files import fold, is_open, name_fault, read_start
 from affect.records import Dimensions
-from pipelines import video
-from pipelines.files import fold, is_open, name_fault, read_start
 
 # In characters: of a key, a label or a subject.
 LONGEST_NAME = 1000

@@ -7,9 +7,9 @@ from bisect import bisect_left
 import numpy as np
 
 from affect.errors import InputError
+from affect.pipelines.tables import read_rows
+from affect.pipelines.tracks import Detection
 from affect.records import LANDMARKS
-from pipelines.tables import read_rows
-from pipelines.tracks import Detection
 
 COLUMNS = ("key", "timestamp_s", "x0", "y0", "x1", "y1")
 POINTS = tuple(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")

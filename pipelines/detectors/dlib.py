@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from affect.errors import InputError
-from pipelines.tracks import Detection
+from affect.pipelines.tracks import Detection
 
 MODEL = "shape_predictor_68_face_landmarks.dat"
 # Width of the smallest face that the detector finds, in pixels of the image that it is given.

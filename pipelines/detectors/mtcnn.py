@@ -19,7 +19,7 @@ from mtcnn.utils.images import normalize_images
 from mtcnn.utils.landmarks import adjust_landmarks
 
 from affect.errors import InputError
-from pipelines.tracks import Detection, iou
+from affect.pipelines.tracks import Detection, iou
 
 # The package's own factor from one level of the image pyramid to the next.
 _SCALE_FACTOR = 0.709
