@@ -24,6 +24,14 @@ TORCHVISION = [f"features.{n}" for n in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24,
 FACE_XY = (224, 120)
 
 
+def pytest_sessionstart():
+    """Refuses to test half of another checkout: `affect` is found in this one, affect.pipelines where pip noted it."""
+    root, found = Path(__file__).resolve().parents[1], importlib.util.find_spec("affect.pipelines")
+    if found is None or Path(found.origin).resolve().parent != root / "pipelines":
+        where = "is not installed" if found is None else f"is {found.origin}, which is not of {root}"
+        raise pytest.UsageError(f"affect.pipelines {where}. Install this checkout: pip install --editable .[test]")
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Path of the real clips and photographs; a test that asks for it is skipped where they are absent."""

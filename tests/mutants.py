@@ -817,6 +817,16 @@ def mutated(mutant, root=ROOT):
     return text.replace(mutant.old, mutant.new)
 
 
+def copy_tree(tree):
+    """Copies into a folder what the tests need, so that `affect` is whole there and not partly the checkout's."""
+    tree.mkdir()
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tree / name)
+    for name in ("configs", "pipelines"):
+        (tree / "affect" / name).symlink_to(tree / name)  # as setup.cfg maps them
+
+
 def run_tests(tree, tests, output):
     """Runs tests of a tree in this process, which then ends with pytest's exit status."""
     os.chdir(tree)
@@ -902,10 +912,7 @@ def main(names=(), workers=2):
         scratch, trees = Path(folder), Queue()
         for index in range(workers):
             tree = scratch / f"tree-{index}"
-            for name in COPIED:
-                copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-                tree.mkdir(exist_ok=True)
-                copy(ROOT / name, tree / name)
+            copy_tree(tree)
             trees.put(tree)
         task, survivors = progress.add_task("mutants", total=len(chosen) + 1), []
         with ThreadPoolExecutor(workers) as pool:

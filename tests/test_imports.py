@@ -77,17 +77,20 @@ def tops(path):
 
 
 def of_affect(path):
-    """Returns the first-level modules of affect that a file imports."""
-    return {name.split(".")[1] for name in imports(path) if name.startswith("affect.")} & modules().keys()
+    """Returns what a file imports from affect: its first-level modules, and `pipelines` and `configs`."""
+    known = modules().keys() | {"pipelines", "configs"}
+    return {name.split(".")[1] for name in imports(path) if name.startswith("affect.")} & known
 
 
 def test_the_reader_of_imports_finds_them_all(tmp_path):
     path = tmp_path / "module.py"
     path.write_text(
         "import a.b as c\nfrom d import e, f\ndef g():\n    from affect import data\n    import h, affect.model\n"
+        "    from affect.pipelines.video import read_frames\n"
     )
-    assert imports(path) == {"a.b", "d", "d.e", "d.f", "affect", "affect.data", "h", "affect.model"}
-    assert of_affect(path) == {"data", "model"}
+    ours = {"affect", "affect.data", "affect.model", "affect.pipelines.video", "affect.pipelines.video.read_frames"}
+    assert imports(path) == {"a.b", "d", "d.e", "d.f", "h"} | ours
+    assert of_affect(path) == {"data", "model", "pipelines"}
 
 
 def test_each_module_stands_in_one_row():
@@ -100,7 +103,7 @@ def test_imports_point_one_way(name):
     (rank,) = (index for index, row in enumerate(ROWS) if name in row)
     allowed = set().union(*ROWS[: rank + 1])
     for path in modules()[name]:
-        assert of_affect(path) <= allowed, path
+        assert of_affect(path) - {"pipelines", "configs"} <= allowed, path
 
 
 def test_no_two_modules_import_each_other():
@@ -113,14 +116,21 @@ def test_no_two_modules_import_each_other():
 
 @pytest.mark.parametrize("path", sources("pipelines"), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_pipelines_know_of_affect_only_what_both_share(path):
-    assert of_affect(path) <= SHARED_WITH_PIPELINES
-    assert not tops(path) & {"configs", "tests"}
+    assert of_affect(path) <= SHARED_WITH_PIPELINES | {"pipelines"}
 
 
 @pytest.mark.parametrize("path", sources("affect"), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_only_the_command_line_and_what_reads_videos_know_both_packages(path):
-    assert ("pipelines" in tops(path)) == (path.name in ("cli.py", "reading.py"))
-    assert not tops(path) & {"configs", "tests"}
+def test_only_the_command_line_and_what_reads_videos_know_the_pipelines(path):
+    assert ("pipelines" in of_affect(path)) == (path in (ROOT / "affect" / "cli.py", ROOT / "affect" / "reading.py"))
+    assert "configs" not in of_affect(path), "A config is loaded by its path or name."
+
+
+@pytest.mark.parametrize("top", ["affect", "pipelines", "configs", "benchmarks", "tests"])
+def test_the_folders_are_imported_by_the_name_that_is_installed(top):
+    """`import pipelines` works in the root of the checkout and nowhere else."""
+    for path in sources(top):
+        assert not tops(path) & {"pipelines", "configs"}, path
+        assert top == "tests" or "tests" not in tops(path), path
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_TENSORFLOW))
@@ -131,9 +141,8 @@ def test_models_do_not_import_tensorflow(name):
 
 @pytest.mark.parametrize("path", sources("configs"), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_configs_import_only_what_a_config_is_made_of(path):
-    names = {name for name in imports(path) if name.startswith("affect.")}
-    assert all(name.startswith("affect.config") for name in names)
-    assert tops(path) <= {"affect", "configs", "dataclasses"}
+    assert of_affect(path) <= {"config", "configs"}
+    assert tops(path) <= {"affect", "dataclasses"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["weights", "--help"]])
@@ -145,7 +154,8 @@ def test_help_waits_for_no_library(arguments):
         "    main()\n"
         "except SystemExit as error:\n"
         "    assert not error.code, error.code\n"
-        "print('LOADED', sorted({'tensorflow', 'keras', 'sklearn', 'scipy', 'cv2', 'pipelines'} & set(sys.modules)))\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'scipy', 'cv2', 'affect.pipelines', 'affect.configs'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,13 @@
 """The list of faults: the line of each is in the tree once, and its tests exist."""
 
 import ast
+import os
+import subprocess
+import sys
 
 import pytest
 
-from tests.mutants import MUTANTS, ROOT, mutated
+from tests.mutants import MUTANTS, ROOT, copy_tree, mutated
 
 
 def test_there_are_many_and_each_has_a_name_of_its_own():
@@ -25,3 +28,15 @@ def test_its_line_is_in_the_tree_once_and_its_tests_exist(mutant):
             if isinstance(node, ast.FunctionDef)
         }
         assert not name or name in functions
+
+
+def test_all_of_affect_is_imported_from_the_copy(tmp_path):
+    """A fault in pipelines/ or configs/ would not be found, if the copy imported them from the checkout."""
+    copy_tree(tmp_path / "tree")
+    code = "import affect.config, affect.pipelines.files as files, affect.configs.paper_a as paper_a\n"
+    code += "print(affect.config.__file__, files.__file__, paper_a.__file__, sep='\\n')"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "tree"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    places = [tmp_path / "tree" / "affect" / name for name in ("config.py", "pipelines/files.py", "configs/paper_a.py")]
+    assert done.stdout.split("\n")[:-1] == list(map(str, places))
