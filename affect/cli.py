@@ -63,7 +63,7 @@ Protocol = Annotated[
 Prepared = Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shards.")]
 Model = Annotated[
     Path,
-    typer.Argument(help="A run, a config that needs no training (configs/fer2013.py), an exported model or .tflite."),
+    typer.Argument(help="A run, a config that needs no training (fer2013), an exported model or .tflite."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -222,7 +222,9 @@ def inspect(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="A file under configs/, or a run's config.json.")],
+    config: Annotated[
+        Path, typer.Argument(help="A bundled config by its name (paper_a), a .py file, or a run's config.json.")
+    ],
     data: Shards,
     workdir: Annotated[Path, typer.Option(help="Folder of the run.")],
     recipe: Recipe = None,
@@ -266,7 +268,7 @@ def _warn_of_faces(data):
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training.")],
+    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (fer2013).")],
     data: Shards,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
     protocol: Protocol = None,
@@ -314,7 +316,9 @@ def _show(view):
 
 @app.command("table")
 def table_(
-    folder: Annotated[Path, typer.Argument(help="Folder of configs, a row each: configs/paper_a_table1.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A bundled table by its name (paper_a_table1), or a folder of configs, a row each.")
+    ],
     data: Shards,
     workdir: Annotated[Path, typer.Option(help="Folder of the runs and the table.")],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row.")] = 3,
@@ -566,7 +570,7 @@ def _watched_view(watched, frames_per_second):
 
 @app.command()
 def explain(
-    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training.")],
+    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (fer2013).")],
     video: Annotated[Path | None, typer.Argument(help="Video file.")] = None,
     out: Annotated[Path, typer.Option(help="Image file: .png, .pdf, .svg.")] = ...,
     frames: Annotated[int, typer.Option(min=1, help="Frames shown.")] = 8,
@@ -602,7 +606,7 @@ def _explain(trained, video, out, frames=8, by_importance=False, style="ours"):
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (configs/fer2013.py).")],
+    run: Annotated[Path, typer.Argument(help="A run, or a config that needs no training (fer2013).")],
     out: Annotated[Path, typer.Argument(help="Folder of the model's versions: savedmodels/NAME.")],
 ):
     """Write a SavedModel with named signatures as the next version, with all that is needed to use and check it."""
@@ -699,9 +703,7 @@ def weights_import(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path("demo"),
-    config: Annotated[Path, typer.Option(help="Experiment.", show_default="configs/planted.py")] = (
-        Path(__file__).parents[1] / "configs" / "planted.py"
-    ),
+    config: Annotated[Path, typer.Option(help="A config, by its path or name.")] = Path("planted"),
 ):
     """Run the whole pipeline on videos animated from a public-domain portrait; no data needed."""
     from affect.backbones import get_weights

@@ -9,11 +9,14 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
+import re
 import sys
 import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
 from affect.errors import InputError
@@ -758,11 +761,58 @@ def _refusal(name, value, default, row):
     return f"{name}={value!r} has no effect: {row.reason}. Leave it at its default, {default!r}."
 
 
+# How a config is named: `paper_a`, or a row of a table, `paper_a_table1/tp`.
+NAME = re.compile(r"\w+(/\w+)?", re.ASCII)
+
+
+def find_config(path):
+    """Returns the path of a config that is given by its path or its name.
+
+    Args:
+        path: Path of a file or folder; or the name of a config that comes with affect, `"paper_a"`, of a table,
+            `"paper_a_table1"`, or of a row of one, `"paper_a_table1/tp"`. A path that exists is never taken for a name.
+
+    Returns:
+        Path: of a bundled config, the path of its `.py` file; of a bundled table, the path of its folder. What neither
+        exists nor looks like a name is returned as it is.
+
+    Raises:
+        InputError: When no bundled config has the name; it lists the names.
+    """
+    name = Path(path).as_posix()
+    if os.path.exists(path) or not NAME.fullmatch(name):
+        return Path(path)
+    bundled = bundled_configs()
+    if name in bundled:
+        return bundled[name]
+    table, is_row, _ = name.partition("/")
+    if is_row and table not in bundled:
+        return Path(path)  # `runs/a`
+    rows = [known for known in bundled if known.startswith(f"{table}/")]
+    raise InputError(
+        f"There is no file or folder {name}, and no bundled config of that name. Expected a path or one of "
+        f"{', '.join(rows) or _bundled_names()}."
+    )
+
+
+def bundled_configs():
+    """Returns the configs that come with affect: name → path of the file, or of the folder of a table."""
+    folder = Path(str(files("affect.configs")))
+    tables = [init.parent for init in folder.glob("*/__init__.py")]
+    paths = sorted([*folder.glob("[!_]*.py"), *tables, *folder.glob("*/[!_]*.py")])
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
+
+
+def _bundled_names():
+    return ", ".join(name for name in bundled_configs() if "/" not in name)
+
+
 def load_config(path, overrides=(), recipe=None):
     """Loads an experiment.
 
     Args:
-        path: A `.py` file that exposes `CONFIG`, or a `.json` file written from an experiment.
+        path: A `.py` file that exposes `CONFIG`, a `.json` file written from an experiment, or the name of a bundled
+            config, as of `find_config`.
         overrides: Strings `"model.heads=4"`; they have the last word.
         recipe: Key in `RECIPES`, a dict of experiments that a `.py` file may expose beside `CONFIG`; `None` is
             `CONFIG`.
@@ -837,24 +887,29 @@ def _checked_effects(config, path):
 
 def _load(path, recipe):
     """Returns the experiment of a file, without overrides."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no config file {path}. Name a .py file under configs/ or a config.json of a run.")
-    if path.suffix not in (".py", ".json"):
+    file = find_config(path)
+    if (file / "__init__.py").is_file():
         raise InputError(
-            f"{path} is no config. Expected a .py file, such as those under configs/, or a config.json of a run."
+            f"{path} is a folder of configs. Name one of them; or train all rows of a table: affect table {path}"
         )
-    if path.suffix == ".json":
+    expected = f"Expected a .py file, a config.json of a run, or a bundled config: {_bundled_names()}."
+    if not file.is_file():
+        raise InputError(f"There is no config file {path}{' (it is a folder)' if file.is_dir() else ''}. {expected}")
+    if file.suffix not in (".py", ".json"):
+        raise InputError(f"{path} is no config. {expected}")
+    if file.suffix == ".json":
         if recipe is not None:
             raise InputError(f"{path} was resolved by its recipe already. Choose a recipe of a .py config.")
-        config = from_json(Experiment, read_json(path).get("experiment"), f"{path}: experiment")
+        config = from_json(Experiment, read_json(file).get("experiment"), f"{path}: experiment")
     else:
         try:
-            exposed = run_python(path)
+            exposed = run_python(file)
         except Exception as error:  # The user's Python may raise anything.
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             if "'mixed_precision'" in reason:
                 reason += " It is train.precision now: write precision='float16', 'bfloat16' or 'float32'."
+            if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("configs", "pipelines"):
+                reason += f". It is part of affect: import affect.{error.name}."
             raise InputError(f"The config {path} does not load: {reason}") from error
         name, config = "CONFIG", exposed.get("CONFIG")
         if recipe is not None:

@@ -16,7 +16,7 @@ import affect
 from affect.artefact import ASSETS, FORMAT, KIND, write_sums
 from affect.backbones import BACKBONES, weights_sha256
 from affect.check import check
-from affect.config import read_json, to_json, write_json
+from affect.config import find_config, read_json, to_json, write_json
 from affect.errors import InputError
 from affect.records import LANDMARKS
 from affect.run import load_trained
@@ -45,7 +45,6 @@ def export(run, out):
         InputError: As `load_trained`; on another backend than TensorFlow's; when `out` is no folder, when the model
             takes features and no faces, or when the SavedModel's answers are not the network's.
     """
-    run, out = Path(run), Path(out)
     trained = load_trained(run)
     return export_trained(trained, out, sources_of(run, trained))
 
@@ -199,7 +198,7 @@ def sources_of(run, trained):
     """Returns what a model was made of, as JSON: hashes, the run's own versions, its metrics, its licence.
 
     Args:
-        run: Path of a run or of a config that needs no training.
+        run: A run or a config that needs no training, as for `affect.run.load_trained`.
         trained: The `affect.run.Trained` that was read from it.
 
     Returns:
@@ -207,7 +206,7 @@ def sources_of(run, trained):
         `weights_sha256`, of the published weights of the backbone, or `None`; `licence`; `metrics`, split → those of
         the run's `evaluation-SPLIT.json`, but for its clips or recordings.
     """
-    model = trained.experiment.model
+    run, model = find_config(run), trained.experiment.model
     published = BACKBONES[model.backbone].published if model.weights else None
     sources = {
         "licence": f"weights {published.name}: {published.licence}" if published else None,

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from affect.backbones import BACKBONES
-from affect.config import Experiment, Faces, from_json, load_config, read_json
+from affect.config import Experiment, Faces, find_config, from_json, load_config, read_json
 from affect.errors import InputError
 from affect.postprocessing import POSTPROCESSING, Postprocessing
 from affect.precision import computing_in
@@ -84,7 +84,8 @@ def load_trained(path):
 
     Args:
         path: Folder that `affect train` wrote, of which the best epoch is read; or a config whose model is a
-            backbone with its own classifier, such as `configs/fer2013.py`.
+            backbone with its own classifier, such as the bundled `"fer2013"`: its path or name, as of
+            `affect.config.find_config`.
 
     Returns:
         `Trained`.
@@ -93,7 +94,7 @@ def load_trained(path):
         InputError: When there is no run, no checkpoint, the model of a config needs training, or it is a file of
             another kind: only a `.py` config is ever run.
     """
-    path = Path(path)
+    given, path = path, find_config(path)
     if path.is_file() and path.suffix not in (".py", ".json"):
         raise InputError(
             f"{path} is neither a run nor a config. Expected the folder that affect train wrote, which holds "
@@ -104,7 +105,7 @@ def load_trained(path):
         model = experiment.model
         if model.is_trained or model.weights is None:
             raise InputError(
-                f"The model of {path} must be trained first: affect train {path} --data SHARDS --workdir RUN"
+                f"The model of {given} must be trained first: affect train {given} --data SHARDS --workdir RUN"
             )
         classes = BACKBONES[model.backbone].classes
         return Trained(find_task(experiment).build(model, classes), experiment, classes, Faces())

