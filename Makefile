@@ -39,7 +39,7 @@ docs: $(VENV)/test.stamp
 
 $(VENV)/demo.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable .[logs,plots,serving]
 	touch $@
 
 $(VENV)/test.stamp: setup.cfg pyproject.toml

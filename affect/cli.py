@@ -30,6 +30,7 @@ from typer.core import TyperGroup
 
 from affect.config import Faces, load_config, read_json, write_json
 from affect.errors import InputError
+from affect.extras import find_missing, require
 
 
 class _Verbs(TyperGroup):
@@ -245,6 +246,7 @@ def _train(experiment, data, workdir):
     device = describe_device(experiment.train)
     repeats = "deterministic" if device["deterministic"] else "not deterministic"
     print(f"{workdir}: on {device['name']}, precision {device['precision']}, {repeats}", flush=True)
+    _say_no_logs(workdir)
     result = train(experiment, data=data, workdir=workdir)
     shown = ("val_accuracy", "val_valence_ccc", "val_arousal_ccc", "val_loss")
     numbers = ", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result)
@@ -253,6 +255,14 @@ def _train(experiment, data, workdir):
     for line in lines:
         print(line)
     return result
+
+
+def _say_no_logs(workdir):
+    if missing := find_missing("logs"):
+        _say(
+            f"{workdir} gets no tensorboard/ folder, which needs {' and '.join(missing)}. Install it: "
+            "pip install 'affect[logs]'"
+        )
 
 
 def _warn_of_faces(data):
@@ -280,6 +290,7 @@ def evaluate(
 
     trained = load_trained(run)
     if plot:
+        require("plots", "--plot")
         trained.task.check_plots(trained.experiment.name)
     report = _evaluate(trained, data, split, as_json, protocol)
     if run.is_dir():
@@ -330,6 +341,7 @@ def table_(
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
     from affect.table import format_cells, layout_of, table
 
+    _say_no_logs(workdir)
     if recipe == "paper":
         _warn_of_faces(data)
     result = table(
@@ -373,6 +385,7 @@ def predict(
     version = _version(model)
     trained = load(server, artefact=version) if server else load(version)
     if plot:
+        require("plots", "--plot")
         trained.task.check_plots(trained.experiment.name)
     writer = _csv_writer(trained) if as_csv and not as_json else None
     kept, used, lost = [], 0, 0
@@ -580,6 +593,7 @@ def explain(
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
 ):
     """Draw the paper's figure of a video, or the attention averaged over each class of a data set."""
+    require("plots", "affect explain")
     from affect.explain import explain_classes
     from affect.run import load_trained
 
@@ -613,6 +627,11 @@ def export(
     from affect.export import export
 
     version = export(run, out)
+    if find_missing("serving"):
+        _say(
+            f"{version} has no warm-up requests, which TF Serving replays before it serves: they need "
+            f"{' and '.join(find_missing('serving'))}. Install it: pip install 'affect[serving]'"
+        )
     print(f"{version}: it gives what the network gives. Again: affect check {version}")
     return version
 
@@ -706,6 +725,7 @@ def demo(
     config: Annotated[Path, typer.Option(help="A config, by its path or name.")] = Path("planted"),
 ):
     """Run the whole pipeline on videos animated from a public-domain portrait; no data needed."""
+    require("plots", "affect demo")
     from affect.backbones import get_weights
     from affect.pipelines.datasets.planted import generate
     from affect.run import load_trained

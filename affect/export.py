@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import skimage.data
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 import affect
 from affect.artefact import ASSETS, FORMAT, KIND, write_sums
@@ -18,6 +17,7 @@ from affect.backbones import BACKBONES, weights_sha256
 from affect.check import check
 from affect.config import find_config, read_json, to_json, write_json
 from affect.errors import InputError
+from affect.extras import find_missing
 from affect.records import LANDMARKS
 from affect.run import load_trained
 from affect.signatures import TENSORS, build_signatures, decode_faces
@@ -32,7 +32,7 @@ def export(run, out):
     The folder is written under a temporary name, must reproduce its golden pairs when it is read back, and is renamed.
     In `assets.extra/` lie `labels.txt`, `affect.json`, `model_card.md`, `golden.npz` (inputs and outputs of every
     signature; the outputs are the trained network's own, run step by step and not read back), the requests
-    with which TF Serving warms up, and `SHA256SUMS` over all files of the version.
+    with which TF Serving warms up (with the extra `serving`), and `SHA256SUMS` over all files of the version.
 
     Args:
         run: Folder that `affect train` wrote, or a config that needs no training, as for `affect.run.load_trained`.
@@ -89,7 +89,8 @@ def export_trained(trained, out, sources):
         (assets / "labels.txt").write_text("".join(f"{name}\n" for name in description["classes"]), encoding="utf-8")
         (assets / "model_card.md").write_text(model_card(out.name, description), encoding="utf-8")
         np.savez_compressed(assets / "golden.npz", **_flat(golden))
-        _write_warmup(assets / "tf_serving_warmup_requests", out.name, golden)
+        if not find_missing("serving"):
+            _write_warmup(assets / "tf_serving_warmup_requests", out.name, golden)
         write_sums(version)
         report = check(version)
         if not report["passed"]:
@@ -183,6 +184,8 @@ def _flat(pairs):
 
 def _write_warmup(path, name, pairs):
     """Writes the golden inputs as requests, which TF Serving runs before it serves a version."""
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature_name, (inputs, _) in pairs.items():
             request = predict_pb2.PredictRequest()

@@ -7,13 +7,12 @@ from operator import itemgetter
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from PIL import Image
 
 from affect import records
 from affect.data import Shards, names_damage
 from affect.errors import InputError
-from affect.explain import save_figure
+from affect.extras import require
 from affect.verify import find_strays
 
 # Rows of faces by valence, where there are no classes.
@@ -43,8 +42,11 @@ def inspect(data, *, out=None, columns=8, track=None):
         what it left out, and on files that are not of these shards.
 
     Raises:
-        InputError: When there are no shards, they are not there whole, or they hold no face to be drawn.
+        InputError: When there are no shards, they are not there whole, or they hold no face to be drawn; or a sheet is
+            asked for without the extra `plots`.
     """
+    if out:
+        require("plots", "A sheet of faces")
     shards = Shards(data)
     problems = {clip["key"]: clip["problem"] for clip in shards.clips if clip["problem"]}
     rows, lengths_s, scores = defaultdict(Counter), [], []
@@ -133,6 +135,10 @@ def choose_clips(drawable, classes, columns):
 
 def _draw(chosen, read, out):
     """Draws a row of faces for each name."""
+    from matplotlib.figure import Figure
+
+    from affect.explain import save_figure
+
     places = {key: (row, column) for row, keys in enumerate(chosen.values()) for column, key in enumerate(keys)}
     columns = max(map(len, chosen.values()))
     figure = Figure(figsize=(1.4 * columns + 1, 1.5 * len(chosen) + 0.3), layout="constrained")

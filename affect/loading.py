@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affect.errors import InputError
+from affect.extras import require
 
 if TYPE_CHECKING:
     from affect.reading import Predictor
@@ -33,6 +34,7 @@ def load(model: str | Path, *, artefact: str | Path | None = None) -> "Predictor
 
     if not str(model).startswith(SCHEMES):
         return read_model(latest_version(model))
+    require("serving", "A server")
     if artefact is None:
         raise InputError(
             f"A server is read with the exported model that it serves, which says how faces are cut. Expected: "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from affect.config import Experiment, Faces
 from affect.errors import InputError
+from affect.extras import require
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from affect.records import Clip
@@ -115,6 +116,7 @@ class Reading:
         Raises:
             InputError: Where the video shows no face, or the model has no such figure.
         """
+        require("plots", "A figure")
         if not len(self.clip.faces):
             raise InputError(self.problem)
         settings = {"frames": frames, "by_importance": by_importance, "style": style}

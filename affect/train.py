@@ -20,6 +20,7 @@ from affect.config import Experiment, Faces, from_json, read_json, to_json, with
 from affect.data import Shards, names_damage
 from affect.device import describe_device, leave_accelerator_to_backend, repeatable
 from affect.errors import InputError
+from affect.extras import find_missing
 from affect.labels import DIMENSIONS
 from affect.optimizers import PyTorchSGD
 from affect.postprocessing import POSTPROCESSING
@@ -41,10 +42,10 @@ def train(experiment, *, data, workdir, progress=True):
     The run's folder holds `config.json` (experiment, classes, face settings, selection clips, `device` as of
     `affect.device.describe_device` when it began, versions), `best.keras` (the best epoch by `selection_metric` of the
     selection clips; the last where none are set aside), `last.keras` (each holds `affect.json`: the epochs done,
-    classes and face settings), `log.csv` (a row an epoch) and `tensorboard/`. A regression learns from windows of
-    recordings; whole recordings are what is set aside, named as `selection`, and its `classes` are
-    `affect.labels.DIMENSIONS`. Its run holds also `delay.json` where `windows.delay_s` was `None`, what was found and
-    the score of each candidate; `config.json` holds the delay that was found. And with `windows.postprocess`,
+    classes and face settings), `log.csv` (a row an epoch) and `tensorboard/` (with the extra `logs`). A regression
+    learns from windows of recordings; whole recordings are what is set aside, named as `selection`, and its `classes`
+    are `affect.labels.DIMENSIONS`. Its run holds also `delay.json` where `windows.delay_s` was `None`, what was found
+    and the score of each candidate; `config.json` holds the delay that was found. And with `windows.postprocess`,
     `postprocessing.json`: for each dimension the steps that were fitted to the best epoch's estimates and by how much
     each raised the CCC, and on which recordings (`selection`; `training` where none are set aside, whose gains are
     optimistic, for the network has learnt them).
@@ -99,7 +100,7 @@ def train(experiment, *, data, workdir, progress=True):
                 callbacks=[
                     keras.callbacks.TerminateOnNaN(),
                     keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
-                    keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+                    *_log_to_tensorboard(workdir),
                     *([EpochProgress(settings.epochs, training.steps, first_epoch)] if progress else []),
                     checkpoint,  # last: what it saves, the others have logged
                 ],
@@ -145,6 +146,13 @@ def _describe_run(training, shards, device):
         "weights_sha256": training.weights_sha256,
         "device": device,
     }
+
+
+def _log_to_tensorboard(workdir):
+    """Returns the callbacks that write `tensorboard/`; none without the extra `logs`."""
+    if find_missing("logs"):
+        return []
+    return [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
 
 
 def _may_jit(device):

