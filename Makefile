@@ -1,5 +1,5 @@
 # Two commands do all the set-up: `make demo` and `make test`.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 # The tests that also hold on the JAX backend: layers, regularizers, losses, metrics, backbones, models.
