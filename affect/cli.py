@@ -380,6 +380,8 @@ def predict(
     ] = None,
 ):
     """Probabilities of each video and of its frames; or its valence and arousal over time."""
+    if server:
+        require("serving", "--server")
     from affect.loading import load
 
     version = _version(model)
