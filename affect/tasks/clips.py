@@ -380,7 +380,7 @@ class ClipClassification:
             trained.network,
             classify_clips(trained.network, trained.classes),
             ("probabilities", "label", "frame_importance", "frame_probabilities"),
-            build_frame_signatures(trained.model),
+            build_frame_signatures(trained.model) if trained.most_frames is None else {},
         )
 
     def view_training(self, result):
@@ -437,9 +437,6 @@ class WholeClipClassification(ClipClassification):
 
     def check_reads_frames(self, name):
         raise InputError(f"{name} reads whole clips, and does not judge their frames one by one. Use affect predict.")
-
-    def graph(self, trained):
-        return replace(super().graph(trained), extra={})
 
 
 def _run(network, **inputs):
