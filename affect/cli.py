@@ -547,7 +547,7 @@ def watch(
     for note in notes:
         _say(note)
     if left_out := getattr(frames, "left_out", 0):
-        _say(f"{source}: {left_out} frames were left out, for they came too fast or damaged.")
+        _say(f"{source}: {left_out} frames were left out, because they came too fast or damaged.")
     if problem:
         _say(problem)
         raise typer.Exit(1 if seen else 2)
@@ -660,7 +660,7 @@ def convert(
     data: Annotated[Path | None, typer.Option(help="Folder of shards to compare on; int8 is calibrated on it.")] = None,
     split: Annotated[str, typer.Option(help="Split that is compared on.")] = "test",
     calibration_split: Annotated[str | None, typer.Option(help="Split of int8, if not the one trained on.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Fix the frames of a clip; they are free else.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip. Default: dynamic.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="Most clips of a split.")] = 100,
     out: Annotated[Path | None, typer.Option(help="NAME-VERSION-PART-TO.tflite beside NAME if not given.")] = None,
     as_json: AsJson = False,
@@ -815,7 +815,5 @@ def main():
         if "--debug" in sys.argv:
             raise
         reason = ", ".join([*str(error).splitlines()[:1], *getattr(error, "__notes__", [])])
-        _say(
-            f"this is a defect of affect, not yours: {type(error).__name__}: {reason} (affect --debug VERB shows more)"
-        )
+        _say(f"internal error: {type(error).__name__}: {reason}. affect --debug COMMAND shows more.")
         sys.exit(1)

@@ -38,7 +38,7 @@ ADVICE = {
     "NOT_FOUND": "Name a model and a version that it serves; savedmodels/serving/models.config lists the models.",
     "DEADLINE_EXCEEDED": "Send fewer clips at once, or allow more time (timeout_s).",
     "INVALID_ARGUMENT": "Mend the request; affect.json of the exported model describes its signatures.",
-    "FAILED_PRECONDITION": "Pad all clips to the same number of frames, for the server runs several in one batch.",
+    "FAILED_PRECONDITION": "Pad all clips to the same number of frames, because the server runs several in one batch.",
 }
 
 

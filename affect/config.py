@@ -27,8 +27,13 @@ def _check_ranges(config, **ranges):
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
         if isinstance(value, int | float) and not low <= value <= high:
-            field_name = f"{type(config).__name__.lower()}.{name}"
+            field_name = f"{_part(config)}.{name}"
             raise InputError(f"{field_name} must lie in [{low}, {high}]. Received: {value!r}")
+
+
+def _part(config):
+    """Returns the field of `Experiment` that holds a config, as the user types it."""
+    return "model" if hasattr(config, "task") else type(config).__name__.lower()
 
 
 def _check_choices(config, **choices):
@@ -36,7 +41,7 @@ def _check_choices(config, **choices):
     for name, known in choices.items():
         value = getattr(config, name)
         if isinstance(value, str) and value not in known:
-            field_name = f"{type(config).__name__.lower()}.{name}"
+            field_name = f"{_part(config)}.{name}"
             raise InputError(f"{field_name} must be one of {sorted(known)}. Received: {value!r}")
 
 
@@ -199,7 +204,7 @@ class Data:
         batch_clips: Clips a batch. Paper: –; code: 3; ours: 3.
         frames: Frames sampled of a training clip. All three: 16, at random without replacement, in time order.
         repeat_frames: How a clip of fewer frames fills its row: drawn with replacement, or padded with a mask that says
-            so. Paper: –; code: with replacement; ours: padded, for a repeated frame counts twice in joint softmax.
+            so. Paper: –; code: with replacement; ours: padded, because a repeated frame counts twice in joint softmax.
         eval_frames: Most frames of an evaluated clip, evenly spaced. Paper: –; code: 120; ours: 120.
         frame_spacing: Which frame an evenly spaced place is, where a clip has more than `eval_frames`: the `"nearest"`
             or the one before it, `"floor"`. Paper: –; code: floor; ours: nearest.
@@ -214,7 +219,7 @@ class Data:
             `"black"`, of the nearest pixel. Paper: –; code: black; ours: reflect: an evaluated face has no black
             corners.
         view_per_frame: Whether crop, mirror and angle are drawn for each frame and not for the clip. Paper: –; code:
-            each frame; ours: the clip, for a face does not change sides between frames.
+            each frame; ours: the clip, because a face does not change sides between frames.
         selection_ratio: Share of the training clips, or recordings, set aside to select the epoch. Paper: trains on
             all, so 0, and the last epoch is kept; code: 0; ours: 0.15, so that the reported clips select nothing.
         selection_split: Split on whose clips the epoch is selected, in place of a share. Paper: –; code: the reported
@@ -270,8 +275,8 @@ class Model:
         heads: Attention heads, N (rows: 1, 2 or 4). It, `hidden_units`, `attention_bias` and `diversity` are for
             `"attention"` and `"shift"` alone.
         hidden_units: Hidden units U of the attention network; `None` is one layer. Paper: two layers, U not given;
-            code: 512 in its first commit, later one layer, with 256 and 600 in comments; ours: 256, for the scores of
-            one layer are bounded (`affect.layers.AttentionPooling`).
+            code: 512 in its first commit, later one layer, with 256 and 600 in comments; ours: 256, because the
+            scores of one layer are bounded (`affect.layers.AttentionPooling`).
         attention_bias: Whether the first of two layers of the attention network has a bias. Paper: no; code: yes in its
             first commit, later no; ours: no.
         diversity: Strength λ of the penalty on attention (rows: 0, 0.1 or 1; 0, 0.1 or 10 in the later log of the code,
@@ -349,7 +354,7 @@ class VideoNetwork:
         kernel_size_3d: Of the 3D-CNN's convolutions, in pixels and in frames. Assumed: 3, as is usual of 3D-CNNs.
         attended_blocks: Convolutions of the 3D-CNN behind the attention, without pooling, of as many filters as its
             last block. Assumed: 1.
-        attention_filters: Of the ConvLSTM. Assumed: 64, for its memory is small beside 256 channels of features.
+        attention_filters: Of the ConvLSTM. Assumed: 64, because its memory is small beside 256 channels of features.
         attention_kernel_size: Of the ConvLSTM's convolutions, in locations. Assumed: 3.
         spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS`: how the locations of a map become one vector.
             Paper B: none; assumed: `"average"`. `"attention"` and `"shift"` are paper A's.
@@ -395,15 +400,14 @@ class VideoNetwork:
             attention=("softmax", "sigmoid"),
             spatial_pooling=("attention", "average", "shift"),
         )
-        name = type(self).__name__.lower()
         if self.attention is not None and self.temporal != "conv3d":
             raise InputError(
-                f"Attention is multiplied to the features of the 3D-CNN: expected {name}.temporal='conv3d'. "
+                f"Attention is multiplied to the features of the 3D-CNN: expected model.temporal='conv3d'. "
                 f"Received: temporal={self.temporal!r}, attention={self.attention!r}"
             )
         if self.face_size % 2**self.blocks or self.face_size < 2**self.blocks:
             raise InputError(
-                f"{name}.face_size must be a multiple of 2^blocks = {2**self.blocks}. Received: {self.face_size}"
+                f"model.face_size must be a multiple of 2^blocks = {2**self.blocks}. Received: {self.face_size}"
             )
 
 
@@ -433,12 +437,12 @@ class Regression(VideoNetwork):
         _check_ranges(self, face_size=(4, math.inf))
         if self.temporal == "conv3d":
             raise InputError(
-                "The 3D-CNN sees faces: expected regression.temporal='rnn', 'lstm', 'bilstm' or None beside "
+                "The 3D-CNN sees faces: expected model.temporal='rnn', 'lstm', 'bilstm' or None beside "
                 "features='lgbp_top'. Received: temporal='conv3d'"
             )
         if self.spatial_pooling != "average":
             raise InputError(
-                "LGBP-TOP has no locations to attend to: expected regression.spatial_pooling='average' beside "
+                "LGBP-TOP has no locations to attend to: expected model.spatial_pooling='average' beside "
                 f"features='lgbp_top'. Received: {self.spatial_pooling!r}"
             )
 

@@ -36,7 +36,7 @@ TIMED_RUNS = 9
 def convert(
     version, out=None, *, to, part="clip", data=None, split="test", calibration_split=None, frames=None, clips=100
 ):
-    """Converts an exported model to TFLite, compares the two, and writes a file that stands for itself.
+    """Converts an exported model to TFLite, compares the two, and writes a file that needs no other.
 
     The part `clip` is `serving_default` for one clip; its frames can be resized (`resize_tensor_input`), unless
     `frames` fixes them. The part `frame` is `frame` for one face and, where features are pooled over time, `step` and
@@ -76,7 +76,7 @@ def convert(
         raise InputError(f"The output must be a file {TFLITE}. Received: {out}")
     names = [name for name in PARTS[part] if name in artefact.description["signatures"]]
     if not names:
-        raise InputError(f"{version} has no signature frame, for its frames are not judged one by one. Use part clip.")
+        raise InputError(f"{version} has no signature frame: its frames are not judged one by one. Use part clip.")
     if frames and part == "frame":
         raise InputError(f"Frames are fixed of part clip alone; part frame takes one. Received: frames={frames}")
     if to == "int8" and data is None:
@@ -158,7 +158,7 @@ def _shown(artefact, data, split, most, frames):
 
 
 def _calibrating(clip, index, width):
-    """Returns a clip padded to `width` frames, for the calibrator resizes its inputs one by one and so must not.
+    """Returns a clip padded to `width` frames, because the calibrator resizes inputs one by one and so must not.
 
     Of every fourth clip the latter half is masked too, so that the scales know of masked frames with faces in them.
     """
@@ -307,7 +307,7 @@ def _described(model, artefact, names, conversion):
 def _compared(artefact, converted, requests):
     """Returns `differences`, `label_agreement`, `labels_compared`, and `worst`, the largest difference as of `check`.
 
-    The importance of frames stands outside of `worst`: of frames that tie, rounding chooses the one with the maximum.
+    The importance of frames does not count for `worst`: of frames that tie, rounding chooses the one with the maximum.
     """
     found, same, worst = {}, [], 0.0
     for name, inputs in requests:

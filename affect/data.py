@@ -125,8 +125,8 @@ def names_damage(verb):
 def split_selection(clips, ratio, seed):
     """Splits training clips into those trained on and those that select the epoch.
 
-    The parts have about the same share of each class, no class is set aside as a whole, and no subject stands in both
-    (where subjects are unknown, every recording is its own, and no parts of one stand in both).
+    The parts have about the same share of each class, no class is set aside as a whole, and no subject is in both
+    (where subjects are unknown, every recording is its own, and no parts of one are in both).
 
     Args:
         clips: List of dicts with key, recording, label and subject.

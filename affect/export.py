@@ -276,7 +276,7 @@ def model_card(name, description):
         f"{description['task'].capitalize()} of face video into {', '.join(description['classes'])}. Experiment "
         f"`{experiment['name']}`, recipe `{experiment['recipe']}`: "
         + ", ".join(f"{key} {value}" for key, value in model.items() if key in DESCRIBED)
-        + ". The whole configuration stands in `affect.json`.",
+        + ". The whole configuration is in `affect.json`.",
         "",
         "## Licence and sources",
         "",

@@ -31,7 +31,7 @@ DIMENSIONS = ("valence", "arousal")
 def order_classes(names):
     """Returns the distinct names in the project's order.
 
-    Emotions stand in the order of `EMOTIONS` and before all other names, which are sorted. A class set is therefore
+    Emotions are in the order of `EMOTIONS` and before all other names, which are sorted. A class set is therefore
     the same tuple whatever the order in which its clips are found.
 
     Args:

@@ -174,7 +174,7 @@ def rmse(moments, xp=np):
 
 
 def cc(moments, xp=np):
-    """Pearson's correlation coefficient; 0 where labels or predictions are constant, for it is not defined there."""
+    """Pearson's correlation coefficient; 0 where it is not defined: labels or predictions are constant."""
     spread = xp.sqrt(xp.maximum(moments.label_square, 0.0)) * xp.sqrt(xp.maximum(moments.prediction_square, 0.0))
     return _ratio(moments.product, spread, 0.0, xp)
 

@@ -24,7 +24,7 @@ from affect.regularizers import AttentionDiversity
 def build_model(config, classes, train=None):
     """Builds the functional model: faces → local features → a vector a frame → clip logits.
 
-    A temporal pooling of scores stands after the classifier, one of features before it (`affect.layers`).
+    A temporal pooling of scores comes after the classifier, one of features before it (`affect.layers`).
 
     Args:
         config: `affect.config.Model`.
@@ -130,8 +130,8 @@ def _pytorch_start(config, channels):
 def detailed(model):
     """Returns the same network with what lies between its inputs and its clip logits as outputs.
 
-    Where features are pooled over time, `frame_logits` is the classifier's answer to what the pooling makes of each
-    frame, and all valid frames are of equal importance, for no number says otherwise.
+    Where features are pooled over time, `frame_logits` is the classifier's answer to the pooled features of each frame.
+    Such a pooling produces no weight for each frame, so each of n valid frames has the importance 1/n.
 
     Args:
         model: From `build_model` or `affect.regression.build_video_model`, or read from its file.

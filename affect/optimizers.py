@@ -19,7 +19,7 @@ class PyTorchSGD(keras.optimizers.SGD):
     """
 
     def __init__(self, learning_rate, *, weight_decay=0.0, **kwargs):
-        super().__init__(learning_rate, **kwargs)  # It is not told of the decay, for it would decouple it.
+        super().__init__(learning_rate, **kwargs)  # It is not told of the decay, because it would decouple it.
         if isinstance(weight_decay, dict):  # of `get_config`
             weight_decay = schedules.deserialize(weight_decay)
         self.coupled_weight_decay = weight_decay

@@ -6,7 +6,7 @@ in its keys here, and in seconds everywhere else in this project. A clip without
 
 A long recording may be stored as several examples, each with a key of its own, the recording's name and its place in
 it. Each holds the recording's whole series of valence and arousal: raters lag the video, so that the labels of a frame
-may stand beyond the example's last one, and frames without a face are not stored at all.
+may lie beyond the example's last one, and frames without a face are not stored at all.
 """
 
 from dataclasses import dataclass, field

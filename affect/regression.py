@@ -30,13 +30,13 @@ def build_regression(config):
     averages. With features in place of faces it reads those, centred and scaled as they are in the training windows.
     3D-CNN: convolutions over space and time give X; with attention, a second 2D-CNN and a ConvLSTM give A, and
     X'' = A ⊙ X; more convolutions; averages over the locations. Then, for each frame, a dense layer and a linear one.
-    In place of the averages may stand the spatial poolings of paper A, with their penalty on attention.
+    The spatial poolings of paper A, with their penalty on attention, may replace the averages.
 
-    A masked frame is a step of time whose features are zeros, behind each convolution anew, like what lies beyond a
+    A masked frame is a step of time whose features are zeros, behind each convolution again, like what lies beyond a
     window's ends: masked frames at the end of a window change nothing in those before. `"bilstm"`, which would meet
     these first, skips masked frames. Their own output is 0.
 
-    Reshapes stand in place of TimeDistributed and MaxPooling3D: with batch and frames static, the SavedModel converts
+    Reshapes replace TimeDistributed and MaxPooling3D: with batch and frames static, the SavedModel converts
     to TFLite with builtin operators alone.
 
     Args:
@@ -161,7 +161,7 @@ def _pooled(maps, frame_mask, config):
         diversity_regularizer=AttentionDiversity(config.diversity),
         name="spatial_pooling",
     )(locations, frame_mask=frame_mask, return_attention=True)
-    return _masked(x, frame_mask)  # SHIFT makes something of nothing.
+    return _masked(x, frame_mask)  # SHIFT adds an offset, so masked frames are no longer 0.
 
 
 def _encoded(pixels, frame_mask, config):

@@ -1,7 +1,7 @@
-"""Seals of .keras files: the SHA-256 of all that stands before it, in the comment that ends a zip archive.
+"""Seals of .keras files: the SHA-256 of all that comes before it, in the comment that ends a zip archive.
 
 It is part of the file and is renamed with it, so that a run killed at any instant has a file that is whole. It finds
-damage; whoever forges a file can write another.
+damage; who forges a file can write another.
 """
 
 import hashlib

@@ -19,7 +19,7 @@ MAX_JPEGS = 512
 # Every tensor, by its name. B clips of F frames, E classes, K and K' features, N heads, L = h·w locations, U units.
 TENSORS = {
     "faces": "RGB faces, 0 to 255, aligned and cut as `faces` in affect.json says, then scaled to the model's size.",
-    "frame_mask": "Which frames exist; what stands in the others changes nothing of these.",
+    "frame_mask": "Which frames exist; what the others hold changes nothing of these.",
     "jpegs": "Stored faces as JPEG, before crop and scaling; an empty string is no frame.",
     "probabilities": "p(c|S) of each class; all alike for a clip without a frame.",
     "label": "The likeliest class; empty for a clip without a frame.",
@@ -131,7 +131,7 @@ def decode_faces(jpegs, crop_ratio, face_size):
     face_shape = (face_size, face_size, 3)
     decoded = tf.data.Dataset.from_tensor_slices(tf.reshape(jpegs, [-1])).enumerate()
     decoded = decoded.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False).ignore_errors()
-    # One more, for a batch of nothing is an error too.
+    # One more, because an empty batch is an error too.
     beyond = tf.data.Dataset.from_tensors((count, tf.zeros(face_shape, tf.uint8)))
     places, faces = decoded.concatenate(beyond).batch(count + 1).get_single_element()
     rows = count[None] + 1

@@ -18,7 +18,7 @@ from affect.train import train
 def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track=None):
     """Trains and evaluates every row of a table with several seeds; what is there already is not done again.
 
-    A run stands in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
+    A run lies in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
     `workdir` as `table.md`, `table.csv` and `table.json`.
 
     Args:

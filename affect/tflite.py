@@ -2,7 +2,7 @@
 
 A file is the flatbuffer, with the description as JSON in the metadata `affect`, and then a zip archive with
 `labels.txt`, as TFLite's metadata lays out associated files. The archive's comment ends the file with the SHA-256 of
-all that stands before. It finds damage; whoever forges a file can write another.
+all that comes before. It finds damage; who forges a file can write another.
 """
 
 import hashlib

@@ -48,7 +48,7 @@ def train(experiment, *, data, workdir, progress=True):
     and the score of each candidate; `config.json` holds the delay that was found. And with `windows.postprocess`,
     `postprocessing.json`: for each dimension the steps that were fitted to the best epoch's estimates and by how much
     each raised the CCC, and on which recordings (`selection`; `training` where none are set aside, whose gains are
-    optimistic, for the network has learnt them).
+    optimistic, because the network has learnt them).
 
     Args:
         experiment: `affect.config.Experiment`.

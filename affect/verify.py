@@ -22,10 +22,10 @@ from affect.errors import InputError
 def verify(data, *, track=None):
     """Checks shards against their manifest and goes on after damage.
 
-    A shard must have its size and SHA-256, good checksums and its number of records. A clip must stand once, in a shard
-    of its split, in a record that agrees with the manifest and with itself, and its faces must be whole JPEGs of the
-    right size. Its ratings must be of the time of its video. A file of shards that the manifest does not list is named,
-    because two prepares may have been copied together. One record is in memory at a time.
+    A shard must have its size and SHA-256, good checksums and its number of records. A clip must be there once, in a
+    shard of its split, in a record that agrees with the manifest and with itself, and its faces must be whole JPEGs of
+    the right size. Its ratings must be of the time of its video. A file of shards that the manifest does not list is
+    named, because two prepares may have been copied together. One record is in memory at a time.
 
     Args:
         data: Folder of shards.
@@ -71,8 +71,8 @@ def verify(data, *, track=None):
     for key, clip in clips.items():
         problems = [
             *([] if found[key] else [f"it is in no shard of split {clip['split']}"]),
-            *([f"it stands {found[key]} times in the shards"] if found[key] > 1 else []),
-            *([f"it stands {listed[key]} times in the manifest"] if listed[key] > 1 else []),
+            *([f"it is {found[key]} times in the shards"] if found[key] > 1 else []),
+            *([f"it is {listed[key]} times in the manifest"] if listed[key] > 1 else []),
         ]
         if problems:
             entry = of_clips.setdefault(key, {"key": key, "shard": "", "problem": ""})
@@ -203,7 +203,7 @@ def _examine(shards, shard, clips, face_size):
                 if key in clips:
                     found = [damage] if damage else []
                     if shard["split"] != clips[key]["split"]:
-                        found.append(f"it is of split {clips[key]['split']} and stands in split {shard['split']}")
+                        found.append(f"it is of split {clips[key]['split']} and lies in split {shard['split']}")
                     found += _inconsistencies(record, clips[key], shards.classes)
                     found += _damaged_faces(record, face_size)
                     found += filter(None, [records.name_record_fault(record)])

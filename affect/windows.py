@@ -17,8 +17,8 @@ from affect.errors import InputError
 from affect.labels import DIMENSIONS
 from affect.lgbp import FEATURES, lgbp_top
 
-# Features of windows that are kept and not computed anew in every epoch; 80 KiB for 4 s at 10 frames/s, so 3.6 hours of
-# recordings at a stride of 1 s, or 7 at 2 s.
+# Features of windows that are kept and not computed again in every epoch; 80 KiB for 4 s at 10 frames/s, so 3.6 hours
+# of recordings at a stride of 1 s, or 7 at 2 s.
 KEPT_BYTES = 2**30
 
 
@@ -110,7 +110,7 @@ def read_recordings(shards, split):
             del record["image/encoded"]
             name = (record["affect/recording"] or record["clip/media_id"]).decode()
             found.setdefault(name, []).append((int(record["affect/part"]), (path, offset + 12, size), record))
-            offset += size + 16  # A record stands between its length, 8 bytes, and two checksums of 4.
+            offset += size + 16  # A record lies between its length, 8 bytes, and two checksums of 4.
     recordings, unrated = [], []
     for name, parts in sorted(found.items()):
         parts.sort(key=lambda part: part[0])
@@ -271,7 +271,7 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
 def eval_windows(recordings, settings, data, *, face_size, features="faces", each_end=False, kept_bytes=KEPT_BYTES):
     """Batches for evaluation: each point of each recording's grid once, in order, central crop.
 
-    The grid goes on to half a step behind the recording's end, for its last face may be nearest to a point there.
+    The grid goes on to half a step behind the recording's end, because its last face may be nearest to a point there.
 
     Args:
         recordings, settings, data, face_size, features: As in `train_windows`; `stride_s` is not used.

@@ -28,7 +28,7 @@ MOST_PIXELS = 4096 * 4096
 def read_clip(folder, settings, **identity):
     """Reads a folder of aligned faces.
 
-    Each image becomes a face of `settings.face_size`, with black beside it if it is not square, and is encoded anew.
+    Each image becomes a face of `settings.face_size`, with black beside it if it is not square, and is encoded again.
     Its box is the whole image, its score 1, and its landmarks are unknown, NaN.
 
     Args:

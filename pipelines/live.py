@@ -82,7 +82,7 @@ class Live:
     when a camera starts again, they go on by one step.
 
     They are decoded in this process, by a thread: the process that decodes files can by design open nothing else, and
-    whoever names a device or an address trusts it.
+    a user who names a device or an address trusts it.
 
     Args:
         source: Device or address.
@@ -126,7 +126,7 @@ class Live:
         except (av.error.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             end = InputError(f"{self.source} cannot be read ({reason}). Expected a camera or an address that answers.")
-        except Exception as error:  # whoever waits for the next frame must hear of it
+        except Exception as error:  # the reader that waits for the next frame must hear of it
             end = error
         while not self._is_over.is_set():
             with suppress(queue.Full):

@@ -143,7 +143,7 @@ def read_part(parts, source):
 
 
 def outcome_of(parts, source):
-    """Returns the path of a clip's outcome; where it stands, the part is whole."""
+    """Returns the path of a clip's outcome; where it is there, the part is whole."""
     return parts / f"{digest(source.key)}.json"
 
 
@@ -170,7 +170,7 @@ def differs(source, entry):
 
 
 def digest(key):
-    """Returns the name of a key's files, and what their order hangs on."""
+    """Returns the name of a key's files, and what their order depends on."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

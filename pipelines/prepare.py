@@ -40,7 +40,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
     """Cuts the faces of every clip of a data set and writes the shards.
 
     Each clip becomes a part as soon as it is done; the shards are joined from the parts at the end. A run that was
-    stopped, even killed, goes on from its parts, and the result is the same to the byte. Clips stand in the order of
+    stopped, even killed, goes on from its parts, and the result is the same to the byte. Clips are in the order of
     the hash of their key, so that each shard holds a fair mix of classes.
 
     A clip is one example with the clip's key. A track of more than `parts.PART_FACES` faces is several, `KEY#000`,
@@ -106,7 +106,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         _open_parts(out, parts, settings | {"classes": list(classes)})
         waiting = [clip for clip in sources if not is_done(parts, clip)]
         for clip in waiting:
-            # Else the outcome of a video that changed would stand beside new records if this run is killed.
+            # Else the outcome of a video that changed would lie beside new records if this run is killed.
             outcome_of(parts, clip).unlink(missing_ok=True)
         if beam_options is None:
             outcomes = _run(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
@@ -124,7 +124,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
             "shards": _join(entries, parts),
             "clips": entries,
         }
-        # Where it stands in `out`, the shards do too; while they are moved, it says which they are.
+        # Where it lies in `out`, the shards do too; while they are moved, it says which they are.
         write_json(parts / MANIFEST, manifest)
         for name in (*(shard["name"] for shard in manifest["shards"]), MANIFEST):
             (parts / name).replace(out / name)

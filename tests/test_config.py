@@ -566,7 +566,7 @@ def test_both_networks_are_overridden_field_by_field():
     assert override(STA, "windows.delay_s=null").windows.delay_s is None
     assert "Unknown field 'backbone'" in refusal(override, STA, "model.backbone=vgg16")
     assert "model.task must be one of ['classification']" in refusal(override, BASE, "model.task=regression")
-    assert "regression.task must be one of ['regression']" in refusal(override, STA, "model.task=classification")
+    assert "model.task must be one of ['regression']" in refusal(override, STA, "model.task=classification")
 
 
 @pytest.mark.parametrize(
@@ -576,22 +576,22 @@ def test_both_networks_are_overridden_field_by_field():
         ("model.predicts=middle", "regression.predicts must be one of ['end', 'frames']. Received: 'middle'"),
         (
             "model.temporal=gru",
-            "regression.temporal must be one of ['bilstm', 'conv3d', 'lstm', 'rnn']. Received: 'gru'",
+            "model.temporal must be one of ['bilstm', 'conv3d', 'lstm', 'rnn']. Received: 'gru'",
         ),
         (
             "model.temporal=lstm",
-            "regression.temporal='conv3d'. Received: temporal='lstm', attention='softmax'",
+            "model.temporal='conv3d'. Received: temporal='lstm', attention='softmax'",
         ),
         ("model.features=lbp", "regression.features must be one of ['faces', 'lgbp_top']. Received: 'lbp'"),
-        ("model.features=lgbp_top", "The 3D-CNN sees faces: expected regression.temporal='rnn', 'lstm', 'bilstm' or"),
+        ("model.features=lgbp_top", "The 3D-CNN sees faces: expected model.temporal='rnn', 'lstm', 'bilstm' or"),
         (
             "model.spatial_pooling=max",
-            "regression.spatial_pooling must be one of ['attention', 'average', 'shift']. Received: 'max'",
+            "model.spatial_pooling must be one of ['attention', 'average', 'shift']. Received: 'max'",
         ),
-        ("model.heads=0", "regression.heads must lie in [1, inf]. Received: 0"),
+        ("model.heads=0", "model.heads must lie in [1, inf]. Received: 0"),
         ("model.diversity=-1", "regression.diversity must lie in [0, inf]. Received: -1.0"),
-        ("model.face_size=90", "regression.face_size must be a multiple of 2^blocks = 8. Received: 90"),
-        ("model.face_size=0", "regression.face_size must be a multiple of 2^blocks = 8. Received: 0"),
+        ("model.face_size=90", "model.face_size must be a multiple of 2^blocks = 8. Received: 90"),
+        ("model.face_size=0", "model.face_size must be a multiple of 2^blocks = 8. Received: 0"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused(text, cause):
@@ -600,15 +600,15 @@ def test_a_network_that_cannot_be_is_refused(text, cause):
 
 def test_a_network_of_clips_pools_the_scores_of_frames():
     text = refusal(override, VIDEO, "model.temporal_pooling=lstm")
-    assert text == "videomodel.temporal_pooling must be one of ['average', 'joint_softmax', 'max']. Received: 'lstm'"
-    assert "expected videomodel.temporal='conv3d'. Received: " in refusal(override, VIDEO, "model.temporal=rnn")
+    assert text == "model.temporal_pooling must be one of ['average', 'joint_softmax', 'max']. Received: 'lstm'"
+    assert "expected model.temporal='conv3d'. Received: " in refusal(override, VIDEO, "model.temporal=rnn")
     assert "Unknown field 'features'" in refusal(override, VIDEO, "model.features=faces")
 
 
 def test_features_have_no_locations_to_attend_to():
     lgbp = dataclasses.replace(STA, model=Regression("lstm", features="lgbp_top"))
     text = refusal(override, lgbp, "model.spatial_pooling=shift")
-    assert "expected regression.spatial_pooling='average' beside features='lgbp_top'. Received: 'shift'" in text
+    assert "expected model.spatial_pooling='average' beside features='lgbp_top'. Received: 'shift'" in text
 
 
 def test_an_experiment_cannot_be_changed():

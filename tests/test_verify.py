@@ -201,7 +201,7 @@ def test_a_shard_that_is_gone_or_no_file(folder):
 
 def test_a_record_twice(tmp_path):
     write_shards(tmp_path / "s", encoded([*CLIPS, CLIPS[1]]))
-    assert found(tmp_path / "s") == {"b": "it stands 2 times in the shards"}
+    assert found(tmp_path / "s") == {"b": "it is 2 times in the shards"}
 
 
 def test_records_that_are_no_clips_are_counted(tmp_path):
@@ -217,7 +217,7 @@ def test_a_manifest_that_lists_a_clip_too_many_or_twice(tmp_path):
     write_shards(tmp_path / "s", encoded(CLIPS), listed=[*CLIPS, clip("e"), CLIPS[0]])
     assert found(tmp_path / "s") == {
         "e": "it is in no shard of split all",
-        "a": "it stands 2 times in the manifest",
+        "a": "it is 2 times in the manifest",
     }
 
 
@@ -225,7 +225,7 @@ def test_a_clip_in_a_shard_of_another_split(folder):
     manifest = read_json(folder / "manifest.json")
     manifest["clips"][1]["split"] = "train"
     write_json(folder / "manifest.json", manifest)
-    assert found(folder) == {"b": "it is of split train and stands in split all"}
+    assert found(folder) == {"b": "it is of split train and lies in split all"}
 
 
 def with_jpeg(content):

@@ -132,7 +132,7 @@ class AttentionPooling(keras.layers.Layer):
         return (pooled, attention) if return_attention else pooled
 
     def finish_heads(self, pooled):
-        """Returns the heads (B, F, N, D), float32, as they are to stand side by side; a subclass may change them."""
+        """Returns the heads (B, F, N, D), float32, as they are concatenated; a subclass may change them."""
         return pooled
 
     def compute_output_shape(self, features_shape, frame_mask_shape=None, return_attention=False):

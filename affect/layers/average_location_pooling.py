@@ -8,7 +8,7 @@ from keras import ops
 class AverageLocationPooling(keras.layers.Layer):
     """Averages the locations of each frame, all alike; has no weights and no attention.
 
-    What stands in place of `AttentionPooling` in a model without spatial attention, such as the paper's VGG16+TP.
+    It replaces `AttentionPooling` in a model without spatial attention, such as the paper's VGG16+TP.
     Frames do not see each other, so there is no frame mask here: masked frames are pooled like the others, for the
     temporal pooling to leave out.
 

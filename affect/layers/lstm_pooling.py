@@ -10,7 +10,7 @@ from affect.layers.frame_mask import check_frame_mask, valid_frames
 class LSTMPooling(keras.layers.Layer):
     """Reads the valid frames of a clip in time order with one `keras.layers.LSTM`; the clip is its last output.
 
-    Masked frames are not read, wherever they stand: the valid ones are first moved to the front, and the outputs back
+    Masked frames are not read, wherever they lie: the valid ones are first moved to the front, and the outputs back
     to their places, by products with a matrix of zeros and ones. Keras's own RNN mask is not used, for with it cuDNN
     refuses a clip with a gap and a clip without a valid frame. The latter is all zeros here.
 
@@ -62,7 +62,7 @@ class LSTMPooling(keras.layers.Layer):
         features = ops.cast(frame_features, "float32")
         valid = valid_frames(frame_mask, features)  # (B, F)
         count = ops.cumsum(valid, axis=1)  # (B, F): valid frames so far
-        place = ops.expand_dims(count, 1)  # (B, 1, F): where each valid frame is to stand, from 1
+        place = ops.expand_dims(count, 1)  # (B, 1, F): the new place of each valid frame, from 1
         row = ops.expand_dims(ops.cumsum(ops.ones_like(valid), axis=1), -1)  # (B, F, 1): 1, 2, ..., F
         move = ops.cast(ops.equal(row, place), "float32") * ops.expand_dims(valid, 1)  # (B, F, F)
         outputs = self.lstm(ops.matmul(move, features))  # (B, F, units)

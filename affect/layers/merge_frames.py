@@ -8,7 +8,7 @@ from keras import ops
 class MergeFrames(keras.layers.Layer):
     """Reshapes `(B, F, ...)` to `(B*F, ...)`, clip after clip; `SplitFrames` undoes it.
 
-    The two stand where Keras would suggest TimeDistributed, which does not convert to TFLite with a dynamic
+    The two are used where Keras would suggest TimeDistributed, which does not convert to TFLite with a dynamic
     number of frames.
 
     Call arguments:

@@ -11,7 +11,7 @@ class SpatiotemporalAttention(keras.layers.Layer):
     """The temporal decoder of paper B: feature maps of the frames → attention A over their locations.
 
     A `keras.layers.ConvLSTM2D` keeps the maps' spatial structure through time; a linear map of its output scores each
-    location of each frame. Frames are read in order, so attention to a frame hangs on those before it.
+    location of each frame. Frames are read in order, so attention to a frame depends on those before it.
 
     A masked frame enters as zeros, is a step of time all the same, and has attention 0 everywhere. Masking is a
     product: masked frames may hold anything finite, but no NaN. TFLite needs batch and frames to be static here.

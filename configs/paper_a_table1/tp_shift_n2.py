@@ -6,7 +6,7 @@ Command:  affect train configs/paper_a_table1/tp_shift_n2.py --data shards/afew 
           affect evaluate runs/table1/tp_shift_n2 --data shards/afew --split val
 Not measured here: neither the data nor the weights can be had freely.
 
-The paper gives no λ in this row; none is assumed, for the shift stands in place of the penalty.
+The paper gives no λ in this row; none is assumed, because the shift replaces the penalty.
 """
 
 from dataclasses import replace

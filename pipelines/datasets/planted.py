@@ -467,7 +467,7 @@ def generate(
 ):
     """Writes the clips `OUT/{train,test}/<expression>/<id>.mp4`, `OUT/clips.csv` and `OUT/planted.json`, the oracle.
 
-    A subject shows each expression once and stands in one split. The same arguments give the same frames; where they
+    A subject shows each expression once and is in one split. The same arguments give the same frames; where they
     were written before, nothing is done.
 
     Args:

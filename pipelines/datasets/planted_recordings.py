@@ -1,7 +1,7 @@
 """Planted recordings: valence and arousal that are known at every instant, rated late, in a tree that is SEWA's.
 
 Valence moves the mouth, from pressed lips to open ones, and arousal the brows, from lowered to raised. Each follows a
-smooth curve. A frame shows its curve and a tremor, which is drawn anew for each frame and which ratings do not follow:
+smooth curve. A frame shows its curve and a tremor, which is drawn again for each frame and which ratings do not follow:
 a single frame is ambiguous, and some seconds of them are not. Eyes that blink and a chin that drifts mean nothing.
 `planted.json` is the oracle for the delay of ratings, for what time is worth, and for attention.
 """

@@ -231,7 +231,7 @@ def _compile(network, size):
     """Returns a network as one graph: called layer by layer, it spends most of its time in Python.
 
     A single patch is computed beside a blank one. Alone it takes another kernel, whose last bits depend on the number
-    of threads; so a face is the same whatever stands beside it, and for any number of workers.
+    of threads; so a face is the same whatever lies beside it, and for any number of workers.
     """
     signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]
     graph = tf.function(lambda pixels: network(normalize_images(pixels)), input_signature=signature)
