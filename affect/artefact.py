@@ -1,6 +1,5 @@
 """An exported model, read back from its folder or TFLite file alone: no model code, and nothing of Keras."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from affect.config import Experiment, Faces, from_json, read_json
 from affect.errors import InputError
+from affect.files import sha256_of
 from affect.reading import VideoReader
 
 KIND, FORMAT = "savedmodel", 1
@@ -216,7 +216,7 @@ def _of_description(path, description, where):
 
 def write_sums(path):
     """Writes the checksums of all files of an exported model, as `sha256sum -c` reads them."""
-    lines = [f"{_sha256(path / name)}  {name}\n" for name in _files(path)]
+    lines = [f"{sha256_of(path / name)}  {name}\n" for name in _files(path)]
     (path / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -229,7 +229,7 @@ def _verify(path):
     found = _files(path)
     faults = [f"{name} is missing" for name in sums if name not in found]
     faults += [f"{name} was added" for name in found if name not in sums]
-    faults += [f"{name} was altered" for name in found if name in sums and _sha256(path / name) != sums[name]]
+    faults += [f"{name} was altered" for name in found if name in sums and sha256_of(path / name) != sums[name]]
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise InputError(f"{path} is not what was exported: {faults[0]}{more}. Copy it again, or export it again.")
@@ -239,8 +239,3 @@ def _files(path):
     """Returns the names of all files below a folder but the checksums', with slashes, sorted."""
     names = (file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
     return sorted(name for name in names if name != SUMS)
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
 """Backbones: from faces to local features; their published weights; and the user's cache of those weights."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ import keras
 from keras import layers
 
 from affect.errors import InputError
+from affect.files import sha256_of
 from affect.labels import FER2013
 from affect.layers.pixel_scaling import PixelScaling
 from affect.weights import READERS, Published, read_layers, suffix_of
@@ -209,7 +209,7 @@ def import_weights(name, path, *, source=None):
     published = row.published
     if not path.is_file():
         raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.")
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     if published.sha256 not in (None, sha256):
         raise InputError(
             f"{path}: not the published {published.file}. Expected {published.size_bytes:,} bytes, SHA-256 "
@@ -328,7 +328,7 @@ def _read_cache(name):
         record = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
         path = path.with_suffix(suffix_of(record.get("path", "weights.h5")))
         report = WeightsReport(**{**record, "path": str(path), "is_new": False})
-        if _sha256(path) == (published.sha256 or report.sha256):
+        if sha256_of(path) == (published.sha256 or report.sha256):
             return report
         fault = "were altered in the cache"
     except FileNotFoundError:
@@ -336,11 +336,6 @@ def _read_cache(name):
     except (ValueError, AttributeError, TypeError):  # Not JSON; JSON of another form.
         fault = "have an unreadable record in the cache"
     raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}). Run: {_command(name)}")
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 BACKBONES = {

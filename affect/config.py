@@ -20,6 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from affect.errors import InputError
+from affect.files import replacing
 
 
 def _check_ranges(config, **ranges):
@@ -1063,8 +1064,6 @@ def read_json(path):
 
 def write_json(path, value):
     """Writes a JSON file under a temporary name and renames it, so that a reader never sees half of it."""
-    path = Path(path)
     content = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()  # It fails before anything is written.
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,7 +1,6 @@
 """Shards → tf.data batches of clips: read, sample frames, decode only those, cut the view, batch."""
 
 import functools
-import hashlib
 import inspect
 import warnings
 from pathlib import Path
@@ -14,6 +13,7 @@ from affect import records
 from affect.augment import central_view, random_view, view_face
 from affect.config import read_json
 from affect.errors import InputError
+from affect.files import sha256_of
 
 
 class Shards:
@@ -79,12 +79,7 @@ class Shards:
 
     def damaged(self):
         """Returns the names of the shards whose bytes are not those that were written. It reads them all."""
-        names = []
-        for shard in self.shards:
-            with open(self.folder / shard["name"], "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
-                    names.append(shard["name"])
-        return names
+        return [shard["name"] for shard in self.shards if sha256_of(self.folder / shard["name"]) != shard["sha256"]]
 
 
 def is_pointer(path):

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from skimage.transform import resize
 
+from affect.files import replacing
+
 _RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
 
 
@@ -115,6 +117,5 @@ def save_figure(figure, out):
     """Writes a figure under a temporary name and renames it."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f"tmp-{out.name}")
-    figure.savefig(temporary, dpi=110)
-    temporary.replace(out)
+    with replacing(out) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -1,6 +1,5 @@
 """export(): a run → a SavedModel of named signatures, with all that is needed to use, check and serve it."""
 
-import hashlib
 import os
 import platform
 import tempfile
@@ -18,6 +17,7 @@ from affect.check import check
 from affect.config import find_config, read_json, to_json, write_json
 from affect.errors import InputError
 from affect.extras import find_missing
+from affect.files import sha256_of
 from affect.records import LANDMARKS
 from affect.run import load_trained
 from affect.signatures import TENSORS, build_signatures, decode_faces
@@ -219,8 +219,7 @@ def sources_of(run, trained):
         sha256 = weights_sha256(model.backbone, model.weights)
         return sources | {"checkpoint_sha256": None, "trained_with": None, "weights_sha256": sha256}
     config = read_json(run / "config.json")
-    with open(run / "best.keras", "rb") as file:
-        sources["checkpoint_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    sources["checkpoint_sha256"] = sha256_of(run / "best.keras")
     for path in sorted(run.glob("evaluation-*.json")):
         report = {name: value for name, value in read_json(path).items() if name not in ("clips", "recordings")}
         sources["metrics"][path.stem.removeprefix("evaluation-")] = report

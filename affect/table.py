@@ -10,6 +10,7 @@ import numpy as np
 from affect.config import find_config, load_rows, read_json, run_python, write_json
 from affect.errors import InputError
 from affect.evaluate import evaluate
+from affect.files import replacing
 from affect.run import load_trained
 from affect.tasks import TASKS, find_task
 from affect.train import train
@@ -82,14 +83,17 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, pro
         "rows": rows,
     }
     write_json(workdir / "table.json", result)
-    _write_text(workdir / "table.md", markdown(result))
-    with open(workdir / "table.csv.tmp", "w", newline="", encoding="utf-8") as file:
+    with replacing(workdir / "table.md") as temporary:
+        temporary.write_text(markdown(result), encoding="utf-8")
+    with (
+        replacing(workdir / "table.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, layout.columns)
         writer.writeheader()
         writer.writerows(
             row | {"interval": "–".join(f"{bound:.4f}" for bound in row["interval"] or ())} for row in rows
         )
-    (workdir / "table.csv.tmp").replace(workdir / "table.csv")
     return result
 
 
@@ -160,9 +164,3 @@ def _seconds(trained, repeats=3, frames=16):
         trained.model.predict_on_batch(inputs)
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def _write_text(path, text):
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

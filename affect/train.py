@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import platform
 import zipfile
 from functools import partial
@@ -21,6 +20,7 @@ from affect.data import Shards, names_damage
 from affect.device import describe_device, leave_accelerator_to_backend, repeatable
 from affect.errors import InputError
 from affect.extras import find_missing
+from affect.files import replacing
 from affect.labels import DIMENSIONS
 from affect.optimizers import PyTorchSGD
 from affect.postprocessing import POSTPROCESSING
@@ -316,12 +316,11 @@ class Checkpoint(keras.callbacks.Callback):
                 counted.variables[0].assign_add(skipped)  # its `iterations` counts accumulated batches as one
 
     def _save(self, name):
-        temporary = self.workdir / f"tmp-{name}"
-        self.model.save(temporary)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description}))
-        seal(temporary)
-        os.replace(temporary, self.workdir / name)
+        with replacing(self.workdir / name) as temporary:
+            self.model.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description}))
+            seal(temporary)
 
 
 class EpochProgress(keras.callbacks.Callback):
@@ -370,12 +369,10 @@ def _write_rows(path, rows):
     if not rows:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
 
 
 def _open_run(workdir, run, data, delay):

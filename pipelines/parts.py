@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from affect import records
 from affect.config import read_json, write_json
+from affect.files import sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from affect.pipelines.faces import cut_video
 from affect.pipelines.files import name_fault
 from affect.pipelines.spool import Spool
-from affect.pipelines.video import sha256_of
 
 # Faces of one example at most, so that it fits in memory: 20 s at 25 frames a second.
 PART_FACES = 512

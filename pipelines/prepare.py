@@ -22,12 +22,12 @@ from affect import records
 from affect.config import Faces, read_json, to_json, write_json
 from affect.errors import InputError
 from affect.extras import require
+from affect.files import sha256_of
 from affect.labels import order_classes
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.parts import MAKING, differs, digest, is_done, outcome_of, read_part, record_of, write_part
-from affect.pipelines.video import sha256_of
 
 MANIFEST = "manifest.json"
 # Folder of what is not finished; its name is unlikely enough to be ours, so that it may be discarded.

@@ -8,7 +8,6 @@ caller works on those before.
 
 import atexit
 import fcntl
-import hashlib
 import json
 import mmap
 import multiprocessing
@@ -76,12 +75,6 @@ def probe_frame_rate(path):
     except InputError:
         return 0.0
     return answer["frame_rate_hz"]
-
-
-def sha256_of(path):
-    """Returns the SHA-256 of a file in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Decoder:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module imports from its own row and from those above it. Each module of the package stands in one row.
 ROWS = [
-    {"errors", "extras", "labels", "records", "config"},
+    {"errors", "extras", "files", "labels", "records", "config"},
     {"data", "windows", "layers", "weights", "backbones", "metrics", "losses", "augment", "regularizers", "lgbp"}
     | {"seal", "optimizers", "precision", "device", "network"},
     {"model", "regression", "stream", "delay", "postprocessing", "series"},
@@ -26,7 +26,7 @@ ROWS = [
     {"cli"},
     {"__main__"},
 ]
-SHARED_WITH_PIPELINES = {"errors", "extras", "labels", "records", "config"}
+SHARED_WITH_PIPELINES = {"errors", "extras", "files", "labels", "records", "config"}
 # Models run on every backend of Keras.
 WITHOUT_TENSORFLOW = {
     "layers",

@@ -18,13 +18,13 @@ import tensorflow as tf
 
 from affect.config import Faces
 from affect.errors import InputError
+from affect.files import sha256_of
 from affect.pipelines import prepare as module
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.prepare import PARTS, prepare
 from affect.pipelines.tracks import Detection
-from affect.pipelines.video import sha256_of
 from affect.records import VERSION, Dimensions, parse_example
 from tests.conftest import SMALL_FACES, write_video
 from tests.test_cli import affect

@@ -13,7 +13,7 @@ from affect.errors import InputError
 from affect.pipelines import video
 from affect.pipelines.decoder import Clock
 from affect.pipelines.faces import cut_clip
-from affect.pipelines.video import probe_frame_rate, read_frames, sha256_of
+from affect.pipelines.video import probe_frame_rate, read_frames
 from tests.conftest import no_face, portrait, write_video
 
 CODECS = {".avi": "mpeg4", ".flv": "flv1", ".mpeg": "mpeg1video", ".mpg": "mpeg2video", ".webm": "libvpx"}
@@ -411,11 +411,6 @@ def test_frames_are_read_one_by_one(tmp_path):
     frames = read_frames(path)
     assert next(frames)[0] == 0.0
     frames.close()
-
-
-def test_sha256(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 # Coded in another order than shown: the container then needs a time for showing, which AVI does not have.

@@ -8,7 +8,6 @@ the data set `csv`, names the subjects as well.
 import csv
 import itertools
 import math
-import os
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import xlogy
 
 from affect.config import read_json, write_json
+from affect.files import replacing
 
 # Landmarks in pixels of `skimage.data.astronaut()`, rows of the face. Brows and lids run from its side to its
 # middle, first in the left half of the picture, then in the right, so that one row of weights serves both.
@@ -433,10 +433,9 @@ def locate(region, faces, pose, size):
 
 def write_video(path, images, frame_rate_hz):
     """Writes RGB uint8 `(H, W, 3)`, one or more, as H.264, or MPEG-4 part 2 where PyAV lacks x264, in yuv420p."""
-    partial = path.with_name(path.name + ".partial")
     encoder = next(name for name in ENCODERS if name in av.codecs_available)
     rate = Fraction(frame_rate_hz).limit_denominator(1001)
-    with av.open(str(partial), "w", format="mp4") as container:
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream(encoder, rate=rate, options=ENCODERS[encoder])
         stream.pix_fmt = "yuv420p"
         for index, image in enumerate(images):
@@ -444,7 +443,6 @@ def write_video(path, images, frame_rate_hz):
                 stream.height, stream.width = image.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    os.replace(partial, path)
 
 
 def generate(
