@@ -11,10 +11,9 @@ from affect.backbones import BACKBONES
 from affect.config import Data, Experiment, Faces, Model, Regression, VideoModel
 from affect.labels import DIMENSIONS
 from affect.layers import PixelScaling
-from affect.model import build_model
 from affect.postprocessing import Postprocessing
-from affect.regression import build_regression, build_video_model
 from affect.run import Trained, load_trained
+from affect.tasks import TASKS
 
 CLASSES = ("angry", "happy", "sad")
 FACES = Faces(face_size=48)
@@ -45,18 +44,16 @@ def tiny(name):
     with pytest.MonkeyPatch.context() as patch:
         row = replace(BACKBONES["mini_xception"], build=_backbone, build_head=_head, size=32)
         patch.setitem(BACKBONES, "tiny", row)
-        if isinstance(config, Regression):
-            model, classes = build_regression(config), DIMENSIONS
-        elif isinstance(config, VideoModel):
-            model = build_video_model(config, CLASSES)
-        else:
-            classes = row.classes if config.spatial_pooling is None else CLASSES
-            model = build_model(config, classes)
+        if config.task == "regression":
+            classes = DIMENSIONS
+        elif config.spatial_pooling is None:
+            classes = row.classes
+        model = TASKS[config.task].build(config, classes)
     random = np.random.default_rng(3)
     for weight in model.weights:
         if weight.name == "bias":
             weight.assign(weight + random.uniform(-0.5, 0.5, weight.shape))
-    fitted = POSTPROCESSING if isinstance(config, Regression) else {}
+    fitted = POSTPROCESSING if config.task == "regression" else {}
     return Trained(model, Experiment(name, config, Data(crop_ratio=0.75)), classes, FACES, fitted)
 
 

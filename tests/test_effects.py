@@ -24,8 +24,7 @@ from affect.config import (
     without_effect,
 )
 from affect.errors import InputError
-from affect.model import build_model
-from affect.regression import build_regression, build_video_model
+from affect.tasks import TASKS
 from tests.watched import fields_of, watched
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -167,12 +166,9 @@ def test_every_field_is_refused_where_it_has_no_effect_and_nowhere_else(kind, tm
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_network_reads_the_fields_that_have_an_effect_and_no_others(kind):
     experiment, (config, read) = KINDS[kind], watched(NETWORKS[kind])
-    if isinstance(config, Regression):
-        build_regression(config)
-    elif isinstance(config, VideoModel):
-        build_video_model(config, ("happy", "sad"))
-    else:
-        build_model(config, BACKBONES["mini_xception"].classes)
+    task = NETWORKS[kind].task
+    classes = BACKBONES["mini_xception"].classes if task == "classification" else ("happy", "sad")
+    TASKS[task].build(config, classes)
     names = {name.removeprefix("model.") for name in fields_of(experiment) if name.startswith("model.")}
     effective = {name for name in names if f"model.{name}" not in without_effect(experiment)}
     if kind.startswith("lgbp"):
