@@ -137,7 +137,7 @@ def _draw(chosen, read, out):
     """Draws a row of faces for each name."""
     from matplotlib.figure import Figure
 
-    from affect.explain import save_figure
+    from affect.drawing import save_figure
 
     places = {key: (row, column) for row, keys in enumerate(chosen.values()) for column, key in enumerate(keys)}
     columns = max(map(len, chosen.values()))

@@ -572,8 +572,8 @@ def test_both_networks_are_overridden_field_by_field():
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("model.filters=0", "regression.filters must lie in [1, inf]. Received: 0"),
-        ("model.predicts=middle", "regression.predicts must be one of ['end', 'frames']. Received: 'middle'"),
+        ("model.filters=0", "model.filters must lie in [1, inf]. Received: 0"),
+        ("model.predicts=middle", "model.predicts must be one of ['end', 'frames']. Received: 'middle'"),
         (
             "model.temporal=gru",
             "model.temporal must be one of ['bilstm', 'conv3d', 'lstm', 'rnn']. Received: 'gru'",
@@ -582,14 +582,14 @@ def test_both_networks_are_overridden_field_by_field():
             "model.temporal=lstm",
             "model.temporal='conv3d'. Received: temporal='lstm', attention='softmax'",
         ),
-        ("model.features=lbp", "regression.features must be one of ['faces', 'lgbp_top']. Received: 'lbp'"),
+        ("model.features=lbp", "model.features must be one of ['faces', 'lgbp_top']. Received: 'lbp'"),
         ("model.features=lgbp_top", "The 3D-CNN sees faces: expected model.temporal='rnn', 'lstm', 'bilstm' or"),
         (
             "model.spatial_pooling=max",
             "model.spatial_pooling must be one of ['attention', 'average', 'shift']. Received: 'max'",
         ),
         ("model.heads=0", "model.heads must lie in [1, inf]. Received: 0"),
-        ("model.diversity=-1", "regression.diversity must lie in [0, inf]. Received: -1.0"),
+        ("model.diversity=-1", "model.diversity must lie in [0, inf]. Received: -1.0"),
         ("model.face_size=90", "model.face_size must be a multiple of 2^blocks = 8. Received: 90"),
         ("model.face_size=0", "model.face_size must be a multiple of 2^blocks = 8. Received: 0"),
     ],

@@ -60,7 +60,7 @@ def run(shards, tmp_path_factory):
 
 def weights_of(path, settings=TINY.train):
     """All numbers of a checkpoint: weights, momenta and step counts."""
-    model = build_model(TINY.model, ("happy", "sad"))
+    model = build_model(TINY.model, ("happy", "sad"), settings)
     model.compile(build_optimizer(model, settings, 1), "sparse_categorical_crossentropy")
     model.optimizer.build(model.trainable_variables)
     model.load_weights(path)
@@ -394,8 +394,8 @@ def test_accumulated_batches_are_one_step():
     ends = []
     for accumulation_steps in (1, 2):
         keras.utils.set_random_seed(7)
-        model = build_model(replace(TINY.model, dropout=0.0, diversity=0.0), ("happy", "sad"))
         settings = replace(TINY.train, accumulation_steps=accumulation_steps, backbone_learning_rate=0.0)
+        model = build_model(replace(TINY.model, dropout=0.0, diversity=0.0), ("happy", "sad"), settings)
         optimizer = build_optimizer(model, settings, 10**6)
         before = [np.array(variable) for variable in model.trainable_variables]
         model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), run_eagerly=True)

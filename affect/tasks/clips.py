@@ -1,4 +1,7 @@
-"""The task of clips with one class each: what is learnt, evaluated, said, drawn and exported."""
+"""The task of clips with one class each: what is learnt, evaluated, said, drawn and exported.
+
+The code of models is imported where it is used, because an exported model predicts without it.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -10,15 +13,11 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from affect.augment import central_view, view_face
-from affect.backbones import weights_sha256
 from affect.config import check_effects
 from affect.data import batch_sizes, clip_inputs, eval_batches, evenly_spaced, split_selection, train_batches
 from affect.errors import InputError
 from affect.metrics import classification_metrics
-from affect.model import build_model, detailed, face_size_of, frame_networks
 from affect.records import Clip
-from affect.regression import build_video_model
-from affect.signatures import build_frame_signatures, classify_clips
 from affect.statistics import compare, mean, standard_deviation
 from affect.stream import RUNNING_POOLINGS, StreamingClassifier
 from affect.tasks.task import (
@@ -106,12 +105,18 @@ class ClipClassification:
     )
 
     def build(self, config, classes, train=None):
+        from affect.model import build_model
+
         return build_model(config, classes, train)
 
     def detail(self, model):
+        from affect.model import detailed
+
         return detailed(model)
 
     def face_size(self, model, config):
+        from affect.model import face_size_of
+
         return face_size_of(model)
 
     def respond(self, network, inputs):
@@ -129,6 +134,8 @@ class ClipClassification:
         pass
 
     def frame_functions(self, model):
+        from affect.model import frame_networks
+
         return {part: partial(_run, network) for part, network in frame_networks(model).items()}
 
     def begin_stream(self, trained, half_life_s=None):
@@ -137,6 +144,8 @@ class ClipClassification:
         )
 
     def prepare_training(self, experiment, shards, workdir):
+        from affect.backbones import weights_sha256
+
         settings, config = experiment.train, experiment.model
         if not config.is_trained:
             raise InputError(
@@ -165,7 +174,7 @@ class ClipClassification:
         one_hot = partial(tf.one_hot, depth=len(classes))
 
         def batches(model, first_epoch=0):
-            shared = {"classes": classes, "face_size": face_size_of(model)}
+            shared = {"classes": classes, "face_size": self.face_size(model, config)}
             training, _ = train_batches(
                 shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
             )
@@ -376,6 +385,8 @@ class ClipClassification:
         )
 
     def graph(self, trained):
+        from affect.signatures import build_frame_signatures, classify_clips
+
         return Graph(
             trained.network,
             classify_clips(trained.network, trained.classes),
@@ -430,6 +441,8 @@ class WholeClipClassification(ClipClassification):
     """Clips with one class each, by a network that sees several frames at once and so reads whole clips."""
 
     def build(self, config, classes, train=None):
+        from affect.regression import build_video_model
+
         return build_video_model(config, classes)
 
     def most_frames(self, experiment):

@@ -1,4 +1,7 @@
-"""The task of recordings with valence and arousal over time: what is learnt, evaluated, said, drawn and exported."""
+"""The task of recordings with valence and arousal over time: what is learnt, evaluated, said, drawn and exported.
+
+The code of models is imported where it is used, because an exported model predicts without it.
+"""
 
 import re
 from dataclasses import replace
@@ -14,9 +17,7 @@ from affect.labels import DIMENSIONS
 from affect.losses import ConcordanceLoss
 from affect.metrics import FORMULAS, Moments, SeriesMetric, ccc, regression_metrics
 from affect.postprocessing import POSTPROCESSING, fit
-from affect.regression import build_regression, detailed_regression
 from affect.series import at_ratings, estimate
-from affect.signatures import run_clips
 from affect.statistics import compare, mean, standard_deviation
 from affect.tasks.task import (
     Graph,
@@ -112,9 +113,13 @@ class RecordingRegression:
     )
 
     def build(self, config, classes, train=None):
+        from affect.regression import build_regression
+
         return build_regression(config)
 
     def detail(self, model):
+        from affect.regression import detailed_regression
+
         return detailed_regression(model)
 
     def face_size(self, model, config):
@@ -357,6 +362,8 @@ class RecordingRegression:
         return batches.filter(lambda batch: tf.reduce_any(batch["frame_mask"][:, :frames])).take(most)
 
     def graph(self, trained):
+        from affect.signatures import run_clips
+
         return Graph(trained.network, run_clips(trained.network), ("dimensions",))
 
     def view_training(self, result):
