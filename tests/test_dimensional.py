@@ -215,7 +215,7 @@ def test_recola_from_its_files_to_the_table(runs, report):
 def test_avec17_from_its_files_to_the_table(sewa, tmp_path):
     folder = rows(tmp_path / "configs", CNN, RNN)
     options = ["--data", sewa[1], "--workdir", tmp_path, "--seeds", 1, "--split", "val"]
-    options += ["--set", "train.epochs=1", "--set", "data.selection_ratio=0"]
+    options += ["--set", "train.epochs=1", "--set", "data.selection_ratio=0", "--set", "train.selection_metric=loss"]
     code, out, _ = affect("table", folder, *options)
     assert code == 0 and "table.md, table.csv, table.json" in out
     result = read_json(tmp_path / "table.json")
