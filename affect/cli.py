@@ -1,15 +1,13 @@
 """The verbs. The only file that imports both packages; what is heavy is imported inside the commands."""
 
 import csv
-import errno
 import json
 import os
 import sys
 import time
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -391,7 +389,8 @@ def predict(
         trained.task.check_plots(trained.experiment.name)
     writer = _csv_writer(trained) if as_csv and not as_json else None
     kept, used, lost = [], 0, 0
-    for result, problem in _predict(trained, videos):
+    for reading in _predict(trained, videos):
+        result, problem = reading.result, reading.problem
         used, lost = used + (result["frames_with_a_face"] > 0), lost + (problem != "")
         if as_json or plot:
             kept.append(result)
@@ -422,40 +421,16 @@ def _version(model):
 
 
 def _predict(trained, videos):
-    """Yields `(result, problem)` of each video, and says what of it was lost or left out."""
-    detector = _detector(trained)
+    """Yields the `affect.reading.Reading` of each video, and says what of it was lost or left out."""
     for video in videos:
-        with _cut(trained, video, detector) as (clip, cut):
-            result = trained.predict(clip, cut)
-            _say_seen(trained, video, result, cut)
-        yield result, cut.problem
+        reading = trained.read(video)
+        _say_seen(video, reading)
+        yield reading
 
 
-def _detector(trained):
-    from affect.pipelines.detectors import DETECTORS
-
-    return DETECTORS[trained.faces.detector](trained.faces)
-
-
-@contextmanager
-def _cut(trained, video, detector):
-    """Gives a video's clip, whose faces lie in a temporary folder, and its `Cut`."""
-    from affect.pipelines.faces import cut_clip
-
-    with TemporaryDirectory(prefix="affect-") as folder:
-        try:
-            clip, cut = cut_clip(video, trained.faces, detector, key=str(video), folder=Path(folder))
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise InputError(
-                f"{folder} has no room for the faces of {video} ({error.strerror}). Set TMPDIR to a folder with more."
-            ) from error
-        yield clip, cut
-
-
-def _say_seen(trained, video, result, cut, most=5):
+def _say_seen(video, reading, most=5):
     """Says on stderr what a video lost, what is to be known about it, and which faces were seen and not read."""
+    result, cut = reading.result, reading.cut
     if cut.problem:
         _say(cut.problem)
     for note in cut.notes:
@@ -603,21 +578,17 @@ def explain(
         raise InputError("affect explain takes a VIDEO or --data SHARDS, and not both.")
     trained = load_trained(run)
     if data is None:
-        _explain(trained, video, out, frames, by_importance, style)
+        _explain(trained, video, out, frames=frames, by_importance=by_importance, style=style)
     else:
         means = explain_classes(trained, data, out, split=split, track=_track)
         print(f"{out}: attention over {', '.join(means)}")
 
 
-def _explain(trained, video, out, frames=8, by_importance=False, style="ours"):
-    from affect.explain import explain
-
-    with _cut(trained, video, _detector(trained)) as (clip, cut):
-        if not clip.faces:
-            raise InputError(cut.problem)
-        result = explain(trained, clip, out, cut, frames=frames, by_importance=by_importance, style=style)
-    _say_seen(trained, video, result, cut)
-    print(f"{out}: {video}{trained.task.sentence(result)}; {_seen_line(result)}")
+def _explain(trained, video, out, **settings):
+    reading = trained.read(video)
+    reading.save_figure(out, **settings)
+    _say_seen(video, reading)
+    print(f"{out}: {video}{trained.task.sentence(reading.result)}; {_seen_line(reading.result)}")
 
 
 @app.command()
@@ -751,8 +722,8 @@ def demo(
     shown = next(clip for clip in report["clips"] if clip["label"] == "surprise")
     video = videos / f"{shown['key']}.mp4"
     _explain(trained, video, figure)
-    ((prediction, _),) = _predict(trained, [video])
-    write_json(out / "prediction.json", prediction)
+    (reading,) = _predict(trained, [video])
+    write_json(out / "prediction.json", reading.result)
     _headline("export, check and convert: the model for a service and for a phone")
     version = export(run, out / "savedmodels" / "demo")
     check(version)
@@ -777,7 +748,7 @@ def demo(
     table.add_row("evaluate", str(run / "evaluation-test.json"), f"accuracy {accuracy} of {len(inside)} clips")
     table.add_row("", str(out / "summary.json"), f"most important frame in the planted interval: {peaks}")
     table.add_row("explain", str(figure), "frames, attention, probabilities, importance")
-    table.add_row("predict", str(out / "prediction.json"), f"{video.name}: {prediction['label']}")
+    table.add_row("predict", str(out / "prediction.json"), f"{video.name}: {reading.label}")
     table.add_row("export, check", str(version), "SavedModel that gives what the network gives")
     labels = f"{converted['label_agreement']:.1%} of {converted['labels_compared']} labels as the SavedModel's"
     table.add_row("convert", converted["path"], labels)

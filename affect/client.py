@@ -151,7 +151,7 @@ class RestClient(_Client):
     Numbers travel as text, at some four bytes a value, and strings in base64: send JPEGs rather than faces.
 
     Args:
-        rows: Whether a request is a list of clips ("instances") in place of a list for each input ("inputs").
+        rows: Whether a request is a list of clips ("instances"), and not a list for each input ("inputs").
     """
 
     rows: bool = False

@@ -223,7 +223,7 @@ class Data:
             each frame; ours: the clip, because a face does not change sides between frames.
         selection_ratio: Share of the training clips, or recordings, set aside to select the epoch. Paper: trains on
             all, so 0, and the last epoch is kept; code: 0; ours: 0.15, so that the reported clips select nothing.
-        selection_split: Split on whose clips the epoch is selected, in place of a share. Paper: –; code: the reported
+        selection_split: Split on whose clips the epoch is selected, instead of a share. Paper: –; code: the reported
             one, `"val"`; ours: `None`. The accuracy of a split that selected its epoch is optimistic.
         keep_last_batch: Whether the clips that do not fill an epoch's last batch are a smaller one, or wait for another
             epoch's order. Paper: –; code: kept; ours: they wait, so that every clip weighs alike.
@@ -530,7 +530,7 @@ class Train:
         momentum: Of SGD alone. Paper: not given; code: 0.9; ours: 0.9.
         nesterov: Of SGD alone. Paper: –; code: yes; ours: yes.
         pytorch_sgd: Whether a step is PyTorch's (`PyTorchSGD`) or Keras's. Paper: –; code: PyTorch's; ours: Keras's,
-            whose decay is decoupled: what it takes off does not hang on momentum.
+            whose decay is decoupled: what it takes off does not depend on momentum.
         weight_decay: Paper: 5e-5; code: 5e-4 · √(batch / (clips · period)), with AFEW's 773 clips 9.85e-6 in a period
             of 10 epochs and 1.39e-5 in one of 5; ours: 5e-5. Keras's decay is w ← w(1 − rate · decay); PyTorch's is
             added to the gradient, and 1/(1 − momentum) times as strong.

@@ -176,7 +176,7 @@ def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0
     wanted = _table(keys, range(len(keys)))
 
     def epoch(number):
-        # The seed of this graph alone, not of the program: else the order would hang on it too, and 0 is an error.
+        # Set the graph-level seed. Otherwise the order also depends on the global seed, and 0 is an error.
         tf.random.set_seed(1)
         draw = tf.stack([tf.constant(seed, tf.int64), number])
         clips = tf.data.TFRecordDataset(tf.random.experimental.stateless_shuffle(files, draw)).map(parse)

@@ -30,7 +30,9 @@ def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False, styl
         InputError: On an unknown style, and when the most important frames or the paper's style of a regression are
             asked for, which has neither.
     """
-    return trained.task.draw(trained, clip, out, cut, frames=frames, by_importance=by_importance, style=style)
+    result = trained.predict(clip, cut)
+    trained.task.draw(trained, clip, result, out, frames=frames, by_importance=by_importance, style=style)
+    return result
 
 
 @names_damage

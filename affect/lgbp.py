@@ -12,7 +12,7 @@ plane; uniform codes of the square neighbourhood. Ours:
 - A frame is described by itself, the one before and the one after: at 10 frames/s these span as much time as the 5
   frames at 25 frames/s of others.
 - Histograms are square-rooted shares (Hellinger), which need no constants learnt from data.
-- In place of PCA, a fixed random sketch: each of the 50,976 shares is added to or taken from one of 512 sums. Distances
+- A fixed random sketch replaces PCA: each of the 50,976 shares is added to or taken from one of 512 sums. Distances
   are kept to some per cent, nothing is fitted, and a run holds nothing beside its network.
 
 Codes are taken in NumPy and not by scikit-image's `local_binary_pattern`, which interpolates the neighbours on a circle

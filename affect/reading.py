@@ -1,11 +1,13 @@
 """A video → what a model says of it: what all that reads faces has in common."""
 
 import errno
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from affect.config import Experiment, Faces
@@ -62,7 +64,6 @@ class Reading:
     clip: "Clip"
     cut: Any
     predictor: Predictor
-    _folder: Any = field(default=None, repr=False)  # holds the faces as long as this lives
 
     @property
     def label(self) -> str | None:
@@ -120,7 +121,7 @@ class Reading:
         if not len(self.clip.faces):
             raise InputError(self.problem)
         settings = {"frames": frames, "by_importance": by_importance, "style": style}
-        self.predictor.task.draw(self.predictor, self.clip, path, self.cut, **settings)
+        self.predictor.task.draw(self.predictor, self.clip, self.result, path, **settings)
 
 
 class VideoReader:
@@ -152,15 +153,21 @@ class VideoReader:
         """
         from affect.pipelines.faces import cut_clip
 
-        folder = TemporaryDirectory(prefix="affect-")
+        folder = tempfile.mkdtemp(prefix="affect-")
         part = {"start_s": start_s, "end_s": end_s}
         try:
-            clip, cut = cut_clip(video, self.faces, self._detector, key=str(video), folder=Path(folder.name), **part)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise InputError(
-                f"{folder.name} has no room for the faces of {video} ({error.strerror}). Set TMPDIR to a folder with "
-                "more."
-            ) from error
-        return Reading(self.predict(clip, cut), clip, cut, self, folder)
+            clip, cut = cut_clip(video, self.faces, self._detector, key=str(video), folder=Path(folder), **part)
+            reading = Reading(self.predict(clip, cut), clip, cut, self)
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise InputError(
+                    f"{folder} has no room for the faces of {video} ({error.strerror}). Set TMPDIR to a folder with "
+                    "more."
+                ) from error
+            raise
+        if len(clip.faces):  # they are read from there
+            weakref.finalize(clip.faces, shutil.rmtree, folder, ignore_errors=True)
+        else:
+            shutil.rmtree(folder)
+        return reading

@@ -27,7 +27,7 @@ def build_regression(config):
     """Builds the functional model of a row of paper B's tables.
 
     2D-CNN: faces → feature maps, frame by frame; with `"rnn"`, `"lstm"` and `"bilstm"`, a recurrent network reads their
-    averages. With features in place of faces it reads those, centred and scaled as they are in the training windows.
+    averages. With features instead of faces it reads those, centred and scaled as they are in the training windows.
     3D-CNN: convolutions over space and time give X; with attention, a second 2D-CNN and a ConvLSTM give A, and
     X'' = A ⊙ X; more convolutions; averages over the locations. Then, for each frame, a dense layer and a linear one.
     The spatial poolings of paper A, with their penalty on attention, may replace the averages.
@@ -65,7 +65,7 @@ def build_regression(config):
 
 
 def build_video_model(config, classes):
-    """Builds paper B's network on classes: each frame's scores, in place of valence and arousal, pooled over time.
+    """Builds paper B's network on classes: each frame's scores, instead of valence and arousal, pooled over time.
 
     Masks are as in `build_regression`, and masked frames are left out of the pooling.
 

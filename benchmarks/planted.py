@@ -5,7 +5,7 @@
 Three data sets are made. In `short` an expression fills 10 to 30 % of a clip, in `always` the whole clip; a class is a
 move of the brows and a move of the mouth, so neither region alone tells it. `mouth` is as `short`, but the brows move
 alike in all clips: the mouth alone tells the class, and heads have a reason to look at the same place. Every row of
-both tables is trained on `short`, with mini-Xception's frozen features in place of VGG16's, and Table 2 on `always` as
+both tables is trained on `short`, with mini-Xception's frozen features instead of VGG16's, and Table 2 on `always` as
 well. Two heads are trained on `short` and on `mouth` with λ = 0, 0.1 and 1, and three seeds each. Runs that are there
 are not made again. Writes `planted.md` and `planted.json`. It says nothing about AFEW.
 """

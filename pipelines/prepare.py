@@ -216,7 +216,7 @@ def _open_parts(out, parts, settings):
     if parts.exists():
         shutil.rmtree(parts)
     parts.mkdir()
-    # Records hold the place of their label in the classes, so parts hang on those too.
+    # Records hold the place of their label in the classes, so parts depend on those too.
     write_json(listed, settings)
 
 

@@ -79,6 +79,15 @@ def test_a_reading_is_a_data_frame_and_a_figure(exported, video, tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
+def test_faces_outlive_their_reading_and_leave_nothing_behind(exported, video, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    faces = exported("joint_softmax")[0].read(video).faces
+    assert faces[0].jpeg[:2] == b"\xff\xd8"
+    assert len(list(tmp_path.iterdir())) == 1
+    del faces
+    assert not list(tmp_path.iterdir())
+
+
 def test_valence_and_arousal_are_columns_too(exported, video):
     reading = exported("regression")[0].read(video)
     assert (reading.label, reading.probabilities) == (None, None)

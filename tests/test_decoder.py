@@ -406,7 +406,7 @@ def test_a_folder_of_mutated_videos_is_prepared(tmp_path, originals):
             times[path.stem].extend(time_s for time_s, _ in read_frames(path))
         except InputError as error:
             errors[path.stem] = str(error)
-    assert 60 <= len(errors) < len(before)
+    assert 60 <= len(errors) <= 210
 
     command = [sys.executable, "-c", "from affect.cli import main; main()", "prepare", videos, "--out", out]
     places = {"HOME": str(home), "TMPDIR": str(home), "KERAS_HOME": str(caches), "MPLCONFIGDIR": str(caches)}

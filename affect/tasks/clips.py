@@ -290,12 +290,11 @@ class ClipClassification:
                 return summarise(served.classes, clip, answer, cut)
         return self.predict(served, clip, cut, batch_faces=served.batch_faces)
 
-    def draw(self, trained, clip, out, cut=None, *, frames, by_importance, style):
+    def draw(self, trained, clip, result, out, *, frames, by_importance, style):
         from affect import drawing
 
         if style not in STYLES:
             raise InputError(f"The style of a figure must be one of {list(STYLES)}. Received: {style!r}")
-        result = trained.predict(clip, cut)
         read = [frame for frame in result["frames"] if frame["probabilities"] is not None]
         count = min(frames, len(read))
         if by_importance:
@@ -327,7 +326,6 @@ class ClipClassification:
             fontsize=11,
         )
         drawing.save_figure(figure, out)
-        return result
 
     def draw_means(self, trained, shards, out, *, split, track=None):
         from affect import drawing

@@ -311,7 +311,7 @@ class RecordingRegression:
     def predict_served(self, served, clip, cut=None):
         return self.predict(served, clip, cut)
 
-    def draw(self, trained, clip, out, cut=None, *, frames, by_importance, style):
+    def draw(self, trained, clip, result, out, *, frames, by_importance, style):
         from affect import drawing
 
         if style != "ours":
@@ -320,7 +320,6 @@ class RecordingRegression:
             )
         if by_importance:
             raise InputError(f"{trained.experiment.name} has no importance of frames. Leave out --by-importance.")
-        result = trained.predict(clip, cut)
         seen = [place for place, frame in enumerate(result["frames"]) if frame["has_face"]]
         shown = np.array(seen)[np.unique(np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int))]
         faces, looked_at = _shown(trained, clip, shown.tolist())
@@ -336,7 +335,6 @@ class RecordingRegression:
         axes.legend(loc="upper right", fontsize=8)
         figure.suptitle(clip.key, fontsize=11)
         drawing.save_figure(figure, out)
-        return result
 
     def draw_means(self, trained, shards, out, *, split, track=None):
         raise InputError(

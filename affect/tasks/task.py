@@ -164,8 +164,8 @@ class Task(Protocol):
     def predict_served(self, served, clip, cut=None) -> dict:
         """Returns the same by a server, an `affect.client.Served`."""
 
-    def draw(self, trained, clip, out, cut=None, *, frames, by_importance, style) -> dict:
-        """Draws the figure of a clip and returns what `predict` says of it."""
+    def draw(self, trained, clip, result, out, *, frames, by_importance, style) -> None:
+        """Draws the figure of a clip; `result` is what `predict` says of it."""
 
     def draw_means(self, trained, shards, out, *, split, track=None) -> dict:
         """Draws the attention averaged over each class of a split."""

@@ -1,4 +1,4 @@
-"""Paper B on RECOLA: what sees time, features in place of faces, and attention.
+"""Paper B on RECOLA: what sees time, features instead of faces, and attention.
 
 The baseline (RMSE .117, CC .358, CCC .273) is left out: it is the organisers' own, and no network of this package.
 """

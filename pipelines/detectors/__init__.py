@@ -4,7 +4,7 @@ A row is built from `affect.config.Faces`. `detect(frames)` gives a list of `aff
 frame.
 A row may also have `follow(frames, boxes)`, which looks for one face in each frame, about in its box, and gives a
 `Detection` or `None` for each; a row without it is run on every frame. A row that has
-`detect_at(key, timestamps_s)` in place of `detect` is asked by clip and times, and sees no pixels.
+`detect_at(key, timestamps_s)` instead of `detect` is asked by clip and times, and sees no pixels.
 """
 
 from affect.pipelines.detectors.boxes import Boxes
