@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # The tests that also hold on the JAX backend: layers, regularizers, losses, metrics, backbones, models.
 BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_regularizers.py \
-	tests/test_backbones.py tests/test_model.py tests/test_losses.py tests/test_series_metrics.py \
-	tests/test_spatiotemporal_attention.py tests/test_regression.py tests/test_network.py tests/test_mask_frames.py
+	tests/test_backbones.py tests/test_frame_classifier.py tests/test_losses.py tests/test_series_metrics.py \
+	tests/test_spatiotemporal_attention.py tests/test_video_networks.py tests/test_network.py tests/test_mask_frames.py
 
 # A process a core; the tests of a file share what they make.
 PARALLEL = --numprocesses auto --dist loadfile

@@ -15,7 +15,7 @@ from wrapt import register_post_import_hook
 __version__ = "0.1.0"
 
 # The modules of what is registered with Keras.
-REGISTERED = ("layers", "losses", "metrics", "network", "optimizers", "regularizers")
+REGISTERED = ("layers", "losses", "metrics", "models.network", "regularizers", "training.optimizers")
 
 
 def _register(_):
@@ -30,25 +30,25 @@ register_post_import_hook(_register, "keras")
 if TYPE_CHECKING:
     from affect.config import Experiment as Experiment
     from affect.config import load_config as load_config
-    from affect.data import Shards as Shards
-    from affect.loading import load as load
-    from affect.reading import Predictor as Predictor
-    from affect.reading import Reading as Reading
+    from affect.data.shards import Shards as Shards
+    from affect.reading.loading import load as load
+    from affect.reading.predictor import Predictor as Predictor
+    from affect.reading.predictor import Reading as Reading
     from affect.tasks import build_model as build_model
-    from affect.train import build_optimizer as build_optimizer
-    from affect.train import prepare_training as prepare_training
+    from affect.training.train import build_optimizer as build_optimizer
+    from affect.training.train import prepare_training as prepare_training
 
 # Name → module. A module is imported when one of its names is used, because TensorFlow takes seconds.
 _NAMES = {
     "Experiment": "affect.config",
-    "Predictor": "affect.reading",
-    "Reading": "affect.reading",
-    "Shards": "affect.data",
+    "Predictor": "affect.reading.predictor",
+    "Reading": "affect.reading.predictor",
+    "Shards": "affect.data.shards",
     "build_model": "affect.tasks",
-    "build_optimizer": "affect.train",
-    "load": "affect.loading",
+    "build_optimizer": "affect.training.train",
+    "load": "affect.reading.loading",
     "load_config": "affect.config",
-    "prepare_training": "affect.train",
+    "prepare_training": "affect.training.train",
 }
 
 

@@ -60,7 +60,7 @@ Protocol = Annotated[
     typer.Option(help="Of valence and arousal: avec (each rating, gaps interpolated) or faces (frames with a face)."),
 ]
 Prepared = Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of shards.")]
-Model = Annotated[
+ModelPath = Annotated[
     Path,
     typer.Argument(help="A run, a config that needs no training (fer2013), an exported model or .tflite."),
 ]
@@ -169,7 +169,7 @@ def _lost(manifest):
 @app.command()
 def verify(data: Prepared):
     """Check every byte of shards; damaged clips are named."""
-    from affect.verify import verify
+    from affect.data.verify import verify
 
     report = verify(data, track=_track)
     damage = report["damage"]
@@ -190,7 +190,7 @@ def inspect(
     as_json: AsJson = False,
 ):
     """Summarise shards: settings, clips by split and class, scores, problems; and draw their faces."""
-    from affect.inspect import inspect
+    from affect.data.inspect import inspect
 
     report = inspect(data, out=out, track=None if as_json else _track)
     if as_json:
@@ -237,9 +237,9 @@ def train(
 
 
 def _train(experiment, data, workdir):
-    from affect.device import describe_device
+    from affect.models.device import describe_device
     from affect.tasks import find_task
-    from affect.train import train
+    from affect.training.train import train
 
     device = describe_device(experiment.train)
     repeats = "deterministic" if device["deterministic"] else "not deterministic"
@@ -265,7 +265,7 @@ def _say_no_logs(workdir):
 
 def _warn_of_faces(data):
     """Warns when the faces of shards are not the paper's."""
-    from affect.data import Shards
+    from affect.data.shards import Shards
 
     if (detector := Shards(data).faces.get("detector")) != "dlib":
         _say(
@@ -284,7 +284,7 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="Folder for plots of valence and arousal over time.")] = None,
 ):
     """Metrics of a split: accuracy, UAR, macro F1 and confusion of clips; or RMSE, CC and CCC of recordings."""
-    from affect.run import load_trained
+    from affect.reading.run import load_trained
 
     trained = load_trained(run)
     if plot:
@@ -300,7 +300,7 @@ def evaluate(
 
 
 def _evaluate(trained, data, split, as_json=False, protocol=None):
-    from affect.evaluate import evaluate
+    from affect.training.evaluate import evaluate
 
     report = evaluate(trained, data, split=split, protocol=protocol, track=None if as_json else _track)
     if as_json:
@@ -337,7 +337,7 @@ def table_(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
 ):
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
-    from affect.table import format_cells, layout_of, table
+    from affect.training.table import format_cells, layout_of, table
 
     _say_no_logs(workdir)
     if recipe == "paper":
@@ -365,7 +365,7 @@ def table_(
 
 @app.command()
 def predict(
-    model: Model,
+    model: ModelPath,
     videos: Annotated[list[Path], typer.Argument(help="Video files.")],
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each decoded frame.")] = False,
@@ -380,7 +380,7 @@ def predict(
     """Probabilities of each video and of its frames; or its valence and arousal over time."""
     if server:
         require("serving", "--server")
-    from affect.loading import load
+    from affect.reading.loading import load
 
     version = _version(model)
     trained = load(server, artefact=version) if server else load(version)
@@ -412,7 +412,7 @@ def predict(
 
 def _version(model):
     """Returns the latest version of an exported model of which the name alone was given, and says so."""
-    from affect.artefact import latest_version
+    from affect.reading.saved_model import latest_version
 
     version = latest_version(model)
     if version != model:
@@ -421,7 +421,7 @@ def _version(model):
 
 
 def _predict(trained, videos):
-    """Yields the `affect.reading.Reading` of each video, and says what of it was lost or left out."""
+    """Yields the `affect.reading.predictor.Reading` of each video, and says what of it was lost or left out."""
     for video in videos:
         reading = trained.read(video)
         _say_seen(video, reading)
@@ -473,7 +473,7 @@ def _csv_writer(trained):
 
 @app.command()
 def watch(
-    model: Model,
+    model: ModelPath,
     source: Annotated[str, typer.Argument(help="Video file, number of a camera (0), or address (rtsp://...).")],
     out: Annotated[Path | None, typer.Option(help="MP4 file: box, probabilities and importance drawn.")] = None,
     half_life: Annotated[float | None, typer.Option(help="Seconds after which a frame weighs half.")] = None,
@@ -482,8 +482,8 @@ def watch(
     """Read a face as it is seen, frame by frame; Ctrl-C ends."""
     from affect.pipelines.detectors import DETECTORS
     from affect.pipelines.live import follow_face, read_source
-    from affect.predict import read_model
-    from affect.watch import watch
+    from affect.reading.loading import read_model
+    from affect.reading.watch import watch
 
     if out and os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")
@@ -571,8 +571,8 @@ def explain(
 ):
     """Draw the paper's figure of a video, or the attention averaged over each class of a data set."""
     require("plots", "affect explain")
-    from affect.explain import explain_classes
-    from affect.run import load_trained
+    from affect.reading.explain import explain_classes
+    from affect.reading.run import load_trained
 
     if (video is None) == (data is None):
         raise InputError("affect explain takes a VIDEO or --data SHARDS, and not both.")
@@ -597,7 +597,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder of the model's versions: savedmodels/NAME.")],
 ):
     """Write a SavedModel with named signatures as the next version, with all that is needed to use and check it."""
-    from affect.export import export
+    from affect.serving.export import export
 
     version = export(run, out)
     if find_missing("serving"):
@@ -612,7 +612,7 @@ def export(
 @app.command()
 def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")]):
     """Verify the checksums of an exported model and replay the golden pairs it carries."""
-    from affect.check import TOLERANCE, check
+    from affect.serving.check import TOLERANCE, check
 
     report = check(model)
     for name, difference in report["differences"].items():
@@ -637,7 +637,7 @@ def convert(
     as_json: AsJson = False,
 ):
     """Convert an exported model to a TFLite file, and say how far its answers are from the SavedModel's."""
-    from affect.convert import convert
+    from affect.serving.convert import convert
 
     report = convert(
         model,
@@ -676,7 +676,7 @@ def convert(
 @weights.command("get")
 def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]):
     """Fetch published weights into the user's cache."""
-    from affect.backbones import get_weights
+    from affect.models.backbones import get_weights
 
     print(get_weights(backbone))
 
@@ -687,7 +687,7 @@ def weights_import(
     file: Annotated[Path, typer.Argument(help="keras-vggface's HDF5, a PyTorch .pth or .safetensors.")],
 ):
     """Check a file of published weights and keep it in the user's cache."""
-    from affect.backbones import import_weights
+    from affect.models.backbones import import_weights
 
     print(import_weights(backbone, file))
 
@@ -699,9 +699,9 @@ def demo(
 ):
     """Run the whole pipeline on videos animated from a public-domain portrait; no data needed."""
     require("plots", "affect demo")
-    from affect.backbones import get_weights
+    from affect.models.backbones import get_weights
     from affect.pipelines.datasets.planted import generate
-    from affect.run import load_trained
+    from affect.reading.run import load_trained
 
     experiment = load_config(config)
     videos, shards, run, figure = (out / name for name in ("videos", "shards", "run", "explain.png"))

@@ -140,8 +140,8 @@ _WITH_BACKBONE = (
 )
 
 
-# dlib's mean face shape (eyes: mean of their six points) in a unit box, in the order of `affect.records.LANDMARKS`.
-# Paper A stores dlib's aligned faces.
+# dlib's mean face shape (eyes: mean of their six points) in a unit box, in the order of
+# `affect.data.records.LANDMARKS`. Paper A stores dlib's aligned faces.
 MEAN_SHAPE = ((0.2255, 0.2160), (0.7548, 0.2160), (0.4901, 0.5156), (0.2541, 0.7802), (0.7261, 0.7802))
 
 
@@ -164,8 +164,8 @@ class Faces:
             picture on a wall, comes after one that moves), the `"largest"`, or `"all"`.
         boxes: CSV file of faces that another program has detected, for the detector `"boxes"` alone.
         template: Five points x y in a unit box, to which the landmarks of a face are brought as near as turning,
-            scaling and shifting does; in the order of `affect.records.LANDMARKS`. The stored face is that box with its
-            padding.
+            scaling and shifting does; in the order of `affect.data.records.LANDMARKS`. The stored face is that box with
+            its padding.
     """
 
     detector: str = "mtcnn"
@@ -196,9 +196,9 @@ class Faces:
 class Data:
     """How clips are read from shards.
 
-    Where paper A says nothing, or its authors' code does otherwise, a field here, in `Model` and in `Train` names the
-    choice of the paper, of the code and of ours (configs/paper_a.py); "–" is silence. Defaults are ours, but for
-    `Model.hidden_units`.
+    Where paper A says nothing, or its authors' code does otherwise, a field here, in `FrameClassifier` and in `Train`
+    names the choice of the paper, of the code and of ours (configs/paper_a.py); "–" is silence. Defaults are ours, but
+    for `FrameClassifier.hidden_units`.
 
     Args:
         train_split: Split that is trained on.
@@ -257,11 +257,11 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Model:
+class FrameClassifier:
     """The network of paper A. What "paper", "code" and "ours" are says `Data`.
 
     Args:
-        backbone: Name in `affect.backbones.BACKBONES`. All three: `"vgg16"`.
+        backbone: Name in `affect.models.backbones.BACKBONES`. All three: `"vgg16"`.
         weights: Weights of the backbone in the user's cache, or `None` for random ones. There is no default: nothing
             runs on random weights unasked. All three: `"vggface"`.
         face_size: Height and width in pixels of the network's input; `None` is the backbone's own (all three: 224).
@@ -292,7 +292,7 @@ class Model:
         initial_weights: What attention and classifier start from: `"keras"`, Glorot's uniform kernels, biases of 0,
             and SHIFT's w and b of 1 and 0; or `"pytorch"`, U(±1/√inputs) for kernels and biases, and w and b from
             N(0, 1/√N), as in the code. An LSTM starts as Keras's. Paper: –; code: PyTorch's; ours: Keras's.
-        task: `"classification"`, which tells this network from `Regression` and `VideoModel` in JSON.
+        task: `"classification"`, which tells this network from `VideoRegressor` and `VideoClassifier` in JSON.
     """
 
     backbone: str
@@ -330,7 +330,7 @@ class Model:
 class VideoNetwork:
     """The network of paper B (Lee et al., ICASSP 2018) and of the rows that it is compared with, up to its last layer.
 
-    `Regression` and `VideoModel` put a layer on it.
+    `VideoRegressor` and `VideoClassifier` put a layer on it.
 
     What could be read of the paper is its poster, which names the parts and gives no size. Two choices are its own: the
     order of the parts, and X'' = A ⊙ X. All else is assumed, here and in `Windows`, and is no reproduction. The rows
@@ -413,14 +413,14 @@ class VideoNetwork:
 
 
 @dataclass(frozen=True)
-class Regression(VideoNetwork):
+class VideoRegressor(VideoNetwork):
     """Paper B's network on valence and arousal over time, or a row that it is compared with: see `VideoNetwork`.
 
     Args:
         predicts: `"frames"`, valence and arousal of each frame of the window, or `"end"`, of its last frame that shows
             a face. Assumed: frames; each label of the window is learnt from.
         features: What the network is given of a frame: `"faces"`, or in their place and the 2D-CNN's `"lgbp_top"`,
-            vectors whose assumed sizes are in `affect.lgbp`.
+            vectors whose assumed sizes are in `affect.data.lgbp`.
         task: `"regression"`, which tells this network from the others in JSON.
     """
 
@@ -449,7 +449,7 @@ class Regression(VideoNetwork):
 
 
 @dataclass(frozen=True)
-class VideoModel(VideoNetwork):
+class VideoClassifier(VideoNetwork):
     """Paper B's network on the classes of clips, which is of neither paper: see `VideoNetwork`.
 
     What it says of each frame is pooled over time as in paper A. It reads the frames that `Data` samples: set
@@ -485,10 +485,10 @@ class Windows:
             masked. Assumed: 10, the rate at which SEWA is rated.
         delay_s: How long raters lag: a frame is labelled by the rating this much later. Published choices on RECOLA lie
             between 2.3 and 4 s, chosen on the training recordings. Assumed: 2.8. `None` searches it on those that are
-            trained on (`affect.delay.search_delay`), and the run's config holds what was found.
+            trained on (`affect.tasks.delay.search_delay`), and the run's config holds what was found.
         postprocess: Whether estimated series are filtered, scaled and shifted by what raised the CCC of the selection
-            recordings, as AVEC's baselines do (`affect.postprocessing`). Not of the network, which is the same with and
-            without, and evaluation reports both. Assumed: yes.
+            recordings, as AVEC's baselines do (`affect.tasks.postprocessing`). Not of the network, which is the same
+            with and without, and evaluation reports both. Assumed: yes.
         protocol: What an evaluation counts: `"avec"`, as in AVEC's challenges, each rating, whatever its rate, with
             gaps in the estimates interpolated and their ends held; or `"faces"`, the points of the grid that have both
             a face and a rating. Training does not depend on it.
@@ -596,15 +596,15 @@ class Experiment:
 
     Args:
         name: Short name.
-        model: `Model` or `VideoModel`, which classify clips, or `Regression`.
+        model: `FrameClassifier` or `VideoClassifier`, which classify clips, or `VideoRegressor`.
         data, train: Its other parts.
         reported: Numbers a paper gives for this row, by metric: `{"accuracy": 0.49}`.
         recipe: Name of the recipe that the parts were made by. A name and no switch: the parts say it all.
-        windows: How recordings are cut, for `Regression` alone.
+        windows: How recordings are cut, for `VideoRegressor` alone.
     """
 
     name: str
-    model: Model | Regression | VideoModel
+    model: FrameClassifier | VideoRegressor | VideoClassifier
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     reported: dict[str, float] = field(default_factory=dict)
@@ -702,7 +702,7 @@ EFFECTS = (
     Effect(
         ("model.blocks", "model.filters"),
         _sees_faces,
-        "it is of convolutions; the sizes of LGBP-TOP are in affect/lgbp.py",
+        "it is of convolutions; the sizes of LGBP-TOP are in affect/data/lgbp.py",
     ),
     Effect(
         ("model.kernel_size",),

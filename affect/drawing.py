@@ -59,7 +59,7 @@ def draw_attention(axes, face, attention, *, name=""):
 
 
 def joint_probabilities(frame):
-    """Returns p(c, f | S) of a frame of `affect.predict.predict`, by class: its importance times p(c | f, S)."""
+    """Returns p(c, f | S) of a frame of a prediction, by class: its importance times p(c | f, S)."""
     return {name: frame["importance"] * value for name, value in frame["probabilities"].items()}
 
 
@@ -119,3 +119,71 @@ def save_figure(figure, out):
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def plot_evaluation(report, folder):
+    """Draws `recordings/<name>.png`, each recording's gold standard and estimate over time, and `scatter.png`.
+
+    Args:
+        report: Of `affect.training.evaluate.evaluate`, of a regression.
+        folder: Created.
+
+    Returns:
+        List of the files written.
+    """
+    written = []
+    for recording in report["recordings"]:
+        figure = Figure(figsize=(10, 2.6 * len(report["dimensions"])), layout="constrained")
+        for row, dimension in enumerate(report["dimensions"]):
+            axes = figure.add_subplot(len(report["dimensions"]), 1, row + 1)
+            for kind, label, style in (("labels", "gold standard", ":"), ("predictions", "estimated", "-")):
+                draw_curve(axes, _pair_times(recording, kind, dimension), dimension, label=label, style=style)
+            axes.set_ylabel(dimension)
+            axes.set_title(_format_metrics(recording["metrics"][dimension]), fontsize=9)
+            axes.legend(loc="upper right", fontsize=8)
+        figure.suptitle(recording["name"], fontsize=11)
+        written.append(Path(folder) / "recordings" / f"{recording['name']}.png")
+        save_figure(figure, written[-1])
+
+    figure = Figure(figsize=(4.5 * len(report["dimensions"]), 4.7), layout="constrained")
+    for column, dimension in enumerate(report["dimensions"]):
+        axes = figure.add_subplot(1, len(report["dimensions"]), column + 1)
+        for recording in report["recordings"]:
+            series = recording["series"]
+            pairs = zip(series["labels"][dimension], series["predictions"][dimension], strict=True)
+            points = [pair for pair in pairs if None not in pair]
+            axes.plot(*zip(*points, strict=True) if points else ([], []), ".", markersize=2, alpha=0.4)
+        axes.axline((0, 0), slope=1, color="black", linewidth=0.6)
+        axes.set_aspect("equal", "datalim")
+        axes.set(xlabel=f"{dimension}, gold standard", ylabel="estimated")
+        axes.set_title(_format_metrics(report["metrics"][dimension]["concatenated"]), fontsize=9)
+    written.append(Path(folder) / "scatter.png")
+    save_figure(figure, written[-1])
+    return written
+
+
+def plot_predictions(predictions, out):
+    """Draws valence and arousal over time, a row a video.
+
+    Args:
+        predictions: Dicts of `affect.reading.predict.predict`, of a regression.
+        out: Image file, as in `affect.reading.explain.explain`.
+    """
+    figure = Figure(figsize=(10, 2.6 * len(predictions)), layout="constrained")
+    for row, prediction in enumerate(predictions):
+        axes = figure.add_subplot(len(predictions), 1, row + 1)
+        for name in ("valence", "arousal"):
+            draw_curve(axes, prediction["frames"], name)
+        axes.set_title(prediction["key"], fontsize=9)
+        axes.legend(loc="upper right", fontsize=8)
+    save_figure(figure, out)
+
+
+def _pair_times(recording, kind, dimension):
+    series = recording["series"]
+    values = zip(series["times_s"], series[kind][dimension], strict=True)
+    return [{"timestamp_s": time_s, dimension: value} for time_s, value in values]
+
+
+def _format_metrics(metrics):
+    return ", ".join(f"{name.upper()} {'–' if value is None else f'{value:.3f}'}" for name, value in metrics.items())

@@ -238,7 +238,7 @@ class SeriesMetric(keras.metrics.Metric):
 
     Args:
         formula: `"rmse"`, `"cc"` or `"ccc"`.
-        output: Index of the dimension on the last axis: 0 valence, 1 arousal (`affect.labels.DIMENSIONS`).
+        output: Index of the dimension on the last axis: 0 valence, 1 arousal (`affect.data.labels.DIMENSIONS`).
         name: Name in the logs; by default the formula.
 
     Call arguments:

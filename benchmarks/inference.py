@@ -33,17 +33,17 @@ import skimage.data
 import tensorflow as tf
 import typer
 
-from affect.artefact import read_artefact
 from affect.config import Faces, to_json, write_json
 from affect.configs.paper_a import CONFIG
-from affect.convert import NUMBERS, convert, to_flatbuffer
-from affect.export import export_trained
-from affect.labels import EMOTIONS
-from affect.model import build_model
+from affect.data.labels import EMOTIONS
+from affect.models.frame_classifier import build_frame_classifier
+from affect.models.stream import StreamingClassifier
 from affect.pipelines.prepare import prepare
-from affect.run import Trained
-from affect.stream import StreamingClassifier
-from affect.tflite import Runner
+from affect.reading.loading import read_artefact
+from affect.reading.run import Trained
+from affect.reading.tflite import Runner
+from affect.serving.convert import NUMBERS, convert, to_flatbuffer
+from affect.serving.export import export_trained
 from benchmarks.planted import track
 
 # Backbone → (clips, frames) of the SavedModels' rows, frames of TFLite's one clip. 512 faces of VGG16 take more than a
@@ -62,15 +62,15 @@ def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pool
     """Measures a model in all its forms.
 
     Args:
-        trained: `affect.run.Trained` of joint softmax pooling.
-        whole: `affect.artefact.Artefact`, the same exported.
+        trained: `affect.reading.run.Trained` of joint softmax pooling.
+        whole: `affect.reading.artefact.Artefact`, the same exported.
         folder: Empty folder for the two halves and what is converted.
         clips: Pairs of clips and frames a clip, a row each.
         tflite_frames: Frames of the clip that TFLite files are given.
         stream_frames: Frames that are read one by one.
         pooled_frames: Frames of the stream without a network.
         seconds: For the rounds of one row; there are 5 at least.
-        numbers: Of `affect.convert.NUMBERS`.
+        numbers: Of `affect.serving.convert.NUMBERS`.
 
     Returns:
         Dict, JSON: `machine`, `saved_model` and `tflite`, lists of rows, and `stream`, rows by name. A row's `ways`
@@ -113,8 +113,8 @@ def export_halves(trained, whole, path):
     """Exports the layers up to the local features and those after them.
 
     Args:
-        trained: `affect.run.Trained`.
-        whole: `affect.artefact.Artefact`, the same exported.
+        trained: `affect.reading.run.Trained`.
+        whole: `affect.reading.artefact.Artefact`, the same exported.
         path: Folder for the SavedModel.
 
     Returns:
@@ -326,7 +326,7 @@ def main(backbone: Literal["vgg16", "mini_xception"] = "vgg16", seconds: float =
     clips, tflite_frames = SIZES[backbone]
     model = replace(CONFIG.model, backbone=backbone, weights=None)
     experiment = replace(CONFIG, model=model)
-    trained = Trained(build_model(model, EMOTIONS), experiment, EMOTIONS, Faces())
+    trained = Trained(build_frame_classifier(model, EMOTIONS), experiment, EMOTIONS, Faces())
     sources = {"licence": None, "metrics": {}, "checkpoint_sha256": None, "trained_with": None, "weights_sha256": None}
     with tempfile.TemporaryDirectory() as folder:
         result = measure(

@@ -19,17 +19,17 @@ import typer
 from rich.console import Console
 from rich.progress import track as rich_track
 
-from affect.backbones import get_weights
 from affect.config import Faces, load_config, read_json, write_json
-from affect.data import Shards, eval_batches
+from affect.data.records import parse_example
+from affect.data.shards import Shards, eval_batches
+from affect.models.backbones import get_weights
 from affect.pipelines.datasets.planted import MOUTHS, TWO_REGIONS, generate
 from affect.pipelines.prepare import prepare
-from affect.records import parse_example
-from affect.run import load_trained
-from affect.statistics import compare
-from affect.table import markdown, table
+from affect.reading.run import load_trained
 from affect.tasks.clips import correctness
-from affect.train import train
+from affect.tasks.statistics import compare
+from affect.training.table import markdown, table
+from affect.training.train import train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Arguments of `generate`.

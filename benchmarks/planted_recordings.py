@@ -16,16 +16,16 @@ import tensorflow as tf
 import typer
 
 from affect.config import Faces, load_config, read_json, write_json
-from affect.data import Shards
-from affect.evaluate import evaluate
-from affect.labels import DIMENSIONS
+from affect.data.labels import DIMENSIONS
+from affect.data.records import parse_example
+from affect.data.shards import Shards
+from affect.data.windows import eval_windows, read_recordings
 from affect.pipelines.datasets.planted_recordings import generate_recordings
 from affect.pipelines.prepare import prepare
-from affect.records import parse_example
-from affect.run import load_trained
-from affect.table import markdown, table
-from affect.train import train
-from affect.windows import eval_windows, read_recordings
+from affect.reading.run import load_trained
+from affect.training.evaluate import evaluate
+from affect.training.table import markdown, table
+from affect.training.train import train
 from benchmarks.planted import in_view, inside, track
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "paper_b_recola"

@@ -4,10 +4,12 @@ Needs no training: `affect predict configs/fer2013.py VIDEO`. Its weights (MIT) 
 `affect weights get mini_xception`. No accuracy on video is known.
 """
 
-from affect.config import Data, Experiment, Model
+from affect.config import Data, Experiment, FrameClassifier
 
 CONFIG = Experiment(
     name="fer2013",
-    model=Model(backbone="mini_xception", weights="fer2013", spatial_pooling=None, temporal_pooling="joint_softmax"),
+    model=FrameClassifier(
+        backbone="mini_xception", weights="fer2013", spatial_pooling=None, temporal_pooling="joint_softmax"
+    ),
     data=Data(crop_ratio=1.0),
 )

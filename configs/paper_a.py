@@ -13,19 +13,20 @@ Not measured here: neither the data nor the weights can be had freely.
 
 `CONFIG` is ours: what the paper writes; where it is silent, its authors' code (github.com/Masseeh/EmotiW19); and
 where that looks like a slip, or judges a model by the clips that chose it, the choice that is argued beside each field
-of `affect.config.Data`, `Model` and `Train`. Four choices are no switches: the order of classes is the code's, AFEW's
-(affect/labels.py); pixels that are not square are displayed at their aspect ratio (pipelines/video.py), as in the code;
-the classifier is linear with a bias, as in the code (affect/model.py); and clips without a face are counted both as
-wrong and, as in the code, not at all (affect/evaluate.py).
+of `affect.config.Data`, `FrameClassifier` and `Train`. Four choices are no switches: the order of classes is the
+code's, AFEW's (affect/data/labels.py); pixels that are not square are displayed at their aspect ratio
+(pipelines/video.py), as in the code; the classifier is linear with a bias, as in the code
+(affect/models/frame_classifier.py); and clips without a face are counted both as wrong and, as in the code, not at all
+(affect/training/evaluate.py).
 """
 
 from dataclasses import replace
 
-from affect.config import Data, Experiment, Model, Train
+from affect.config import Data, Experiment, FrameClassifier, Train
 
 CONFIG = Experiment(
     name="paper_a",
-    model=Model(
+    model=FrameClassifier(
         backbone="vgg16",
         weights="vggface",
         input_scaling="published",

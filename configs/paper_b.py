@@ -3,18 +3,18 @@
 Paper:    Lee, Kim, Kim and Sohn, ICASSP 2018, on RECOLA: RMSE .102, CC .572, CCC .546 (valence).
 Data:     RECOLA under its licence: affect prepare RECOLA --dataset recola --out shards/recola
 No reproduction: only a poster could be read, which names the parts and gives no size. What is assumed is written beside
-each field of `affect.config.VideoNetwork`, `Regression` and `Windows`. Assumed too is how it is learnt, below: by Adam
-at its own default rate, for on planted recordings (benchmarks/planted_recordings.py), with the concordance as the loss,
-SGD at 0.1 ended at constants and Adam learnt. Whether the poster's numbers are of recordings concatenated or averaged,
-it does not say.
+each field of `affect.config.VideoNetwork`, `VideoRegressor` and `Windows`. Assumed too is how it is learnt, below: by
+Adam at its own default rate, for on planted recordings (benchmarks/planted_recordings.py), with the concordance as the
+loss, SGD at 0.1 ended at constants and Adam learnt. Whether the poster's numbers are of recordings concatenated or
+averaged, it does not say.
 Not measured here: the data cannot be had freely.
 """
 
-from affect.config import Data, Experiment, Regression, Train, Windows
+from affect.config import Data, Experiment, Train, VideoRegressor, Windows
 
 CONFIG = Experiment(
     name="paper_b",
-    model=Regression(temporal="conv3d", attention="softmax"),
+    model=VideoRegressor(temporal="conv3d", attention="softmax"),
     data=Data(
         batch_clips=4,  # windows
         crop_ratio=224 / 256,

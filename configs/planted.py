@@ -6,11 +6,11 @@ Expected: accuracy ≥ 0.9 on the test clips, whose frame of highest importance 
 Command:  affect demo
 """
 
-from affect.config import Data, Experiment, Model, Train
+from affect.config import Data, Experiment, FrameClassifier, Train
 
 CONFIG = Experiment(
     name="planted",
-    model=Model(
+    model=FrameClassifier(
         backbone="mini_xception",
         weights="fer2013",
         spatial_pooling="attention",

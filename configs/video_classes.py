@@ -8,12 +8,12 @@ Command:  affect train configs/video_classes.py --data shards --workdir runs/vid
 
 from dataclasses import replace
 
-from affect.config import Data, Experiment, VideoModel
+from affect.config import Data, Experiment, VideoClassifier
 from affect.configs.paper_b import CONFIG as PAPER_B
 
 CONFIG = Experiment(
     name="video_classes",
-    model=VideoModel(temporal="conv3d", attention="softmax", temporal_pooling="joint_softmax"),
+    model=VideoClassifier(temporal="conv3d", attention="softmax", temporal_pooling="joint_softmax"),
     data=Data(batch_clips=3, frames=16, eval_frames=16),
     train=replace(PAPER_B.train, selection_metric="accuracy"),
 )

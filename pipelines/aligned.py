@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from affect.data.records import Clip, Face
 from affect.errors import InputError
 from affect.pipelines.files import name_fault
-from affect.records import Clip, Face
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Of images that are named where they lie among the frames.
@@ -37,7 +37,7 @@ def read_clip(folder, settings, **identity):
         **identity: `key`, `label`, ... of the `Clip`.
 
     Returns:
-        `(clip, problem)`: `affect.records.Clip`; str. Damaged images are left out; the problem says how
+        `(clip, problem)`: `affect.data.records.Clip`; str. Damaged images are left out; the problem says how
         many they are and names the first.
     """
     faces, damaged, looked_at, due_s = [], [], 0, -math.inf

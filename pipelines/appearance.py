@@ -54,7 +54,7 @@ def describe_face(frame, landmarks):
 
     Args:
         frame: uint8 (H, W, 3), RGB.
-        landmarks: float (5, 2): x y in pixels, in the order of `affect.records.LANDMARKS`.
+        landmarks: float (5, 2): x y in pixels, in the order of `affect.data.records.LANDMARKS`.
 
     Returns:
         float32 (3 · GRID² + DIRECTIONS · CELLS²,); `None` where the picture is flat or lies outside the frame.

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 
 from affect.config import Faces
+from affect.data.records import Clip, Face
 from affect.errors import InputError
 from affect.pipelines import video
 from affect.pipelines.follow import find_faces
 from affect.pipelines.spool import Spool
 from affect.pipelines.tracks import Track, Tracks, chosen_tracks
-from affect.records import Clip, Face
 
 # Frames of a video without a face that are turned to see whether one appears.
 TURNED_FRAMES = 4
@@ -58,7 +58,7 @@ def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=N
         notes: A list, to which remarks on the video are appended, as by `affect.pipelines.video.read_frames`.
 
     Yields:
-        `(track_id, face)`: int, `affect.records.Face`; in time order.
+        `(track_id, face)`: int, `affect.data.records.Face`; in time order.
 
     Raises:
         InputError: When the video cannot be opened or, after the last face before it, is damaged.
@@ -142,7 +142,7 @@ def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, folder=
         key, **identity: `key`, `label`, ... of the `Clip`.
 
     Returns:
-        `(clip, cut)`: `affect.records.Clip` with the faces that could be cut, a tuple, or with `folder` a
+        `(clip, cut)`: `affect.data.records.Clip` with the faces that could be cut, a tuple, or with `folder` a
         `affect.pipelines.spool.SpooledFaces`; and the `Cut` of `cut_video`, which says what else was seen, and what is
         wrong.
     """
@@ -169,7 +169,7 @@ def align(frame, landmarks, face_size, margin_ratio, template=Faces.template):
 
     Args:
         frame: uint8 (H, W, 3).
-        landmarks: (5, 2) in pixels, in the order of `affect.records.LANDMARKS`.
+        landmarks: (5, 2) in pixels, in the order of `affect.data.records.LANDMARKS`.
         face_size: Height and width of the result in pixels.
         margin_ratio: Padding around the template on each side, as a share of its size.
         template: As in `affect.config.Faces`.
@@ -226,7 +226,7 @@ def _shrunk_around(frame, matrix, face_size, shrink):
 
 
 def cut_face(timestamp_s, frame, settings, detection):
-    """Returns the `affect.records.Face` of a `Detection` in a frame, uint8 (H, W, 3), by `affect.config.Faces`."""
+    """Returns the `affect.data.records.Face` of a `Detection` in a frame, uint8 (H, W, 3), by `affect.config.Faces`."""
     face, matrix = align(frame, detection.landmarks, settings.face_size, settings.margin_ratio, settings.template)
     face = cv2.cvtColor(face, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])

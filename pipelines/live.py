@@ -56,7 +56,7 @@ def follow_face(frames, settings, detector, key="", seen=None):
 
     Yields:
         `(timestamp_s, frame, track_id, face)` of every frame: float; uint8 (H, W, 3); int, the face followed, `None`
-        before the first; `affect.records.Face`, or `None` where it is not seen.
+        before the first; `affect.data.records.Face`, or `None` where it is not seen.
     """
     tracks, followed = Tracks(forgets=True), None
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key, most_s=KEY_S):

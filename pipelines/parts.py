@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import tensorflow as tf
 
-from affect import records
 from affect.config import read_json, write_json
+from affect.data import records
 from affect.files import sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from affect.pipelines.faces import cut_video

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from affect import records
 from affect.config import Faces, read_json, to_json, write_json
+from affect.data import records
+from affect.data.labels import order_classes
 from affect.errors import InputError
 from affect.extras import require
 from affect.files import sha256_of
-from affect.labels import order_classes
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors import DETECTORS

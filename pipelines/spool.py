@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from os import SEEK_CUR
 
-from affect.records import LANDMARKS, Face
+from affect.data.records import LANDMARKS, Face
 
 # Time, box, landmarks, score and transform, then the length of the JPEG that follows.
 _HEADER = struct.Struct(f"<{1 + 4 + 2 * len(LANDMARKS) + 1 + 6}dI")
@@ -23,7 +23,7 @@ class Spool:
         self.folder = folder
 
     def add(self, track_id, face):
-        """Keeps an `affect.records.Face` behind the others of its track."""
+        """Keeps an `affect.data.records.Face` behind the others of its track."""
         timestamp_s, jpeg, box, landmarks, score, transform = astuple(face)
         numbers = timestamp_s, *box, *landmarks, score, *transform
         # Opened for each face: a video may have more tracks than a process may have files.

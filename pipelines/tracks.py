@@ -47,7 +47,7 @@ class Detection:
 
     Args:
         box: float32 (4,): x0 y0 x1 y1 in pixels.
-        landmarks: float32 (5, 2): x y in pixels, in the order of `affect.records.LANDMARKS`.
+        landmarks: float32 (5, 2): x y in pixels, in the order of `affect.data.records.LANDMARKS`.
         score: In [0, 1].
         descriptor: float32 (E,), what it looks like (`affect.pipelines.appearance.describe_face`), or `None`.
         shot: Number of the frame's shot, from 0: a scene cut begins the next one.

@@ -99,8 +99,8 @@ def made_once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(made_once):
     """Function: name of a `tests.exported.tiny` model → `(Trained, Artefact)`, exported once. Not to be changed."""
-    from affect.artefact import read_artefact
-    from affect.export import export_trained
+    from affect.reading.loading import read_artefact
+    from affect.serving.export import export_trained
     from tests.exported import SOURCES, tiny
 
     @functools.cache
@@ -117,8 +117,8 @@ def exported(made_once):
 @pytest.fixture(scope="session")
 def converted(exported, made_once):
     """Function: name as of `exported`, `to` and `part` of `convert` → `(report, Artefact)`, made once."""
-    from affect.artefact import read_artefact
-    from affect.convert import convert
+    from affect.reading.loading import read_artefact
+    from affect.serving.convert import convert
 
     @functools.cache
     def found(name, to="float32", part="clip"):

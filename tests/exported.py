@@ -7,19 +7,19 @@ import keras
 import numpy as np
 import pytest
 
-from affect.backbones import BACKBONES
-from affect.config import Data, Experiment, Faces, Model, Regression, VideoModel
-from affect.labels import DIMENSIONS
+from affect.config import Data, Experiment, Faces, FrameClassifier, VideoClassifier, VideoRegressor
+from affect.data.labels import DIMENSIONS
 from affect.layers import PixelScaling
-from affect.postprocessing import Postprocessing
-from affect.run import Trained, load_trained
+from affect.models.backbones import BACKBONES
+from affect.reading.run import Trained, load_trained
 from affect.tasks import TASKS
+from affect.tasks.postprocessing import Postprocessing
 
 CLASSES = ("angry", "happy", "sad")
 FACES = Faces(face_size=48)
-TINY = Model(backbone="tiny", weights=None, heads=2, hidden_units=5, lstm_units=6)
+TINY = FrameClassifier(backbone="tiny", weights=None, heads=2, hidden_units=5, lstm_units=6)
 SIZES = {"face_size": 32, "blocks": 2, "filters": 3, "attention_filters": 2, "recurrent_units": 4, "hidden_units": 6}
-REGRESSION = Regression(temporal="lstm", **SIZES)
+REGRESSION = VideoRegressor(temporal="lstm", **SIZES)
 MODELS = {
     "joint_softmax": TINY,
     "average": replace(TINY, temporal_pooling="average", spatial_pooling=None),
@@ -28,7 +28,7 @@ MODELS = {
     "statistics": replace(TINY, temporal_pooling="statistics", spatial_pooling="average"),
     "regression": replace(REGRESSION, predicts="end", spatial_pooling="attention", pooling_units=5),
     "regression_sta": replace(REGRESSION, temporal="conv3d", attention="softmax"),
-    "video_sta": VideoModel(temporal="conv3d", attention="softmax", **SIZES),
+    "video_sta": VideoClassifier(temporal="conv3d", attention="softmax", **SIZES),
 }
 POSTPROCESSING = {"valence": Postprocessing(median_s=1.2, scale=2.0), "arousal": Postprocessing(shift_s=-0.5)}
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"

@@ -357,7 +357,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/model.py",
+        "affect/models/frame_classifier.py",
         (
             "backbone rate 0 learns",
             "if not train.backbone_learning_rate:\n        backbone.trainable = False",
@@ -392,23 +392,23 @@ MUTANTS = (
             "one head",
             "heads=config.heads,",
             "heads=1,",
-            "test_model.py::test_equals_a_numpy_transcription_from_the_local_features_on",
+            "test_frame_classifier.py::test_equals_a_numpy_transcription_from_the_local_features_on",
         ),
         (
             "one layer of attention",
             "hidden_units=config.hidden_units,",
             "hidden_units=None,",
-            "test_model.py::test_equals_a_numpy_transcription_from_the_local_features_on",
+            "test_frame_classifier.py::test_equals_a_numpy_transcription_from_the_local_features_on",
         ),
         (
             "a clip without a face has the classifier's bias",
             "logits = classifier(dropout(x)) * is_seen",
             "logits = classifier(dropout(x))",
-            "test_model.py::test_a_clip_without_frames_says_nothing_where_features_are_pooled",
+            "test_frame_classifier.py::test_a_clip_without_frames_says_nothing_where_features_are_pooled",
         ),
     ),
     *of(
-        "affect/regression.py",
+        "affect/models/video_networks.py",
         (
             "penalty dropped from the network of recordings",
             "diversity_regularizer=AttentionDiversity(config.diversity),",
@@ -425,17 +425,17 @@ MUTANTS = (
             "attention added and not multiplied",
             "x = x * ops.cast(ops.expand_dims(attention, -1), x.dtype)",
             "x = x + ops.cast(ops.expand_dims(attention, -1), x.dtype)",
-            "test_regression.py::test_equals_a_numpy_transcription",
+            "test_video_networks.py::test_equals_a_numpy_transcription",
         ),
         (
             "masked frames reach their neighbours",
             "return MaskFrames()(x, frame_mask)",
             "return x",
-            "test_regression.py::test_masks_batches_and_padding",
+            "test_video_networks.py::test_masks_batches_and_padding",
         ),
     ),
     *of(
-        "affect/network.py",
+        "affect/models/network.py",
         (
             "faces scaled to 1 are black",
             'if faces is not None and "int" not in',
@@ -473,7 +473,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/train.py",
+        "affect/training/train.py",
         ("class weights not passed", "class_weight=training.class_weights,", "class_weight=None,", CLIPS),
         (
             "precision ignored",
@@ -566,7 +566,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/optimizers.py",
+        "affect/training/optimizers.py",
         (
             "decay beside the momentum",
             "gradient = ops.cast(gradient, variable.dtype) + decay * variable",
@@ -575,82 +575,82 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/data.py",
+        "affect/data/shards.py",
         (
             "frames unsorted",
             "return _decoded(clip, tf.sort(chosen), view_of,",
             "return _decoded(clip, chosen, view_of,",
-            "test_data.py::test_training_frames_are_drawn_without_replacement_in_time_order",
+            "test_shards.py::test_training_frames_are_drawn_without_replacement_in_time_order",
         ),
         (
             "the first frames always",
             "chosen = tf.argsort(tf.random.stateless_uniform([total], draw))[: data.frames]",
             "chosen = tf.range(total)[: data.frames]",
-            "test_data.py::test_every_frame_is_drawn_as_often",
+            "test_shards.py::test_every_frame_is_drawn_as_often",
         ),
         (
             "floored frame spacing",
             "return tf.cast(tf.round(places), tf.int32)",
             "return tf.cast(tf.floor(places), tf.int32)",
-            "test_data.py::test_evenly_spaced_by_hand",
+            "test_shards.py::test_evenly_spaced_by_hand",
         ),
         (
             "subjects leak between selection and training",
             'subjects = [clip["subject"] or clip["recording"] for clip in clips]',
             "subjects = keys",
-            "test_data.py::test_no_subject_is_both_trained_on_and_selected_by",
+            "test_shards.py::test_no_subject_is_both_trained_on_and_selected_by",
         ),
         (
             "parts of a recording leak",
             'clip["subject"] or clip["recording"] for',
             'clip["subject"] or clip["key"] for',
-            "test_data.py::test_no_recording_is_both_trained_on_and_selected_by",
+            "test_shards.py::test_no_recording_is_both_trained_on_and_selected_by",
         ),
         (
             "the same selection for any seed",
             "shuffle=True, random_state=seed)",
             "shuffle=True, random_state=0)",
-            "test_data.py::test_the_selection_is_a_function_of_the_seed",
+            "test_shards.py::test_the_selection_is_a_function_of_the_seed",
         ),
         (
             "unwanted clips are trained on",
             'clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)\n        order',
             "order",
-            "test_data.py::test_only_the_wanted_clips_are_trained_on",
+            "test_shards.py::test_only_the_wanted_clips_are_trained_on",
         ),
         (
             "the same order in each epoch",
             "order = tf.random.stateless_uniform([], draw, maxval",
             "order = tf.random.stateless_uniform([], [seed, 0], maxval",
-            "test_data.py::test_a_clip_is_seen_at_most_once_an_epoch_and_in_another_order_in_each",
+            "test_shards.py::test_a_clip_is_seen_at_most_once_an_epoch_and_in_another_order_in_each",
         ),
         (
             "padding is not masked",
             "mask = tf.pad(tf.ones_like(chosen, tf.bool), [[0, padding]])",
             "mask = tf.pad(tf.ones_like(chosen, tf.bool), [[0, padding]], constant_values=True)",
-            "test_data.py::test_short_clips_are_padded_with_black_frames_that_are_masked",
+            "test_shards.py::test_short_clips_are_padded_with_black_frames_that_are_masked",
         ),
         (
             "votes in the order of the shards",
             "votes = tf.gather(votes, [voted.index(name) for name in classes])",
             "votes = votes[: len(classes)]",
-            "test_data.py::test_soft_labels_are_the_votes_in_the_order_of_the_models_classes",
+            "test_shards.py::test_soft_labels_are_the_votes_in_the_order_of_the_models_classes",
         ),
         (
             "random crops in evaluation",
             "view = central_view(data.crop_ratio)\n        return _decoded",
             "view = random_view(data, tf.constant([0, 0]))\n        return _decoded",
-            "test_data.py::test_one_clip_in_memory_is_seen_as_it_is_in_shards",
+            "test_shards.py::test_one_clip_in_memory_is_seen_as_it_is_in_shards",
         ),
         (
             "one view for all clips",
             "view_seed = draw + tf.constant([0, 2**30])",
             "view_seed = tf.constant([seed, 2**30])",
-            "test_data.py::test_all_frames_of_a_clip_have_one_view",
+            "test_shards.py::test_all_frames_of_a_clip_have_one_view",
         ),
     ),
     *of(
-        "affect/augment.py",
+        "affect/data/augment.py",
         (
             "degrees taken for radians",
             "limit_rad = data.rotation_deg * 3.141592653589793 / 180",
@@ -677,7 +677,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/windows.py",
+        "affect/data/windows.py",
         (
             "ratings before the face",
             "values = np.interp(times_s + settings.delay_s,",
@@ -722,7 +722,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/delay.py",
+        "affect/tasks/delay.py",
         (
             "persons are judged by themselves",
             "predictions[held_out] = probe.fit(views[fitted], labels[fitted]).predict(views[held_out])",
@@ -749,7 +749,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/postprocessing.py",
+        "affect/tasks/postprocessing.py",
         (
             "shift the other way",
             "values = np.interp(at_s - self.shift_s, at_s, values)",

@@ -13,11 +13,11 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Faces
+from affect.data.records import parse_example
 from affect.errors import InputError
 from affect.pipelines import aligned
 from affect.pipelines.aligned import read_clip, read_image, sha256_of_images, size_of_images, stray_images, timed_images
 from affect.pipelines.prepare import prepare
-from affect.records import parse_example
 from tests.conftest import SMALL_FACES, portrait
 
 FACES = Faces(face_size=64)

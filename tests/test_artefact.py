@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from affect.artefact import latest_version, read_artefact, write_sums
 from affect.config import read_json, write_json
 from affect.errors import InputError
+from affect.reading.loading import read_artefact
+from affect.reading.saved_model import latest_version, write_sums
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_a_network_of_whole_clips_has_no_functions_of_frames(exported, converted
 
 
 def test_a_regression_has_no_functions_of_frames(exported):
-    with pytest.raises(InputError, match="reads windows of frames. Use affect.stream.StreamingRegressor"):
+    with pytest.raises(InputError, match="reads windows of frames. Use affect.models.stream.StreamingRegressor"):
         exported("regression")[1].frame_functions  # noqa: B018
 
 
@@ -118,7 +119,7 @@ def test_a_model_is_read_and_run_without_its_code(exported):
     """Reading needs neither TensorFlow nor Keras nor a layer of ours; running, TensorFlow alone of our requirements."""
     code = (
         "import sys\n"
-        "from affect.artefact import read_artefact\n"
+        "from affect.reading.loading import read_artefact\n"
         f"artefact = read_artefact({str(exported('lstm')[1].path)!r})\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
         "sys.modules['keras'] = None\n"
@@ -126,8 +127,9 @@ def test_a_model_is_read_and_run_without_its_code(exported):
         "outputs = artefact.signature('serving_default')(inputs)\n"
         "assert abs(outputs['probabilities'] - expected['probabilities']).max() < 1e-5\n"
         "ours = {name for name in sys.modules if name.startswith('affect')}\n"
-        "light = ('', '.artefact', '.config', '.errors', '.extras', '.files', '.reading')\n"
-        "assert ours == {f'affect{name}' for name in light}, ours\n"
+        "reading = ('', '.artefact', '.loading', '.predictor', '.saved_model')\n"
+        "light = {'affect', *(f'affect.{name}' for name in ('config', 'errors', 'extras', 'files'))}\n"
+        "assert ours == light | {f'affect.reading{name}' for name in reading}, ours\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from affect.augment import central_view, random_view, view_face
 from affect.config import Data
+from affect.data.augment import central_view, random_view, view_face
 
 ROWS, COLUMNS = np.mgrid[:8, :8]
 # Each pixel says where it stands: red is 10 × row, green 10 × column.

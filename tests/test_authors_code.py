@@ -11,15 +11,15 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import save_file
 
-from affect.augment import turn_face
-from affect.backbones import import_weights
 from affect.config import load_config, override, read_json
-from affect.data import batch_sizes, evenly_spaced
-from affect.labels import EMOTIONS
-from affect.model import build_model, detailed
-from affect.optimizers import PyTorchSGD
+from affect.data.augment import turn_face
+from affect.data.labels import EMOTIONS
+from affect.data.shards import batch_sizes, evenly_spaced
+from affect.models.backbones import import_weights
+from affect.models.frame_classifier import build_frame_classifier, detail_classifier
 from affect.regularizers import AttentionDiversity
-from affect.train import build_optimizer
+from affect.training.optimizers import PyTorchSGD
+from affect.training.train import build_optimizer
 from tests.golden.authors_code import draw, draw_faces
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,7 @@ def test_network_is_theirs(vgg16, name):
     config = load(
         name.removesuffix("_shift"), f"model.face_size={SIZE}", f"model.spatial_pooling={pooling}", "model.diversity=1"
     )
-    model = build_model(config.model, EMOTIONS[:CLASSES])
+    model = build_frame_classifier(config.model, EMOTIONS[:CLASSES])
     theirs = {
         key: draw(golden["seed"], key, shape).reshape(shape[:2])  # a 1 × 1 convolution is a matrix
         for key, shape in golden["shapes"].items()
@@ -79,7 +79,7 @@ def test_network_is_theirs(vgg16, name):
     local = np.array(model.get_layer("backbone")(faces)).reshape(FRAMES, -1, 512)
     close(local[..., :SHOWN], golden["features"], 5e-6)
     inputs = {"faces": faces[None], "frame_mask": np.ones((1, FRAMES), bool)}
-    outputs = {key: np.array(value) for key, value in detailed(model)(inputs).items()}
+    outputs = {key: np.array(value) for key, value in detail_classifier(model)(inputs).items()}
     close(outputs["attention"][0], golden["attention"], 2e-6)
     log_probabilities = keras.ops.log_softmax(outputs["logits"][0])
     close(log_probabilities, golden["log_probabilities"], 5e-6)
@@ -197,7 +197,7 @@ def test_weights_start_in_the_range_of_theirs(recipe, pooling):
     for text in ("model.weights=None", "model.face_size=32", f"model.spatial_pooling={pooling}"):
         config = override(config, text)
     keras.utils.set_random_seed(0)
-    model = build_model(config.model, EMOTIONS[:CLASSES])
+    model = build_frame_classifier(config.model, EMOTIONS[:CLASSES])
     layer, classifier = model.get_layer("spatial_pooling"), model.get_layer("frame_logits")
     ours = [weight for weight in layer.weights if weight.name not in ("scale", "offset")] + classifier.weights
     assert len(ours) == len(golden["largest"])

@@ -1,4 +1,4 @@
-"""Tests of affect.backbones: scaling, architectures, published weights, their import and their cache."""
+"""Tests of affect.models.backbones: scaling, architectures, published weights, their import and their cache."""
 
 import dataclasses
 import hashlib
@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import skimage.data
 
-from affect import backbones
-from affect.backbones import BACKBONES, build_backbone, build_head, get_weights, import_weights
 from affect.errors import InputError
 from affect.layers.pixel_scaling import PixelScaling
+from affect.models import backbones
+from affect.models.backbones import BACKBONES, build_backbone, build_head, get_weights, import_weights
 from tests.contracts import check_layer
 
 REAL_WEIGHTS_DIR = backbones.weights_dir()  # Read before any test points AFFECT_CACHE elsewhere.

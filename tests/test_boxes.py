@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from affect.config import Faces
+from affect.data.records import LANDMARKS
 from affect.errors import InputError
 from affect.pipelines.detectors.boxes import POINTS, Boxes
 from affect.pipelines.faces import align
-from affect.records import LANDMARKS
 
 HEADER = "key,timestamp_s,x0,y0,x1,y1"
 

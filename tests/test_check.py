@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from affect.artefact import write_sums
-from affect.check import check, difference
 from affect.cli import app
+from affect.reading.artefact import measure_difference
+from affect.reading.saved_model import write_sums
+from affect.serving.check import check
 from tests.exported import MODELS
 
 
@@ -54,15 +55,15 @@ def test_the_verb_exits_with_1_where_answers_differ(copy):
 
 def test_differences():
     numbers = np.array([[0.5, 2.0]], np.float32)
-    assert difference(numbers, numbers) == 0
-    assert difference(np.array([[0.5, 2.5]], np.float32), numbers) == 0.25  # as a share of the largest, 2
-    assert difference(numbers / 2, numbers / 2 + np.float32(0.125)) == pytest.approx(0.125 / 1.125)
-    assert difference(numbers / 4, numbers / 4 + np.float32(0.125)) == pytest.approx(0.125)
-    assert difference(numbers[:, :1], numbers) == np.inf
-    assert difference(np.full_like(numbers, np.nan), numbers) == np.inf
-    assert difference(numbers, numbers > 1) == np.inf
+    assert measure_difference(numbers, numbers) == 0
+    assert measure_difference(np.array([[0.5, 2.5]], np.float32), numbers) == 0.25  # as a share of the largest, 2
+    assert measure_difference(numbers / 2, numbers / 2 + np.float32(0.125)) == pytest.approx(0.125 / 1.125)
+    assert measure_difference(numbers / 4, numbers / 4 + np.float32(0.125)) == pytest.approx(0.125)
+    assert measure_difference(numbers[:, :1], numbers) == np.inf
+    assert measure_difference(np.full_like(numbers, np.nan), numbers) == np.inf
+    assert measure_difference(numbers, numbers > 1) == np.inf
     labels = np.array([b"sad", b""])
-    assert difference(labels.astype(object), labels) == 0
-    assert difference(np.array([b"sadder", b""], object), labels) == np.inf
-    assert difference(np.array([True, False]), np.array([True, True])) == np.inf
-    assert difference(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)) == 0
+    assert measure_difference(labels.astype(object), labels) == 0
+    assert measure_difference(np.array([b"sadder", b""], object), labels) == np.inf
+    assert measure_difference(np.array([True, False]), np.array([True, True])) == np.inf
+    assert measure_difference(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)) == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from affect.train import Checkpoint
+from affect.training.train import Checkpoint
 
 ROWS = [
     {"val_accuracy": 0.5, "val_loss": 0.9, "val_valence_ccc": 0.1, "val_arousal_ccc": 0.6},

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from affect.cli import app
 from affect.config import read_json, write_json
+from affect.data.records import parse_example
 from affect.pipelines.video import read_frames
-from affect.records import parse_example
 from tests.conftest import no_face, portrait, write_video
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +141,8 @@ def test_bad_sources(tmp_path, face_videos):
 def test_bad_configs(tmp_path, shards):
     config = tmp_path / "typo.py"
     config.write_text(
-        "from affect.config import *\nCONFIG = Experiment('x', Model(backbone='vgg16', weights=None, head=2))\n"
+        "from affect.config import *\n"
+        "CONFIG = Experiment('x', FrameClassifier(backbone='vgg16', weights=None, head=2))\n"
     )
     line = refused("train", config, "--data", shards, "--workdir", tmp_path / "run")
     assert str(config) in line and "unexpected keyword argument 'head'" in line

@@ -16,10 +16,10 @@ from affect.config import (
     Data,
     Experiment,
     Faces,
-    Model,
-    Regression,
+    FrameClassifier,
     Train,
-    VideoModel,
+    VideoClassifier,
+    VideoRegressor,
     Windows,
     bundled_configs,
     find_config,
@@ -35,11 +35,13 @@ from affect.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP = ["data", "model", "name", "recipe", "reported", "train", "windows"]
-BASE = Experiment(name="base", model=Model(backbone="vgg16", weights="vggface"))
-VIDEO = Experiment(name="video", model=VideoModel("conv3d", "softmax", filters=4, temporal_pooling="max"))
-STA = Experiment(name="sta", model=Regression(temporal="conv3d", attention="softmax"), windows=Windows(length_s=1.0))
-HEADER = "from dataclasses import replace\nfrom affect.config import Data, Experiment, Model, Train\n"
-MODEL = 'Model(backbone="vgg16", weights=None)'
+BASE = Experiment(name="base", model=FrameClassifier(backbone="vgg16", weights="vggface"))
+VIDEO = Experiment(name="video", model=VideoClassifier("conv3d", "softmax", filters=4, temporal_pooling="max"))
+STA = Experiment(
+    name="sta", model=VideoRegressor(temporal="conv3d", attention="softmax"), windows=Windows(length_s=1.0)
+)
+HEADER = "from dataclasses import replace\nfrom affect.config import Data, Experiment, FrameClassifier, Train\n"
+MODEL = 'FrameClassifier(backbone="vgg16", weights=None)'
 
 
 def refusal(function, *args):
@@ -345,8 +347,8 @@ def test_an_override_that_makes_no_sense_is_refused(text, cause):
         ("head=2", TOP),
         ("=2", TOP),
         ("modell.heads=2", TOP),
-        ("model.=2", sorted(field.name for field in dataclasses.fields(Model))),
-        ("model.head=2", sorted(field.name for field in dataclasses.fields(Model))),
+        ("model.=2", sorted(field.name for field in dataclasses.fields(FrameClassifier))),
+        ("model.head=2", sorted(field.name for field in dataclasses.fields(FrameClassifier))),
         ("data.frame=2", sorted(field.name for field in dataclasses.fields(Data))),
         ("train.epoch=2", sorted(field.name for field in dataclasses.fields(Train))),
     ],
@@ -395,7 +397,7 @@ def test_a_number_at_its_limit_is_taken():
 def test_json_gives_back_every_field(tmp_path):
     written = Experiment(
         name="Ärger",
-        model=Model("mini_xception", None, face_size=48, hidden_units=None, diversity=0.1),
+        model=FrameClassifier("mini_xception", None, face_size=48, hidden_units=None, diversity=0.1),
         data=Data(flip=False, selection_ratio=0.3),
         train=Train(seed=5),
         reported={"accuracy": 0.49},
@@ -409,7 +411,7 @@ def test_json_gives_back_every_field(tmp_path):
 
 def test_json_may_leave_out_what_has_a_default():
     values = {"name": "x", "model": {"backbone": "vgg16", "weights": None}}
-    assert from_json(Experiment, values, "run") == Experiment("x", Model("vgg16", None))
+    assert from_json(Experiment, values, "run") == Experiment("x", FrameClassifier("vgg16", None))
     assert from_json(Faces, {}, "run") == Faces()
 
 
@@ -444,8 +446,11 @@ def test_a_choice_that_is_unknown_is_refused(field, known):
             f"unknown fields ['modell']. Expected some of {TOP}",
         ),
         ({"model": {"backbone": "vgg16", "weights": None, "head": 2}}, "experiment.model has unknown fields ['head']"),
-        ({"model": {"backbone": "vgg16"}}, "experiment.model: Model.__init__() missing 1 required"),
-        ({"model": "vgg16"}, "experiment.model must be an object with the fields of Model. Received: 'vgg16'"),
+        ({"model": {"backbone": "vgg16"}}, "experiment.model: FrameClassifier.__init__() missing 1 required"),
+        (
+            {"model": "vgg16"},
+            "experiment.model must be an object with the fields of FrameClassifier. Received: 'vgg16'",
+        ),
         ({"model": None}, "experiment.model must be an object"),
         ({"name": 3}, "experiment.name: expected str. Received: 3"),
         ({"data": {"frames": "16"}}, "experiment.data.frames: expected int. Received: '16'"),
@@ -606,7 +611,7 @@ def test_a_network_of_clips_pools_the_scores_of_frames():
 
 
 def test_features_have_no_locations_to_attend_to():
-    lgbp = dataclasses.replace(STA, model=Regression("lstm", features="lgbp_top"))
+    lgbp = dataclasses.replace(STA, model=VideoRegressor("lstm", features="lgbp_top"))
     text = refusal(override, lgbp, "model.spatial_pooling=shift")
     assert "expected model.spatial_pooling='average' beside features='lgbp_top'. Received: 'shift'" in text
 
@@ -632,6 +637,6 @@ def test_mixed_precision_elsewhere_is_refused_with_what_to_write(tmp_path):
         (tmp_path / "old.py").write_text(python)
         load_config(tmp_path / "old.py")
     with pytest.raises(InputError, match=r"it is train\.precision now: write train\.precision=float16"):
-        override(Experiment("x", Model("vgg16", None)), "train.mixed_precision=true")
+        override(Experiment("x", FrameClassifier("vgg16", None)), "train.mixed_precision=true")
     with pytest.raises(InputError, match=r"train\.precision must be one of \['bfloat16', 'float16', 'float32'\]"):
         Train(precision="half")

@@ -10,15 +10,15 @@ import keras
 import numpy as np
 import pytest
 
-from affect.backbones import BACKBONES
 from affect.config import Experiment, from_json, load_config, to_json
-from affect.labels import EMOTIONS
+from affect.data.labels import EMOTIONS
+from affect.data.lgbp import FEATURES
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
-from affect.lgbp import FEATURES
 from affect.losses import ConcordanceLoss
-from affect.model import build_model
-from affect.regression import build_regression, build_video_model
-from affect.train import build_optimizer
+from affect.models.backbones import BACKBONES
+from affect.models.frame_classifier import build_frame_classifier
+from affect.models.video_networks import build_video_classifier, build_video_regressor
+from affect.training.train import build_optimizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
 
@@ -190,7 +190,7 @@ def test_a_row_of_paper_b_builds_and_takes_a_step(path):
     experiment = load_config(path)
     config = replace(experiment.model, face_size=16, filters=2, attention_filters=2, recurrent_units=3, hidden_units=4)
     keras.utils.set_random_seed(0)
-    model = build_regression(config)
+    model = build_video_regressor(config)
     clips = random_clips(16)
     if config.features == "lgbp_top":
         features = np.random.default_rng(0).normal(size=(2, 3, FEATURES)).astype("float32")
@@ -209,7 +209,7 @@ def test_paper_bs_network_builds_on_classes_and_sees_as_much_of_a_clip_in_evalua
     for name in ("temporal", "attention", "face_size", "blocks", "filters", "hidden_units"):
         assert getattr(experiment.model, name) == getattr(base, name)
     config = replace(experiment.model, face_size=16, filters=2, attention_filters=2, hidden_units=4)
-    model = build_video_model(config, EMOTIONS[:3])
+    model = build_video_classifier(config, EMOTIONS[:3])
     optimizer = build_optimizer(model, experiment.train, 10)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     before = [np.array(weight) for weight in model.trainable_weights]
@@ -288,7 +288,7 @@ def test_it_builds_and_takes_a_step(experiment):
     config = replace(experiment.model, weights=None, face_size=size)
     classes = BACKBONES[config.backbone].classes if config.spatial_pooling is None else EMOTIONS[:3]
     keras.utils.set_random_seed(0)
-    model = build_model(config, classes, experiment.train)
+    model = build_frame_classifier(config, classes, experiment.train)
     clips = random_clips(size)
     logits = model.predict_on_batch(clips)
     assert logits.shape == (2, len(classes))

@@ -15,14 +15,15 @@ from ai_edge_litert.interpreter import Interpreter
 from scipy.special import logsumexp, softmax
 from typer.testing import CliRunner
 
-from affect.artefact import read_artefact, write_sums
 from affect.cli import app
-from affect.convert import convert
-from affect.data import Shards, eval_batches
+from affect.data.shards import Shards, eval_batches
 from affect.errors import InputError
-from affect.export import export
-from affect.stream import StreamingClassifier
-from affect.tflite import operators
+from affect.models.stream import StreamingClassifier
+from affect.reading.loading import read_artefact
+from affect.reading.saved_model import write_sums
+from affect.reading.tflite import count_operators
+from affect.serving.convert import convert
+from affect.serving.export import export
 from tests.exported import CLASSES, MODELS
 
 RANDOM = np.random.default_rng(0)
@@ -197,7 +198,7 @@ def test_a_file_runs_where_there_is_no_tensorflow(converted, tmp_path):
         "import sys\n"
         "sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
         "import numpy as np\n"
-        "from affect.artefact import read_artefact\n"
+        "from affect.reading.loading import read_artefact\n"
         "outputs = read_artefact(sys.argv[1]).signature('serving_default')(dict(np.load(sys.argv[2])))\n"
         "print(outputs['label'].tolist(), outputs['probabilities'].tolist(), sep='\\n')\n"
     )
@@ -251,7 +252,7 @@ def test_operators_of_tensorflow_are_told_from_builtin_ones():
     function = tf.function(tf.math.digamma).get_concrete_function(tf.TensorSpec((2,), tf.float32))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     converter.allow_custom_ops = True
-    assert operators(converter.convert()) == {"custom:Digamma": 1}
+    assert count_operators(converter.convert()) == {"custom:Digamma": 1}
 
 
 def test_mistakes(exported, file):
@@ -263,7 +264,7 @@ def test_mistakes(exported, file):
     for name in ("regression", "video_sta"):
         assert "has no signature frame" in refused(exported(name)[1].path, to="float32", part="frame")
     assert "Give the shards: --data SHARDS" in refused(version, to="int8")
-    assert "is converted already" in refused(file, to="float32")
+    assert "is a TFLite file. Expected the folder NAME/VERSION" in refused(file, to="float32")
     assert "must be a file .tflite" in refused(version, version.parent / "model", to="float32")
     scores = exported("joint_softmax")[1].path
     assert "Received: frames=4" in refused(scores, to="float32", part="frame", frames=4)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from affect.data.records import Dimensions
 from affect.errors import InputError
 from affect.pipelines.aligned import stray_images, timed_images
 from affect.pipelines.datasets import DATASETS, PUBLISHED
@@ -22,7 +23,6 @@ from affect.pipelines.datasets.recola import recola
 from affect.pipelines.datasets.sewa import sewa
 from affect.pipelines.datasets.source import LONGEST_NAME, Clips, Source, check_clips, looks_like_video
 from affect.pipelines.files import name_fault
-from affect.records import Dimensions
 
 
 def make(root, *names):

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from affect.config import read_json
+from affect.data.verify import verify
 from affect.errors import InputError
 from affect.pipelines import decoder, video
 from affect.pipelines.video import probe_frame_rate, read_frames
-from affect.verify import verify
 from tests.conftest import portrait, write_video
 
 

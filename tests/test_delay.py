@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Data, Windows
-from affect.delay import search_delay
+from affect.data.records import Dimensions
+from affect.data.windows import read_recordings
 from affect.errors import InputError
-from affect.records import Dimensions
-from affect.windows import read_recordings
-from tests.test_data import make_clip, textured, write_shards
+from affect.tasks.delay import search_delay
+from tests.test_shards import make_clip, textured, write_shards
 
 SETTINGS = Windows(length_s=4.0, frame_rate_hz=5.0)
 DATA = Data(batch_clips=2, crop_ratio=1.0)

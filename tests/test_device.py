@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Train
-from affect.device import describe_device, repeatable
-from affect.precision import computing_in
+from affect.models.device import describe_device, repeatable
+from affect.models.precision import computing_in
 
 
 def is_deterministic():

@@ -16,27 +16,37 @@ from skimage.io import imread
 from typer.testing import CliRunner
 
 from affect.cli import app
-from affect.config import Data, Experiment, Faces, Regression, Train, Windows, load_config, read_json, without_effect
-from affect.data import Shards
-from affect.delay import search_delay
+from affect.config import (
+    Data,
+    Experiment,
+    Faces,
+    Train,
+    VideoRegressor,
+    Windows,
+    load_config,
+    read_json,
+    without_effect,
+)
+from affect.data.labels import DIMENSIONS
+from affect.data.shards import Shards
+from affect.data.windows import Recording, read_recordings
 from affect.errors import InputError
-from affect.evaluate import evaluate
-from affect.explain import explain, explain_classes
-from affect.export import export
-from affect.labels import DIMENSIONS
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import cut_clip
 from affect.pipelines.prepare import prepare
-from affect.postprocessing import Postprocessing
-from affect.predict import predict
-from affect.run import load_trained
-from affect.series import Series, at_ratings
-from affect.statistics import compare
-from affect.table import format_cells, markdown, table
+from affect.reading.explain import explain, explain_classes
+from affect.reading.predict import predict
+from affect.reading.run import load_trained
+from affect.serving.export import export
 from affect.tasks import TASKS
+from affect.tasks.delay import search_delay
+from affect.tasks.postprocessing import Postprocessing
 from affect.tasks.recordings import concatenated_ccc
-from affect.train import EpochProgress, read_log, train
-from affect.windows import Recording, read_recordings
+from affect.tasks.series import Series, at_ratings
+from affect.tasks.statistics import compare
+from affect.training.evaluate import evaluate
+from affect.training.table import format_cells, markdown, table
+from affect.training.train import EpochProgress, read_log, train
 from tests.conftest import portrait, write_video
 from tests.watched import fields_of, watched
 
@@ -45,7 +55,7 @@ FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 FRAMES, RATE_HZ = 20, 4
 BASE = Experiment(
     name="sta",
-    model=Regression("conv3d", "softmax", face_size=16, blocks=2, filters=2, attention_filters=2, hidden_units=4),
+    model=VideoRegressor("conv3d", "softmax", face_size=16, blocks=2, filters=2, attention_filters=2, hidden_units=4),
     data=Data(batch_clips=4, selection_ratio=0.5),
     train=Train(
         epochs=2,
@@ -67,7 +77,7 @@ CNN = replace(
 LGBP = replace(
     BASE,
     name="lgbp",
-    model=Regression(None, features="lgbp_top", face_size=16, hidden_units=4),
+    model=VideoRegressor(None, features="lgbp_top", face_size=16, hidden_units=4),
     data=Data(
         batch_clips=2, random_crop=False, flip=False, rotation_deg=0.0, selection_ratio=0.0, selection_split="val"
     ),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from affect.cli import app
 from affect.config import load_config
-from affect.train import train
+from affect.training.train import train
 from tests.documents import (
     DOCUMENTS,
     FOLDERS,

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from affect.backbones import BACKBONES
 from affect.config import (
     EFFECTS,
     Data,
     Experiment,
-    Model,
-    Regression,
+    FrameClassifier,
     Train,
-    VideoModel,
+    VideoClassifier,
+    VideoRegressor,
     check_effects,
     from_json,
     load_config,
@@ -24,27 +23,28 @@ from affect.config import (
     without_effect,
 )
 from affect.errors import InputError
+from affect.models.backbones import BACKBONES
 from affect.tasks import TASKS
 from tests.watched import fields_of, watched
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SMALL = {"face_size": 16, "blocks": 2, "filters": 2}
-XCEPTION = Model("mini_xception", None, face_size=32)
+XCEPTION = FrameClassifier("mini_xception", None, face_size=32)
 NETWORKS = {
     "attention": XCEPTION,
     "shift": replace(XCEPTION, spatial_pooling="shift", temporal_pooling="max"),
     "average": replace(XCEPTION, spatial_pooling="average", temporal_pooling="statistics"),
     "lstm": replace(XCEPTION, spatial_pooling="average", temporal_pooling="lstm"),
-    "own classifier": Model("mini_xception", None, spatial_pooling=None),
-    "cnn": Regression(None, **SMALL),
-    "rnn": Regression("rnn", **SMALL),
-    "bilstm, attention over locations": Regression("bilstm", **SMALL, spatial_pooling="attention"),
-    "cnn3d": Regression("conv3d", **SMALL),
-    "sta": Regression("conv3d", "softmax", **SMALL, predicts="end"),
-    "lgbp": Regression(None, features="lgbp_top"),
-    "lgbp lstm": Regression("lstm", features="lgbp_top"),
-    "classes by lstm": VideoModel("lstm", **SMALL),
-    "classes by sta": VideoModel("conv3d", "sigmoid", **SMALL, spatial_pooling="shift"),
+    "own classifier": FrameClassifier("mini_xception", None, spatial_pooling=None),
+    "cnn": VideoRegressor(None, **SMALL),
+    "rnn": VideoRegressor("rnn", **SMALL),
+    "bilstm, attention over locations": VideoRegressor("bilstm", **SMALL, spatial_pooling="attention"),
+    "cnn3d": VideoRegressor("conv3d", **SMALL),
+    "sta": VideoRegressor("conv3d", "softmax", **SMALL, predicts="end"),
+    "lgbp": VideoRegressor(None, features="lgbp_top"),
+    "lgbp lstm": VideoRegressor("lstm", features="lgbp_top"),
+    "classes by lstm": VideoClassifier("lstm", **SMALL),
+    "classes by sta": VideoClassifier("conv3d", "sigmoid", **SMALL, spatial_pooling="shift"),
 }
 KINDS = {name: Experiment(name, model) for name, model in NETWORKS.items()} | {
     "adam": Experiment("adam", XCEPTION, train=Train(optimizer="adam")),
@@ -115,7 +115,7 @@ def another(name, value, default):
         ("paper_b", "model.heads=4", "it needs attention, model.spatial_pooling='attention' or 'shift'"),
         ("paper_b_recola/cnn3d", "model.kernel_size=3", "model.kernel_size_3d is of the 3D-CNN"),
         ("paper_b_recola/cnn3d", "model.attention_filters=8", "model.attention='softmax' or 'sigmoid'"),
-        ("paper_b_recola/lgbp_lstm", "model.filters=8", "the sizes of LGBP-TOP are in affect/lgbp.py"),
+        ("paper_b_recola/lgbp_lstm", "model.filters=8", "the sizes of LGBP-TOP are in affect/data/lgbp.py"),
         ("paper_b_recola/lgbp_lstm", "data.view_per_frame=true", "no view is drawn at random"),
         ("paper_a_table1/tp", "model.heads=4", "it needs attention, model.spatial_pooling='attention' or 'shift'"),
         ("paper_a_table1/tp", "model.diversity=0", "it needs attention, model.spatial_pooling='attention' or 'shift'"),

@@ -3,21 +3,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from affect.config import Data, Experiment, Faces, Model
+from affect.config import Data, Experiment, Faces, FrameClassifier
 from affect.errors import InputError
-from affect.evaluate import evaluate
-from affect.model import build_model
+from affect.models.frame_classifier import build_frame_classifier
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import cut_clip
-from affect.predict import predict
-from affect.run import Trained
+from affect.reading.predict import predict
+from affect.reading.run import Trained
+from affect.training.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
 def trained():
     """A model whose classifier looks at nothing: it always says sad."""
-    config = Model(backbone="mini_xception", weights=None, face_size=32)
-    model = build_model(config, ("happy", "sad"))
+    config = FrameClassifier(backbone="mini_xception", weights=None, face_size=32)
+    model = build_frame_classifier(config, ("happy", "sad"))
     kernel, bias = model.get_layer("frame_logits").get_weights()
     model.get_layer("frame_logits").set_weights([kernel, bias + [0, 100]])
     experiment = Experiment("constant", config, Data(batch_clips=3, eval_frames=4), reported={"accuracy": 0.49})
@@ -50,10 +50,10 @@ def test_a_split_that_selected_the_epoch_is_named(trained, shards):
 
 def test_a_video_and_its_shard_give_the_same_numbers(shards, labelled_videos):
     """The seam between disk and memory: predict on the file equals evaluate on the shards."""
-    config = Model(backbone="mini_xception", weights="fer2013", spatial_pooling=None)
+    config = FrameClassifier(backbone="mini_xception", weights="fer2013", spatial_pooling=None)
     classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
     experiment = Experiment("fer", config, Data(batch_clips=3, crop_ratio=0.9))
-    trained = Trained(build_model(config, classes), experiment, classes, Faces(face_size=64, min_face_px=40))
+    trained = Trained(build_frame_classifier(config, classes), experiment, classes, Faces(face_size=64, min_face_px=40))
     clips = {clip["key"]: clip for clip in evaluate(trained, shards, split="test")["clips"]}
     video = labelled_videos / "test/happy/1.mp4"
     clip, _ = cut_clip(video, trained.faces, Mtcnn(trained.faces), key="x")

@@ -5,23 +5,25 @@ import pytest
 from matplotlib.figure import Figure
 from skimage.io import imread
 
-from affect.config import Data, Experiment, Faces, Model, VideoModel
-from affect.data import Shards, eval_batches
+from affect.config import Data, Experiment, Faces, FrameClassifier, VideoClassifier
+from affect.data.shards import Shards, eval_batches
 from affect.drawing import attention_maps, draw_probabilities, joint_probabilities, split_heads
 from affect.errors import InputError
-from affect.explain import explain, explain_classes
-from affect.model import build_model
+from affect.models.frame_classifier import build_frame_classifier
+from affect.models.video_networks import build_video_classifier
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import cut_clip
-from affect.predict import predict
-from affect.regression import build_video_model
-from affect.run import Trained
+from affect.reading.explain import explain, explain_classes
+from affect.reading.predict import predict
+from affect.reading.run import Trained
 
 
 @pytest.fixture(scope="module")
 def trained():
-    config = Model(backbone="mini_xception", weights=None, face_size=32)
-    return Trained(build_model(config, ("happy", "sad")), Experiment("x", config, Data()), ("happy", "sad"), Faces())
+    config = FrameClassifier(backbone="mini_xception", weights=None, face_size=32)
+    return Trained(
+        build_frame_classifier(config, ("happy", "sad")), Experiment("x", config, Data()), ("happy", "sad"), Faces()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +62,11 @@ def test_attention_of_a_class_is_the_mean_over_its_clips_weighted_by_importance(
 
 
 def test_spatiotemporal_attention_is_one_head(clip, shards, tmp_path):
-    config = VideoModel("conv3d", "softmax", face_size=16, blocks=2, filters=2, attention_filters=2, hidden_units=4)
+    config = VideoClassifier(
+        "conv3d", "softmax", face_size=16, blocks=2, filters=2, attention_filters=2, hidden_units=4
+    )
     classes = ("happy", "sad")
-    trained = Trained(build_video_model(config, classes), Experiment("video", config, Data()), classes, Faces())
+    trained = Trained(build_video_classifier(config, classes), Experiment("video", config, Data()), classes, Faces())
     means = explain_classes(trained, shards, tmp_path / "classes.png", split="test")
     assert {name: maps.shape for name, maps in means.items()} == {"happy": (1, 4, 4), "sad": (1, 4, 4)}
     np.testing.assert_allclose(means["sad"].mean(), 1, atol=1e-5)
@@ -72,9 +76,9 @@ def test_spatiotemporal_attention_is_one_head(clip, shards, tmp_path):
 
 
 def test_classes_of_a_model_without_attention(shards, tmp_path):
-    config = Model(backbone="mini_xception", weights="fer2013", spatial_pooling=None)
+    config = FrameClassifier(backbone="mini_xception", weights="fer2013", spatial_pooling=None)
     classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-    trained = Trained(build_model(config, classes), Experiment("fer", config, Data()), classes, Faces())
+    trained = Trained(build_frame_classifier(config, classes), Experiment("fer", config, Data()), classes, Faces())
     with pytest.raises(InputError, match="fer has no spatial attention to average"):
         explain_classes(trained, shards, tmp_path / "classes.png", split="test")
 
@@ -121,12 +125,12 @@ def test_bars_share_a_scale_and_have_one_in_red():
 
 
 def test_a_model_without_attention_has_no_such_row(clip, tmp_path):
-    config = Model(backbone="mini_xception", weights="fer2013", spatial_pooling=None)
+    config = FrameClassifier(backbone="mini_xception", weights="fer2013", spatial_pooling=None)
     classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-    with_attention = Model(backbone="mini_xception", weights="fer2013")
+    with_attention = FrameClassifier(backbone="mini_xception", weights="fer2013")
     heights = []
     for model in (config, with_attention):
-        trained = Trained(build_model(model, classes), Experiment("x", model, Data()), classes, Faces())
+        trained = Trained(build_frame_classifier(model, classes), Experiment("x", model, Data()), classes, Faces())
         explain(trained, replace(clip, label=""), tmp_path / "figure.png", frames=4)
         heights.append(imread(tmp_path / "figure.png").shape[0])
     assert heights[0] < heights[1]

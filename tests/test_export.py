@@ -15,16 +15,16 @@ from scipy.special import softmax
 from tensorflow_serving.apis import prediction_log_pb2
 from typer.testing import CliRunner
 
-import affect.export
-from affect.augment import central_view, view_face
-from affect.check import check
+import affect.serving.export
 from affect.cli import app
-from affect.config import Experiment, Regression, read_json, to_json, write_json
+from affect.config import Experiment, VideoRegressor, read_json, to_json, write_json
+from affect.data.augment import central_view, view_face
 from affect.errors import InputError
-from affect.export import export_trained, model_card, sources_of
-from affect.regression import detailed_regression
-from affect.run import load_trained
-from affect.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX, MAX_JPEGS
+from affect.models.video_networks import detail_regressor
+from affect.reading.run import load_trained
+from affect.serving.check import check
+from affect.serving.export import export_trained, model_card, sources_of
+from affect.tasks.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX, MAX_JPEGS
 from tests.exported import CLASSES, MODELS, SOURCES
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
@@ -54,7 +54,7 @@ def called(network, inputs):
 def expected_of(trained, inputs):
     """The training path: the Keras network and SciPy's softmax."""
     if trained.task.name == "regression":
-        return called(detailed_regression(trained.model), inputs)
+        return called(detail_regressor(trained.model), inputs)
     outputs = called(trained.network, inputs)
     probabilities = softmax(outputs["logits"], axis=-1)
     seen = inputs["frame_mask"].any(axis=1)
@@ -292,7 +292,7 @@ def copied(exported, monkeypatch):
             shutil.copytree(artefact.path, path, ignore=shutil.ignore_patterns("assets.extra"))
             return outputs
 
-        monkeypatch.setattr(affect.export, "write_saved_model", write)
+        monkeypatch.setattr(affect.serving.export, "write_saved_model", write)
         return trained
 
     return found
@@ -305,13 +305,13 @@ def saved(copied):
 
 def test_versions_are_numbered_and_appear_whole(saved, tmp_path, monkeypatch):
     trained, out = saved, tmp_path / "name"
-    golden = affect.export.golden_pairs(trained, affect.export.build_signatures(trained))
-    monkeypatch.setattr(affect.export, "golden_pairs", lambda *_: golden)
+    golden = affect.serving.export.golden_pairs(trained, affect.serving.export.build_signatures(trained))
+    monkeypatch.setattr(affect.serving.export, "golden_pairs", lambda *_: golden)
     (out / "notes").mkdir(parents=True)
     (out / ".export-left-behind" / "version").mkdir(parents=True)
     for stage in ("write_saved_model", "golden_pairs", "write_sums", "check"):
         with monkeypatch.context() as patch:
-            patch.setattr(affect.export, stage, stop)
+            patch.setattr(affect.serving.export, stage, stop)
             with pytest.raises(KeyboardInterrupt):
                 export_trained(trained, out, SOURCES)
         assert {path.name for path in out.iterdir()} == {"notes", ".export-left-behind"}
@@ -335,14 +335,14 @@ def stop(*_):
 
 
 def test_a_savedmodel_that_is_not_the_network_is_not_published(saved, tmp_path, monkeypatch):
-    pairs = affect.export.golden_pairs
+    pairs = affect.serving.export.golden_pairs
 
     def wrong(*arguments):
         found = pairs(*arguments)
         found["frame"][1]["frame_logits"][0, 0] += 0.001
         return found
 
-    monkeypatch.setattr(affect.export, "golden_pairs", wrong)
+    monkeypatch.setattr(affect.serving.export, "golden_pairs", wrong)
     text = "The SavedModel of name is not the network that was trained: frame differs by .*Nothing was exported"
     with pytest.raises(InputError, match=text):
         export_trained(saved, tmp_path / "name", SOURCES)
@@ -407,7 +407,7 @@ def test_what_cannot_be_exported(tmp_path):
 
 
 def test_networks_that_are_not_given_faces_are_not_exported(saved, tmp_path):
-    config = Regression(temporal="lstm", features="lgbp_top")
+    config = VideoRegressor(temporal="lstm", features="lgbp_top")
     trained = replace(saved, experiment=Experiment("lgbp", config))
     with pytest.raises(InputError, match="lgbp reads LGBP-TOP features, which are computed in NumPy"):
         export_trained(trained, tmp_path / "name", SOURCES)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from affect.artefact import read_artefact
 from affect.errors import InputError
 from affect.extras import EXTRAS, find_missing, require
+from affect.reading.loading import read_artefact
 from tests.test_cli import refused
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from affect.config import Train, read_json
-from affect.train import PyTorchSGD, build_optimizer
+from affect.training.train import PyTorchSGD, build_optimizer
 
 GOLDEN = read_json(Path(__file__).parent / "golden" / "tfa_optimizers.json")
 PROBLEM, RUNS = GOLDEN["problem"], GOLDEN["runs"]

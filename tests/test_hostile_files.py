@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Data, Faces
-from affect.data import Shards, eval_batches, names_damage
+from affect.data.shards import Shards, eval_batches, names_damage
 from affect.errors import InputError
 from affect.pipelines.aligned import read_clip, read_image
 from affect.pipelines.datasets.crema_d import crema_d

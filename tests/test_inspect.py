@@ -7,9 +7,9 @@ import pytest
 from skimage.io import imread
 
 from affect.config import read_json
+from affect.data.inspect import choose_clips, inspect
+from affect.data.records import Clip, Dimensions
 from affect.errors import InputError
-from affect.inspect import choose_clips, inspect
-from affect.records import Clip, Dimensions
 from tests.test_cli import affect
 from tests.test_verify import clip, encoded, flip, write_shards
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affect.labels import AFEW, EMOTIONS, FER2013, order_classes
+from affect.data.labels import AFEW, EMOTIONS, FER2013, order_classes
 
 NAMES = st.lists(st.sampled_from(EMOTIONS) | st.text(max_size=5))
 

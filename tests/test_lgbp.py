@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 from skimage.filters import gabor_kernel
 
-from affect import lgbp
-from affect.lgbp import FEATURES, block_histograms, gabor_magnitudes, lgbp_top, plane_codes
+from affect.data import lgbp
+from affect.data.lgbp import FEATURES, block_histograms, gabor_magnitudes, lgbp_top, plane_codes
 
 RANDOM = np.random.default_rng(0)
 VOLUME = RANDOM.integers(0, 4, (3, 5, 6)).astype(np.uint16)  # few values, so that many neighbours are equal

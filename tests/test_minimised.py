@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from affect.config import Data, Experiment, Model, Regression, Train, VideoModel, Windows
-from affect.data import eval_batches, train_batches
-from affect.model import build_model
-from affect.records import Dimensions
-from affect.regression import build_regression
-from affect.run import load_trained
-from affect.train import read_log, train
-from affect.windows import at_end, read_recordings, train_windows
-from tests.test_data import make_clip, textured, write_shards
+from affect.config import Data, Experiment, FrameClassifier, Train, VideoClassifier, VideoRegressor, Windows
+from affect.data.records import Dimensions
+from affect.data.shards import eval_batches, train_batches
+from affect.data.windows import at_end, read_recordings, train_windows
+from affect.models.frame_classifier import build_frame_classifier
+from affect.models.video_networks import build_video_regressor
+from affect.reading.run import load_trained
+from affect.training.train import read_log, train
+from tests.test_shards import make_clip, textured, write_shards
 
 CLASSES = ("happy", "sad")
 STILL = Train(epochs=1, backbone_learning_rate=0.0, head_learning_rate=0.0, restart_epochs=1)
-IMAGES = Model("mini_xception", None, face_size=32, hidden_units=4, diversity=0.7)
-VIDEO = VideoModel(
+IMAGES = FrameClassifier("mini_xception", None, face_size=32, hidden_units=4, diversity=0.7)
+VIDEO = VideoClassifier(
     None, face_size=16, blocks=2, filters=2, hidden_units=3, spatial_pooling="attention", diversity=0.7, dropout=0.0
 )
 CLIPS = Experiment(
@@ -33,7 +33,7 @@ CLIPS = Experiment(
     data=Data(batch_clips=16, frames=4, selection_ratio=0.0, selection_split="val"),
     train=STILL,
 )
-POOLED = Regression(
+POOLED = VideoRegressor(
     None, face_size=16, blocks=2, filters=2, hidden_units=3, spatial_pooling="attention", diversity=0.7, dropout=0.0
 )
 RECORDINGS = Experiment(
@@ -177,7 +177,10 @@ def test_a_recording_that_selects_is_not_learnt(rated, tmp_path):
 
 
 def test_dropout_drops_while_it_learns_and_at_no_other_time():
-    for network in (build_model(replace(IMAGES, dropout=0.5), CLASSES), build_regression(replace(POOLED, dropout=0.5))):
+    for network in (
+        build_frame_classifier(replace(IMAGES, dropout=0.5), CLASSES),
+        build_video_regressor(replace(POOLED, dropout=0.5)),
+    ):
         size = network.input["faces"].shape[2]
         faces = np.random.default_rng(0).integers(0, 256, (1, 2, size, size, 3), dtype=np.uint8)
         inputs = {"faces": faces, "frame_mask": np.ones((1, 2), bool)}

@@ -6,18 +6,22 @@ import keras
 import numpy as np
 import pytest
 
-from affect.config import Model, Regression, VideoModel
-from affect.lgbp import FEATURES
-from affect.model import build_model, detailed, frame_networks
-from affect.regression import build_regression, build_video_model, detailed_regression
+from affect.config import FrameClassifier, VideoClassifier, VideoRegressor
+from affect.data.lgbp import FEATURES
+from affect.models.frame_classifier import build_frame_classifier, detail_classifier, frame_networks
+from affect.models.video_networks import build_video_classifier, build_video_regressor, detail_regressor
 
 SMALL = {"face_size": 8, "blocks": 1, "filters": 2, "hidden_units": 3, "recurrent_units": 2}
 NETWORKS = {
-    "images": lambda: build_model(Model("mini_xception", None, face_size=32, hidden_units=3), ("happy", "sad")),
-    "video": lambda: build_video_model(VideoModel("lstm", **SMALL), ("happy", "sad")),
-    "cnn": lambda: build_regression(Regression(None, **SMALL)),
-    "bilstm": lambda: build_regression(Regression("bilstm", **SMALL, predicts="end")),
-    "features": lambda: build_regression(Regression("rnn", features="lgbp_top", recurrent_units=2, hidden_units=3)),
+    "images": lambda: build_frame_classifier(
+        FrameClassifier("mini_xception", None, face_size=32, hidden_units=3), ("happy", "sad")
+    ),
+    "video": lambda: build_video_classifier(VideoClassifier("lstm", **SMALL), ("happy", "sad")),
+    "cnn": lambda: build_video_regressor(VideoRegressor(None, **SMALL)),
+    "bilstm": lambda: build_video_regressor(VideoRegressor("bilstm", **SMALL, predicts="end")),
+    "features": lambda: build_video_regressor(
+        VideoRegressor("rnn", features="lgbp_top", recurrent_units=2, hidden_units=3)
+    ),
 }
 
 
@@ -39,7 +43,7 @@ def given(network, batch=2, frames=3):
 
 def all_of(network):
     """Returns the network, the one with what lies between, and the one that reads a file's."""
-    return network, (detailed if network.name != "affect_regression" else detailed_regression)(network)
+    return network, (detail_classifier if network.name != "affect_regression" else detail_regressor)(network)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 1), (1, 3), (2, 4)])

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from affect.labels import DIMENSIONS
+from affect.data.labels import DIMENSIONS
 from affect.pipelines.datasets.planted import ROWS, displace, draw_subject
 from affect.pipelines.datasets.planted_recordings import CHIN, SHOWN_BY, draw_curve, generate_recordings, perform
 from affect.pipelines.datasets.sewa import sewa

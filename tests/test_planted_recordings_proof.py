@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from affect.config import load_rows, read_json
-from affect.evaluate import evaluate
-from affect.run import load_trained
-from affect.train import train
+from affect.reading.run import load_trained
+from affect.training.evaluate import evaluate
+from affect.training.train import train
 from benchmarks.planted import in_view, inside
 from benchmarks.planted_recordings import CONFIGS, DELAY_S, OVERRIDES, attended, make, prove, text
 

@@ -5,7 +5,7 @@ import pytest
 
 from affect.config import from_json, to_json
 from affect.errors import InputError
-from affect.postprocessing import Postprocessing, fit
+from affect.tasks.postprocessing import Postprocessing, fit
 
 TIMES_S = np.arange(400) * 0.1
 

@@ -12,15 +12,16 @@ import pytest
 from scipy.special import softmax
 
 from affect.config import to_json, write_json
-from affect.data import clip_inputs
+from affect.data.records import Clip
+from affect.data.shards import clip_inputs
 from affect.errors import InputError
-from affect.model import detailed
+from affect.models.frame_classifier import detail_classifier
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import Cut, cut_clip
 from affect.pipelines.tracks import Track
-from affect.predict import predict, read_model
-from affect.records import Clip
-from affect.run import load_trained
+from affect.reading.loading import read_model
+from affect.reading.predict import predict
+from affect.reading.run import load_trained
 from tests.conftest import portrait, write_video
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
@@ -51,7 +52,7 @@ def test_what_a_prediction_holds(trained, clip):
 
 def test_clip_probability_is_the_sum_over_frames_of_the_joint_softmax(trained, clip):
     inputs, _ = clip_inputs(clip, trained.experiment.data, trained.face_size)
-    scores = detailed(trained.model).predict_on_batch(inputs)["frame_logits"][0].astype(np.float64)
+    scores = detail_classifier(trained.model).predict_on_batch(inputs)["frame_logits"][0].astype(np.float64)
     joint = softmax(scores)  # over frames and classes, eq. 5
     result = predict(trained, clip)
     np.testing.assert_allclose(list(result["probabilities"].values()), joint.sum(axis=0), atol=1e-5)
@@ -153,8 +154,9 @@ LOOPED = """
 import json, resource, sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from affect.predict import predict, read_model
-from affect.records import Clip
+from affect.reading.loading import read_model
+from affect.reading.predict import predict
+from affect.data.records import Clip
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import Cut, cut_clip
 from affect.pipelines.tracks import Track

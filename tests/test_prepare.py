@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Faces
+from affect.data.records import VERSION, Dimensions, parse_example
 from affect.errors import InputError
 from affect.files import sha256_of
 from affect.pipelines import prepare as module
@@ -25,7 +26,6 @@ from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.prepare import PARTS, prepare
 from affect.pipelines.tracks import Detection
-from affect.records import VERSION, Dimensions, parse_example
 from tests.conftest import SMALL_FACES, write_video
 from tests.test_cli import affect
 

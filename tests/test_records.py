@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from affect import records
-from affect.records import Clip, Dimensions, Face, encode_example, parse_example
+from affect.data import records
+from affect.data.records import Clip, Dimensions, Face, encode_example, parse_example
 
 FACES = (
     Face(

@@ -6,12 +6,11 @@ import zipfile
 import keras
 import pytest
 
-import affect.train
-from affect.config import Experiment, Faces, Model, to_json, write_json
+from affect.config import Experiment, Faces, FrameClassifier, to_json, write_json
 from affect.errors import InputError
-from affect.run import load_trained
-from affect.seal import is_altered, seal
-from affect.train import Checkpoint
+from affect.files import is_intact, seal
+from affect.reading.run import load_trained
+from affect.training.train import Checkpoint
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def checkpoint(tmp_path):
         model.layers[0].kernel.assign([[value]])
         found = Checkpoint(tmp_path, None, 0)
         found.set_model(model)
-        found._save("best.keras")
+        found.save("best.keras")
 
     return save
 
@@ -40,37 +39,43 @@ def test_a_flipped_bit_is_found(checkpoint, tmp_path):
     checkpoint(2.0)
     path = tmp_path / "best.keras"
     whole = path.read_bytes()
-    assert not is_altered(path)
+    assert is_intact(path)
     for place in [*range(0, len(whole) - 72, 997), *range(len(whole) - 64, len(whole))]:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        assert is_altered(path)
+        assert not is_intact(path)
 
 
 def test_files_without_a_seal_are_taken_as_they_are(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
         archive.writestr("config.json", "{}")
-    assert not is_altered(tmp_path / "a.keras")
+    assert is_intact(tmp_path / "a.keras") is None
     seal(tmp_path / "a.keras")
     (tmp_path / "a.keras").write_bytes(b"x" + (tmp_path / "a.keras").read_bytes()[1:])
-    assert is_altered(tmp_path / "a.keras")
+    assert is_intact(tmp_path / "a.keras") is False
 
 
-def test_killed_before_it_is_sealed_the_best_is_that_of_before(checkpoint, tmp_path, monkeypatch):
-    checkpoint(2.0)
+class KilledModel:
+    """A model whose saving is stopped when half of the file is written."""
 
-    def kill(path):
+    def save(self, path):
+        path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(affect.train, "seal", kill)
+
+def test_killed_while_it_is_saved_the_best_is_that_of_before(checkpoint, tmp_path):
+    checkpoint(2.0)
+    killed = Checkpoint(tmp_path, None, 0)
+    killed.set_model(KilledModel())
     with pytest.raises(KeyboardInterrupt):
-        checkpoint(3.0)
-    assert not is_altered(tmp_path / "best.keras")
+        killed.save("best.keras")
+    assert is_intact(tmp_path / "best.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
     assert keras.saving.load_model(tmp_path / "best.keras").get_weights()[0].tolist() == [[2.0]]
 
 
 def test_a_run_with_an_altered_checkpoint_is_refused(checkpoint, tmp_path):
     checkpoint(2.0)
-    experiment = Experiment("tiny", Model(backbone="mini_xception", weights=None))
+    experiment = Experiment("tiny", FrameClassifier(backbone="mini_xception", weights=None))
     run = {"experiment": to_json(experiment), "faces": to_json(Faces()), "classes": ["angry", "happy"]}
     write_json(tmp_path / "config.json", run)
     assert load_trained(tmp_path).classes == ("angry", "happy")

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from affect.artefact import read_artefact
-from affect.config import Experiment, Faces, Model, Windows
-from affect.convert import convert
-from affect.data import clip_inputs
-from affect.export import export_trained
-from affect.model import build_model, detailed
+from affect.config import Experiment, Faces, FrameClassifier, Windows
+from affect.data.shards import clip_inputs
+from affect.models.frame_classifier import build_frame_classifier, detail_classifier
+from affect.models.stream import StreamingClassifier, StreamingRegressor
+from affect.models.video_networks import detail_regressor
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import cut_clip
-from affect.predict import predict
-from affect.regression import detailed_regression
-from affect.run import Trained
-from affect.stream import StreamingClassifier, StreamingRegressor
+from affect.reading.loading import read_artefact
+from affect.reading.predict import predict
+from affect.reading.run import Trained
+from affect.serving.convert import convert
+from affect.serving.export import export_trained
 from tests.exported import CLASSES, FACES, MODELS, SOURCES
 from tests.test_export import BAD_REQUESTS, HOSTILE, INPUTS
 
@@ -55,9 +55,9 @@ def material(request, clips):
 def expected_of(trained, inputs):
     """The training path: the Keras network, and SciPy's softmax."""
     if trained.task.name == "regression":
-        outputs = detailed_regression(trained.model)(inputs, training=False)
+        outputs = detail_regressor(trained.model)(inputs, training=False)
         return {"dimensions": outputs["dimensions"].numpy()}
-    outputs = {name: value.numpy() for name, value in detailed(trained.model)(inputs, training=False).items()}
+    outputs = {name: value.numpy() for name, value in detail_classifier(trained.model)(inputs, training=False).items()}
     return {
         "probabilities": softmax(outputs["logits"], axis=-1),
         "frame_importance": outputs["frame_importance"],
@@ -247,8 +247,8 @@ def flat(value, name=""):
 
 @pytest.mark.large
 def test_vgg16_at_true_size(clips, tmp_path):
-    config = Model(backbone="vgg16", weights=None, heads=2, hidden_units=256)
-    trained = Trained(build_model(config, CLASSES), Experiment("vgg16", config), CLASSES, Faces())
+    config = FrameClassifier(backbone="vgg16", weights=None, heads=2, hidden_units=256)
+    trained = Trained(build_frame_classifier(config, CLASSES), Experiment("vgg16", config), CLASSES, Faces())
     version = export_trained(trained, tmp_path / "vgg16", SOURCES)
     artefact = read_artefact(version)
     *_, clip = clips.values()

@@ -8,9 +8,9 @@ import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from affect.client import SERVED_FACES, TIMEOUT_S
 from affect.config import Data, load_config
-from affect.signatures import MAX_JPEGS
+from affect.reading.server import SERVED_FACES, TIMEOUT_S
+from affect.tasks.signatures import MAX_JPEGS
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING = ROOT / "savedmodels" / "serving"

@@ -49,7 +49,7 @@ def test_every_model_that_is_served_is_in_a_clone():
 
 
 @pytest.mark.parametrize(
-    "document", [*DOCUMENTS, "affect/cli.py", "affect/client.py", "savedmodels/serving/compose.yaml"]
+    "document", [*DOCUMENTS, "affect/cli.py", "affect/reading/server.py", "savedmodels/serving/compose.yaml"]
 )
 def test_servers_are_asked_for_models_that_are_served(document):
     names = re.findall(r"\w+://localhost:850[01]/(?:v1/models/)?(\w+)", text_of(document))

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from affect.data.records import Face
 from affect.pipelines.spool import Spool
-from affect.records import Face
 
 
 def face(number):

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
 
-from affect.augment import central_view, view_face
-from affect.config import Data, Model, Regression, Windows
+from affect.config import Data, FrameClassifier, VideoRegressor, Windows
+from affect.data.augment import central_view, view_face
+from affect.data.records import Dimensions
+from affect.data.windows import eval_windows, read_recordings
 from affect.errors import InputError
 from affect.layers import TEMPORAL_POOLINGS
-from affect.model import build_model, detailed, frame_networks
-from affect.records import Dimensions
-from affect.regression import build_regression
-from affect.stream import RUNNING_POOLINGS, RunningJointSoftmax, StreamingClassifier, StreamingRegressor
-from affect.windows import eval_windows, read_recordings
-from tests.test_data import SIZE, make_clip, write_shards
+from affect.models.frame_classifier import build_frame_classifier, detail_classifier, frame_networks
+from affect.models.stream import RUNNING_POOLINGS, RunningJointSoftmax, StreamingClassifier, StreamingRegressor
+from affect.models.video_networks import build_video_regressor
+from tests.test_shards import SIZE, make_clip, write_shards
 
 CLASSES = ("angry", "happy", "sad")
-CONFIG = Model(backbone="mini_xception", weights=None, face_size=32, heads=2, hidden_units=5, lstm_units=6)
+CONFIG = FrameClassifier(backbone="mini_xception", weights=None, face_size=32, heads=2, hidden_units=5, lstm_units=6)
 RANDOM = np.random.default_rng(0)
 CLIPS = [[0, 1, 1, 0, 1, 1], [1, 0, 1]]  # 1: a frame with a face
 
@@ -36,7 +36,7 @@ def joint_softmax(rows, **options):
 def test_after_each_frame_every_pooling_is_where_the_offline_model_is(name):
     keras.utils.set_random_seed(1)
     config = replace(CONFIG, temporal_pooling=name)
-    model = build_model(config, CLASSES)
+    model = build_frame_classifier(config, CLASSES)
     classifier = model.get_layer("frame_logits")
     for weight in classifier.weights:  # so that frames and classes differ
         weight.assign(weight + RANDOM.normal(size=weight.shape))
@@ -46,7 +46,9 @@ def test_after_each_frame_every_pooling_is_where_the_offline_model_is(name):
         for last in range(len(has_face)):
             masks[clip, last, : last + 1] = has_face[: last + 1]
     inputs = {"faces": np.repeat(faces, 6, axis=0), "frame_mask": masks.reshape(12, 6)}
-    offline = {key: np.asarray(value, np.float64) for key, value in detailed(model)(inputs, training=False).items()}
+    offline = {
+        key: np.asarray(value, np.float64) for key, value in detail_classifier(model)(inputs, training=False).items()
+    }
     networks = {
         part: lambda network=network, **inputs: network(inputs, training=False)
         for part, network in frame_networks(model).items()
@@ -204,7 +206,7 @@ def test_windows_of_a_stream_are_those_of_its_recording(rated):
     found, _ = read_recordings(shards, "train")
     keras.utils.set_random_seed(1)
     small = {"face_size": SIZE, "blocks": 1, "filters": 3, "attention_filters": 2, "hidden_units": 6}
-    model = build_regression(Regression(temporal="conv3d", attention="softmax", **small))
+    model = build_video_regressor(VideoRegressor(temporal="conv3d", attention="softmax", **small))
     view, offline = central_view(1.0), {}
     for batch in eval_windows(found, SETTINGS, Data(batch_clips=1, crop_ratio=1.0), face_size=SIZE).as_numpy_iterator():
         offline.setdefault(batch["recording"][0].decode(), []).append(batch)

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 from affect.cli import app
 from affect.config import read_json
 from affect.errors import InputError
-from affect.statistics import compare
-from affect.table import markdown, table
 from affect.tasks import TASKS
+from affect.tasks.statistics import compare
+from affect.training.table import markdown, table
 
 ROW = """'''A row.'''
 from affect.config import *
 CONFIG = Experiment(
     name={name!r},
-    model=Model(backbone="mini_xception", weights=None, face_size=32, heads={heads}, hidden_units=4),
+    model=FrameClassifier(backbone="mini_xception", weights=None, face_size=32, heads={heads}, hidden_units=4),
     data=Data(batch_clips=4, frames=2, eval_frames=2, selection_ratio=0.0),
     train=Train(epochs=1, backbone_learning_rate=0.0, head_learning_rate=0.01, restart_epochs=1),
     reported={reported},

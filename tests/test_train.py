@@ -10,34 +10,34 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-from affect.backbones import build_backbone, import_weights
 from affect.config import (
     Data,
     Experiment,
     Faces,
-    Model,
+    FrameClassifier,
     Train,
-    VideoModel,
+    VideoClassifier,
     load_config,
     read_json,
     to_json,
     without_effect,
     write_json,
 )
-from affect.convert import convert
 from affect.errors import InputError
-from affect.evaluate import evaluate
-from affect.export import export
-from affect.model import build_model
+from affect.models.backbones import build_backbone, import_weights
+from affect.models.frame_classifier import build_frame_classifier
 from affect.pipelines.prepare import prepare
-from affect.run import load_trained
+from affect.reading.run import load_trained
+from affect.serving.convert import convert
+from affect.serving.export import export
 from affect.tasks.clips import weigh_classes
-from affect.train import EpochProgress, build_optimizer, read_log, train
+from affect.training.evaluate import evaluate
+from affect.training.train import EpochProgress, build_optimizer, read_log, train
 from tests.watched import fields_of, watched
 
 TINY = Experiment(
     name="tiny",
-    model=Model(backbone="mini_xception", weights=None, face_size=32, hidden_units=4, dropout=0.2),
+    model=FrameClassifier(backbone="mini_xception", weights=None, face_size=32, hidden_units=4, dropout=0.2),
     data=Data(batch_clips=3, frames=3, eval_frames=4, selection_ratio=0.25),
     train=Train(
         epochs=3,
@@ -60,7 +60,7 @@ def run(shards, tmp_path_factory):
 
 def weights_of(path, settings=TINY.train):
     """All numbers of a checkpoint: weights, momenta and step counts."""
-    model = build_model(TINY.model, ("happy", "sad"), settings)
+    model = build_frame_classifier(TINY.model, ("happy", "sad"), settings)
     model.compile(build_optimizer(model, settings, 1), "sparse_categorical_crossentropy")
     model.optimizer.build(model.trainable_variables)
     model.load_weights(path)
@@ -131,7 +131,7 @@ def test_run_that_was_stopped_twice_ends_as_one_that_was_not(run, shards, tmp_pa
 
 HALF = Experiment(
     name="half",
-    model=VideoModel("lstm", face_size=16, blocks=2, filters=2, spatial_pooling="attention", recurrent_units=3),
+    model=VideoClassifier("lstm", face_size=16, blocks=2, filters=2, spatial_pooling="attention", recurrent_units=3),
     data=replace(TINY.data, eval_frames=3),
     train=Train(epochs=3, head_learning_rate=0.01, restart_epochs=1, optimizer="adam", precision="float16"),
 )
@@ -221,7 +221,9 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(run, shards, tmp_path):
 def test_paper_bs_network_learns_classes(shards, tmp_path):
     experiment = Experiment(
         name="video",
-        model=VideoModel("lstm", face_size=16, blocks=2, filters=2, spatial_pooling="attention", recurrent_units=3),
+        model=VideoClassifier(
+            "lstm", face_size=16, blocks=2, filters=2, spatial_pooling="attention", recurrent_units=3
+        ),
         data=replace(TINY.data, eval_frames=3),
         train=Train(epochs=1, head_learning_rate=0.01, restart_epochs=1, optimizer="adam"),
     )
@@ -235,7 +237,7 @@ def test_paper_bs_network_learns_classes(shards, tmp_path):
     assert train(experiment, data=shards, workdir=tmp_path, progress=False) == result
 
 
-VIDEO = VideoModel("conv3d", face_size=8, blocks=1, filters=2, hidden_units=2)
+VIDEO = VideoClassifier("conv3d", face_size=8, blocks=1, filters=2, hidden_units=2)
 
 
 @pytest.mark.parametrize(("model", "rate"), [(TINY.model, 0.001), (VIDEO, 0.0)], ids=["images", "video"])
@@ -323,7 +325,7 @@ def test_two_learning_rates_reach_their_own_variables():
     inputs = {"faces": np.full((2, 2, 32, 32, 3), 90, np.uint8), "frame_mask": np.ones((2, 2), bool)}
     inputs["faces"][0, :, :16] = 200
     for backbone_rate, head_rate in ((0.1, 1e-12), (1e-12, 0.1)):
-        model = build_model(replace(TINY.model, dropout=0.0), ("happy", "sad"))
+        model = build_frame_classifier(replace(TINY.model, dropout=0.0), ("happy", "sad"))
         rates = {"backbone_learning_rate": backbone_rate, "head_learning_rate": head_rate}
         settings = replace(TINY.train, accumulation_steps=1, **rates)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -353,7 +355,7 @@ def test_adam_takes_a_step_of_the_rate_and_its_decay_is_decoupled():
 
 
 def test_a_rate_of_zero_freezes_the_backbone():
-    model = build_model(TINY.model, ("happy", "sad"), replace(TINY.train, backbone_learning_rate=0.0))
+    model = build_frame_classifier(TINY.model, ("happy", "sad"), replace(TINY.train, backbone_learning_rate=0.0))
     assert not any("block" in variable.path for variable in model.trainable_variables)
     assert len(model.trainable_variables) == 4  # two of the attention, two of the classifier
 
@@ -361,7 +363,9 @@ def test_a_rate_of_zero_freezes_the_backbone():
 def test_learning_rate_restarts():
     rates = {"backbone_learning_rate": 0.0, "head_learning_rate": 0.8}
     settings = replace(TINY.train, **rates, restart_epochs=2, accumulation_steps=1)
-    (optimizer,) = build_optimizer(build_model(TINY.model, ("happy", "sad"), settings), settings, 5).optimizers
+    (optimizer,) = build_optimizer(
+        build_frame_classifier(TINY.model, ("happy", "sad"), settings), settings, 5
+    ).optimizers
     rates = []
     for step in (0, 5, 9, 10, 29, 30):  # periods of 10, 20 and 40 steps
         optimizer.iterations.assign(step)
@@ -371,14 +375,14 @@ def test_learning_rate_restarts():
 
 
 def test_an_optimizer_freezes_nothing():
-    model = build_model(TINY.model, ("happy", "sad"))
+    model = build_frame_classifier(TINY.model, ("happy", "sad"))
     before = [variable.path for variable in model.trainable_variables]
     build_optimizer(model, replace(TINY.train, frozen_blocks=4), 10)
     assert [variable.path for variable in model.trainable_variables] == before
 
 
 def test_first_blocks_are_frozen():
-    model = build_model(TINY.model, ("happy", "sad"), replace(TINY.train, frozen_blocks=4))
+    model = build_frame_classifier(TINY.model, ("happy", "sad"), replace(TINY.train, frozen_blocks=4))
     paths = {variable.path.split("/")[1] for variable in model.trainable_variables if "backbone" in variable.path}
     assert paths and all(name.startswith("block5") for name in paths)
 
@@ -395,7 +399,7 @@ def test_accumulated_batches_are_one_step():
     for accumulation_steps in (1, 2):
         keras.utils.set_random_seed(7)
         settings = replace(TINY.train, accumulation_steps=accumulation_steps, backbone_learning_rate=0.0)
-        model = build_model(replace(TINY.model, dropout=0.0, diversity=0.0), ("happy", "sad"), settings)
+        model = build_frame_classifier(replace(TINY.model, dropout=0.0, diversity=0.0), ("happy", "sad"), settings)
         optimizer = build_optimizer(model, settings, 10**6)
         before = [np.array(variable) for variable in model.trainable_variables]
         model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), run_eagerly=True)

@@ -13,10 +13,10 @@ import pytest
 import tensorflow as tf
 
 from affect.config import read_json, to_json, write_json
+from affect.data.inspect import inspect
+from affect.data.records import VERSION, Clip, Dimensions, Face, encode_example
+from affect.data.verify import read_framed, verify
 from affect.errors import InputError
-from affect.inspect import inspect
-from affect.records import VERSION, Clip, Dimensions, Face, encode_example
-from affect.verify import read_framed, verify
 from tests.conftest import SMALL_FACES, portrait
 from tests.test_cli import affect, refused
 from tests.test_hostile_files import mutated

@@ -16,19 +16,19 @@ import pytest
 from typer.testing import CliRunner
 
 from affect.cli import app
-from affect.config import Experiment, Faces, Model, Regression
+from affect.config import Experiment, Faces, FrameClassifier, VideoRegressor
 from affect.errors import InputError
-from affect.model import build_model
+from affect.models.frame_classifier import build_frame_classifier
+from affect.models.stream import Reading
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import cut_clip
 from affect.pipelines.follow import find_faces
 from affect.pipelines.live import HELD_FRAMES, Live, follow_face, read_source
 from affect.pipelines.tracks import TRACK_GAP_S, Tracks
 from affect.pipelines.video import read_frames
-from affect.predict import predict
-from affect.run import Trained, load_trained
-from affect.stream import Reading
-from affect.watch import AnnotatedVideo, Watched, draw_watched, watch
+from affect.reading.predict import predict
+from affect.reading.run import Trained, load_trained
+from affect.reading.watch import AnnotatedVideo, Watched, draw_watched, watch
 from tests.conftest import write_video
 from tests.test_follow import Known, detection
 
@@ -54,7 +54,7 @@ def clip(trained, detector, face_videos):
 @pytest.fixture
 def ready(monkeypatch, trained, detector):
     """The verb finds the model and the detector loaded."""
-    monkeypatch.setattr("affect.run.load_trained", lambda path: trained)
+    monkeypatch.setattr("affect.reading.run.load_trained", lambda path: trained)
     monkeypatch.setattr("affect.pipelines.detectors.DETECTORS", {"mtcnn": lambda faces: detector})
 
 
@@ -343,8 +343,10 @@ def test_mistakes_are_one_line(ready, face_videos, tmp_path):
 
 
 def test_a_regression_network_is_refused():
-    config = Regression(temporal=None, face_size=16, blocks=1, filters=2)
-    with pytest.raises(InputError, match="row is a regression network, .* Use affect.stream.StreamingRegressor."):
+    config = VideoRegressor(temporal=None, face_size=16, blocks=1, filters=2)
+    with pytest.raises(
+        InputError, match="row is a regression network, .* Use affect.models.stream.StreamingRegressor."
+    ):
         next(watch(Trained(None, Experiment("row", config), (), Faces()), []))
 
 
@@ -354,7 +356,7 @@ def test_a_network_of_whole_clips_is_refused(exported):
 
 
 def test_a_half_life_needs_a_pooling_that_forgets():
-    config = Model(backbone="mini_xception", weights=None, face_size=32, temporal_pooling="max")
-    model = Trained(build_model(config, ("a", "b")), Experiment("row", config), ("a", "b"), Faces())
+    config = FrameClassifier(backbone="mini_xception", weights=None, face_size=32, temporal_pooling="max")
+    model = Trained(build_frame_classifier(config, ("a", "b")), Experiment("row", config), ("a", "b"), Faces())
     with pytest.raises(InputError, match="Received: temporal_pooling='max'. Leave the half-life out."):
         next(watch(model, [], half_life_s=1.0))

@@ -1,4 +1,4 @@
-"""Tests of affect.weights: each format's reader, what it refuses, and published networks through the importer."""
+"""Tests of affect.models.weights: the reader of each format, what it refuses, and the importer."""
 
 import hashlib
 import io
@@ -19,9 +19,9 @@ import pytest
 import safetensors.numpy
 import skimage.data
 
-from affect.backbones import build_backbone, import_weights, weights_sha256
 from affect.errors import InputError
-from affect.weights import TORCH_MAGIC, read_hdf5, read_pth, read_safetensors
+from affect.models.backbones import build_backbone, import_weights, weights_sha256
+from affect.models.weights import TORCH_MAGIC, read_hdf5, read_pth, read_safetensors
 from tests.conftest import TORCHVISION
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from affect import windows
-from affect.config import Data, Regression, Windows
+from affect.config import Data, VideoRegressor, Windows
+from affect.data import windows
+from affect.data.lgbp import FEATURES, lgbp_top
+from affect.data.records import Dimensions
+from affect.data.windows import at_end, cut_window, eval_windows, read_recordings, recording_of, train_windows
 from affect.errors import InputError
-from affect.lgbp import FEATURES, lgbp_top
 from affect.losses import ConcordanceLoss
-from affect.records import Dimensions
-from affect.regression import build_regression
-from affect.windows import at_end, cut_window, eval_windows, read_recordings, recording_of, train_windows
-from tests.test_data import make_clip, write_shards
+from affect.models.video_networks import build_video_regressor
+from tests.test_shards import make_clip, write_shards
 
 SIZE = 8
 DATA = Data(batch_clips=2, crop_ratio=1.0, flip=False, rotation_deg=0.0)
@@ -186,8 +186,10 @@ def test_an_epoch_of_training_has_each_useful_window_once(recordings):
 
 
 def test_the_network_learns_from_windows(recordings):
-    config = Regression("conv3d", "softmax", face_size=SIZE, blocks=1, filters=2, attention_filters=2, hidden_units=4)
-    model = build_regression(config)
+    config = VideoRegressor(
+        "conv3d", "softmax", face_size=SIZE, blocks=1, filters=2, attention_filters=2, hidden_units=4
+    )
+    model = build_video_regressor(config)
     model.compile("sgd", ConcordanceLoss(0.5), jit_compile=False)
     dataset, steps, _ = train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0)
     history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
@@ -234,7 +236,7 @@ def test_the_network_learns_from_features(recordings):
         assert (of_features["features"].any(axis=2) == of_faces["frame_mask"]).all()
         for x, y in zip(faces, same, strict=True):
             np.testing.assert_array_equal(x, y)
-    model = build_regression(Regression("bilstm", features="lgbp_top", recurrent_units=3, hidden_units=4))
+    model = build_video_regressor(VideoRegressor("bilstm", features="lgbp_top", recurrent_units=3, hidden_units=4))
     model.compile("sgd", ConcordanceLoss(0.5), jit_compile=False)
     history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"][0])

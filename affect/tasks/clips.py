@@ -12,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
 
-from affect.augment import central_view, view_face
 from affect.config import check_effects
-from affect.data import batch_sizes, clip_inputs, eval_batches, evenly_spaced, split_selection, train_batches
+from affect.data.augment import central_view, view_face
+from affect.data.records import Clip
+from affect.data.shards import batch_sizes, clip_inputs, eval_batches, evenly_spaced, split_selection, train_batches
 from affect.errors import InputError
 from affect.metrics import classification_metrics
-from affect.records import Clip
-from affect.statistics import compare, mean, standard_deviation
-from affect.stream import RUNNING_POOLINGS, StreamingClassifier
+from affect.models.stream import RUNNING_POOLINGS, StreamingClassifier
+from affect.tasks.statistics import compare, mean, standard_deviation
 from affect.tasks.task import (
     Graph,
     Sheet,
@@ -105,17 +105,17 @@ class ClipClassification:
     )
 
     def build(self, config, classes, train=None):
-        from affect.model import build_model
+        from affect.models.frame_classifier import build_frame_classifier
 
-        return build_model(config, classes, train)
+        return build_frame_classifier(config, classes, train)
 
     def detail(self, model):
-        from affect.model import detailed
+        from affect.models.frame_classifier import detail_classifier
 
-        return detailed(model)
+        return detail_classifier(model)
 
     def face_size(self, model, config):
-        from affect.model import face_size_of
+        from affect.models.frame_classifier import face_size_of
 
         return face_size_of(model)
 
@@ -134,7 +134,7 @@ class ClipClassification:
         pass
 
     def frame_functions(self, model):
-        from affect.model import frame_networks
+        from affect.models.frame_classifier import frame_networks
 
         return {part: partial(_run, network) for part, network in frame_networks(model).items()}
 
@@ -144,7 +144,7 @@ class ClipClassification:
         )
 
     def prepare_training(self, experiment, shards, workdir):
-        from affect.backbones import weights_sha256
+        from affect.models.backbones import weights_sha256
 
         settings, config = experiment.train, experiment.model
         if not config.is_trained:
@@ -219,8 +219,8 @@ class ClipClassification:
         """Evaluates a model that classifies.
 
         Args:
-            trained: `affect.run.Trained`.
-            shards: `affect.data.Shards`.
+            trained: `affect.reading.run.Trained`.
+            shards: `affect.data.shards.Shards`.
             split: Name of the split.
             protocol: `None`: classes have no other.
             track: `track(iterable, total, description)` → iterable, to show progress.
@@ -383,7 +383,7 @@ class ClipClassification:
         )
 
     def graph(self, trained):
-        from affect.signatures import build_frame_signatures, classify_clips
+        from affect.tasks.signatures import build_frame_signatures, classify_clips
 
         return Graph(
             trained.network,
@@ -439,9 +439,9 @@ class WholeClipClassification(ClipClassification):
     """Clips with one class each, by a network that sees several frames at once and so reads whole clips."""
 
     def build(self, config, classes, train=None):
-        from affect.regression import build_video_model
+        from affect.models.video_networks import build_video_classifier
 
-        return build_video_model(config, classes)
+        return build_video_classifier(config, classes)
 
     def most_frames(self, experiment):
         return experiment.data.eval_frames

@@ -10,15 +10,24 @@ import numpy as np
 import tensorflow as tf
 
 from affect.config import check_effects, read_json, to_json, write_json
-from affect.data import split_selection
-from affect.delay import search_delay
+from affect.data.labels import DIMENSIONS
+from affect.data.shards import split_selection
+from affect.data.windows import (
+    as_triple,
+    at_end,
+    eval_windows,
+    is_rated_at,
+    read_recordings,
+    recording_of,
+    train_windows,
+)
 from affect.errors import InputError
-from affect.labels import DIMENSIONS
 from affect.losses import ConcordanceLoss
 from affect.metrics import FORMULAS, Moments, SeriesMetric, ccc, regression_metrics
-from affect.postprocessing import POSTPROCESSING, fit
-from affect.series import at_ratings, estimate
-from affect.statistics import compare, mean, standard_deviation
+from affect.tasks.delay import search_delay
+from affect.tasks.postprocessing import POSTPROCESSING, fit
+from affect.tasks.series import at_ratings, estimate
+from affect.tasks.statistics import compare, mean, standard_deviation
 from affect.tasks.task import (
     Graph,
     Sheet,
@@ -30,15 +39,6 @@ from affect.tasks.task import (
     count_faces,
     format_number,
     pair_frames,
-)
-from affect.windows import (
-    as_triple,
-    at_end,
-    eval_windows,
-    is_rated_at,
-    read_recordings,
-    recording_of,
-    train_windows,
 )
 
 # Of a paper's table. Without a dimension's name: of valence, which is what paper B reports.
@@ -113,14 +113,14 @@ class RecordingRegression:
     )
 
     def build(self, config, classes, train=None):
-        from affect.regression import build_regression
+        from affect.models.video_networks import build_video_regressor
 
-        return build_regression(config)
+        return build_video_regressor(config)
 
     def detail(self, model):
-        from affect.regression import detailed_regression
+        from affect.models.video_networks import detail_regressor
 
-        return detailed_regression(model)
+        return detail_regressor(model)
 
     def face_size(self, model, config):
         return config.face_size  # also of faces that features are taken of
@@ -132,7 +132,7 @@ class RecordingRegression:
         return None
 
     def check_reads_frames(self, name):
-        raise InputError(f"{name} reads windows of frames. Use affect.stream.StreamingRegressor.")
+        raise InputError(f"{name} reads windows of frames. Use affect.models.stream.StreamingRegressor.")
 
     def frame_functions(self, model):
         return {}
@@ -140,7 +140,7 @@ class RecordingRegression:
     def begin_stream(self, trained, half_life_s=None):
         raise InputError(
             f"{trained.experiment.name} is a regression network, and affect watch reads classes. "
-            "Use affect.stream.StreamingRegressor."
+            "Use affect.models.stream.StreamingRegressor."
         )
 
     def prepare_training(self, experiment, shards, workdir):
@@ -226,13 +226,14 @@ class RecordingRegression:
 
         An estimate, post-processed as the run has fitted it, is compared with the rating `windows.delay_s` later. By
         the protocol of AVEC's challenges that is done at each rating: where there is no face, the estimates before and
-        after are interpolated, or the only one is held (`affect.series.at_ratings`). By the protocol `"faces"` it is
+        after are interpolated, or the only one is held (`affect.tasks.series.at_ratings`). By the protocol `"faces"` it
+        is
         done at each point of a regular grid: points without a face have no estimate and are left out of the metrics,
         and so are points without a rating, at the end of a recording.
 
         Args:
-            trained: `affect.run.Trained`.
-            shards: `affect.data.Shards`.
+            trained: `affect.reading.run.Trained`.
+            shards: `affect.data.shards.Shards`.
             split: Name of the split.
             protocol: `"avec"` or `"faces"`; `None` is the experiment's own.
             track: `track(iterable, total, description)` → iterable, to show progress.
@@ -345,12 +346,12 @@ class RecordingRegression:
         pass
 
     def plot_evaluation(self, report, folder):
-        from affect.plots import plot_evaluation
+        from affect.drawing import plot_evaluation
 
         return plot_evaluation(report, folder)
 
     def plot_predictions(self, predictions, out):
-        from affect.plots import plot_predictions
+        from affect.drawing import plot_predictions
 
         plot_predictions(predictions, out)
 
@@ -360,7 +361,7 @@ class RecordingRegression:
         return batches.filter(lambda batch: tf.reduce_any(batch["frame_mask"][:, :frames])).take(most)
 
     def graph(self, trained):
-        from affect.signatures import run_clips
+        from affect.tasks.signatures import run_clips
 
         return Graph(trained.network, run_clips(trained.network), ("dimensions",))
 

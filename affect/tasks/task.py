@@ -105,7 +105,7 @@ class Graph:
         network: `keras.Model` with a dict of outputs.
         function: `function(faces, frame_mask)` → dict of tensors.
         names: The outputs of the signature `serving_default`.
-        extra: Further signatures, name → `affect.signatures.Signature`.
+        extra: Further signatures, name → `affect.tasks.signatures.Signature`.
     """
 
     network: Any
@@ -115,7 +115,7 @@ class Graph:
 
 
 class Task(Protocol):
-    """A kind of experiment. `trained` is an `affect.run.Trained` or, where it says so, any model that was read."""
+    """A kind of experiment. `trained` is an `affect.reading.run.Trained` or, where it says so, any predictor."""
 
     name: str
     """What `affect.json` of an exported model calls it."""
@@ -141,7 +141,7 @@ class Task(Protocol):
         """Raises an `InputError` that calls the model `name`, where it does not judge frames one by one."""
 
     def frame_functions(self, model) -> dict:
-        """Returns the functions that read single faces, as `affect.stream.StreamingClassifier` takes them."""
+        """Returns the functions that read single faces, as `affect.models.stream.StreamingClassifier` takes them."""
 
     def begin_stream(self, trained, half_life_s=None):
         """Returns what reads the faces of one person as they come. `trained` is any model."""
@@ -153,7 +153,7 @@ class Task(Protocol):
         """Writes what is fitted to the best epoch, of `load()`, and returns what `train` adds to its result."""
 
     def evaluate(self, trained, shards, *, split, protocol=None, track=None) -> dict:
-        """Returns what `affect.evaluate.evaluate` adds of this task. `protocol=None` is the experiment's own."""
+        """Returns what `evaluate` reports for this task. `protocol=None` is the experiment's own."""
 
     def protocol_of(self, experiment, protocol=None) -> str | None:
         """Returns the protocol that an evaluation follows, `None` of a task that has only one."""
@@ -162,7 +162,7 @@ class Task(Protocol):
         """Returns what is said of the faces of a clip. `trained` is any model."""
 
     def predict_served(self, served, clip, cut=None) -> dict:
-        """Returns the same by a server, an `affect.client.Served`."""
+        """Returns the same by a server, an `affect.reading.server.Served`."""
 
     def draw(self, trained, clip, result, out, *, frames, by_importance, style) -> None:
         """Draws the figure of a clip; `result` is what `predict` says of it."""

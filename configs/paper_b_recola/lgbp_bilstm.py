@@ -1,7 +1,7 @@
 """LGBP-TOP + bidirectional LSTM over windows of 4 s; valence and arousal of RECOLA.
 
 Paper:    Lee et al., ICASSP 2018, RECOLA, row LGBP-TOP + BiLSTM; it names another paper for it:
-          RMSE .105, CC .501, CCC .346. Sizes are assumed, as in configs/paper_b.py and affect/lgbp.py; no
+          RMSE .105, CC .501, CCC .346. Sizes are assumed, as in configs/paper_b.py and affect/data/lgbp.py; no
           reproduction.
 Data:     shards/recola: affect prepare RECOLA --dataset recola --out shards/recola
 Not measured here: the data cannot be had freely.

@@ -1,6 +1,6 @@
 """AFEW, the audio-video sub-challenge of EmotiW: `Train_AFEW|Val_AFEW/<Emotion>/<id>.avi`."""
 
-from affect.labels import AFEW, EMOTIONS
+from affect.data.labels import AFEW, EMOTIONS
 from affect.pipelines.datasets.source import (
     Clips,
     Source,
@@ -13,7 +13,7 @@ from affect.pipelines.datasets.source import (
 from affect.pipelines.files import fold
 
 SPLITS = {"Train_AFEW": "train", "Val_AFEW": "val"}
-# Clips of AFEW 7.0 as published, 773 and 383, in the order of `affect.labels.EMOTIONS`.
+# Clips of AFEW 7.0 as published, 773 and 383, in the order of `affect.data.labels.EMOTIONS`.
 PUBLISHED = {
     **{("train", label): count for label, count in zip(EMOTIONS, (133, 74, 81, 150, 144, 117, 74), strict=True)},
     **{("val", label): count for label, count in zip(EMOTIONS, (64, 40, 46, 63, 63, 61, 46), strict=True)},

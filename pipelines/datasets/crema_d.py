@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePath
 
-from affect.labels import CREMA_D, CREMA_D_VOTES
+from affect.data.labels import CREMA_D, CREMA_D_VOTES
 from affect.pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
 from affect.pipelines.files import find_spelt
 from affect.pipelines.tables import read_rows

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from affect.config import read_json, write_json
-from affect.labels import DIMENSIONS
+from affect.data.labels import DIMENSIONS
 from affect.pipelines.datasets.planted import (
     BLINK,
     BROWS,

@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 
+from affect.data.labels import DIMENSIONS
 from affect.errors import InputError
-from affect.labels import DIMENSIONS
 from affect.pipelines.files import fold
 from affect.pipelines.tables import read_text
 

@@ -2,7 +2,7 @@
 
 import re
 
-from affect.labels import RAVDESS
+from affect.data.labels import RAVDESS
 from affect.pipelines.datasets.source import Clips, Source, name_rest, require_folder, videos_below
 
 # Modality, vocal channel, emotion, intensity, statement, repetition, actor.

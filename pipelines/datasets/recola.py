@@ -4,13 +4,13 @@ import re
 
 import numpy as np
 
+from affect.data.labels import DIMENSIONS
+from affect.data.records import Dimensions
 from affect.errors import InputError
-from affect.labels import DIMENSIONS
 from affect.pipelines.datasets.ratings import gold_standard, read_arff, read_semicolons
 from affect.pipelines.datasets.source import Clips, Source, files_below, require_folder, videos_by_name
 from affect.pipelines.files import find_spelt, fold
 from affect.pipelines.tables import read_rows
-from affect.records import Dimensions
 
 SPLITS = {"train": "train", "dev": "val", "test": "test"}
 # AVEC names recordings train_1, RECOLA's publishers P16.

@@ -2,11 +2,11 @@
 
 import re
 
+from affect.data.records import Dimensions
 from affect.errors import InputError
 from affect.pipelines.datasets.ratings import read_semicolons
 from affect.pipelines.datasets.source import Clips, Source, files_below, require_folder, videos_by_name
 from affect.pipelines.files import fold
-from affect.records import Dimensions
 
 SPLITS = {"Train": "train", "Devel": "val", "Test": "test"}
 # AVEC 2018 names the country too: Train_DE_01.

@@ -10,11 +10,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from affect.data.labels import EMOTIONS
+from affect.data.records import Dimensions
 from affect.errors import InputError
-from affect.labels import EMOTIONS
 from affect.pipelines import video
 from affect.pipelines.files import fold, is_open, name_fault, read_start
-from affect.records import Dimensions
 
 # In characters: of a key, a label or a subject.
 LONGEST_NAME = 1000

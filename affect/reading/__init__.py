@@ -1,0 +1,1 @@
+"""What reads faces: runs, exported models and servers; and the commands that show what they say."""

@@ -1,0 +1,177 @@
+"""An exported model, read back from what was written alone: no model code, and nothing of Keras."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affect.config import Experiment, Faces, from_json
+from affect.errors import InputError
+from affect.reading.predictor import VideoReader
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Artefact(VideoReader, ABC):
+    """An exported model: a SavedModel, a TFLite file, or what a server holds of one.
+
+    Args:
+        path: Folder of the version, or `.tflite` file.
+        classes: Class names in the order of the probabilities, or for regression the names of the dimensions.
+        faces: `affect.config.Faces`: how faces are to be cut.
+        experiment: `affect.config.Experiment`: what was trained, and how.
+        face_size: Height and width in pixels of the faces it takes.
+        description: Dict of all that `affect.json` holds: signatures, versions, metrics, licence, ...
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    faces: Faces
+    experiment: Experiment
+    face_size: int
+    description: dict[str, Any]
+
+    @abstractmethod
+    def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Runs a signature on arrays that `signature` has checked."""
+
+    def signature(self, name: str) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+        """Returns a function of the model, which is loaded when it is first called.
+
+        Args:
+            name: One of `description["signatures"]`.
+
+        Returns:
+            Callable: dict of arrays, by the names of its inputs → dict of arrays. Strings are bytes.
+
+        Raises:
+            InputError: When there is no such signature; from the callable, when the inputs are not those it takes.
+        """
+        signatures = self.description["signatures"]
+        if name not in signatures:
+            raise InputError(f"{self.path} has no signature {name!r}. Expected one of {sorted(signatures)}.")
+        return partial(self._check_and_call, name, signatures[name]["inputs"])
+
+    def _check_and_call(self, name, specs, inputs):
+        if set(inputs) != set(specs):
+            raise InputError(f"Signature {name} takes the inputs {sorted(specs)}. Received: {sorted(inputs)}")
+        if "faces" in specs and "int" not in (dtype := np.asarray(inputs["faces"]).dtype.name):
+            raise InputError(
+                f"{self.path} takes faces as pixels of 0 to 255, uint8; multiply those that are scaled to [0, 1] "
+                f"by 255 and round them. Received: faces of {dtype}"
+            )
+        return self.call(name, inputs)
+
+    @property
+    def task(self):
+        """The `affect.tasks.Task`."""
+        from affect.tasks import find_task
+
+        return find_task(self.experiment)
+
+    @property
+    def most_frames(self):
+        """Most faces of a clip that are read, evenly spaced; `None` where each is read on its own, and all are."""
+        if "frame" in self.description["signatures"]:
+            return None
+        fixed, most = self.description.get("conversion", {}).get("frames"), self.experiment.data.eval_frames
+        return min(fixed, most) if fixed else most
+
+    @property
+    def postprocessing(self):
+        """Dict: dimension → `affect.tasks.postprocessing.Postprocessing`; empty of a model that classifies."""
+        steps = self.description.get("postprocessing", {})
+        if not steps:
+            return {}
+        from affect.tasks.postprocessing import Postprocessing
+
+        return {name: from_json(Postprocessing, found, f"{self.path}: {name}") for name, found in steps.items()}
+
+    def respond(self, inputs):
+        """Returns what the model says of a batch of clips.
+
+        Args:
+            inputs: Dict: `faces` uint8 (B, F, S, S, 3), `frame_mask` bool (B, F).
+
+        Returns:
+            Dict of arrays, those of the signature `serving_default`: `probabilities` (B, E), `frame_importance` (B, F)
+            and `frame_probabilities` (B, F, E), 0 where masked; or `dimensions`.
+
+        Raises:
+            InputError: When it is a TFLite file of single faces.
+        """
+        if "serving_default" not in self.description["signatures"]:
+            raise InputError(
+                f"{self.path} takes one face at a time. Watch the video: affect watch {self.path} VIDEO; or convert "
+                f"the whole: affect convert NAME/VERSION --to {self.description['conversion']['to']}"
+            )
+        return self.signature("serving_default")(inputs)
+
+    @cached_property
+    def frame_functions(self):
+        """Dict: name → function of named arrays that returns a dict, for `affect.models.stream.StreamingClassifier`.
+
+        Raises:
+            InputError: When it is a TFLite file of whole clips, or its task does not judge frames one by one.
+        """
+        names = [name for name in ("frame", "classify", "step") if name in self.description["signatures"]]
+        if not names:
+            self.task.check_reads_frames(self.path)
+            raise InputError(
+                f"{self.path} takes whole clips. Convert the part for single faces: "
+                f"affect convert NAME/VERSION --part frame --to {self.description['conversion']['to']}"
+            )
+        return {name: partial(_call_by_name, self.signature(name)) for name in names}
+
+
+def _call_by_name(function, **inputs):
+    return function(inputs)
+
+
+def read_description(description: dict[str, Any], kind: str, where: str, path: Path) -> dict[str, Any]:
+    """Returns the arguments of an `Artefact` that its `affect.json` holds.
+
+    Args:
+        description: Dict of `affect.json`.
+        kind: What its `kind` must be.
+        where: What the dict is, for the error.
+        path: Of the model, for the error.
+
+    Raises:
+        InputError: When it is of another kind or version, or lacks a part.
+    """
+    if (found := (description.get("kind"), description.get("format"))) != (kind, FORMAT):
+        raise InputError(
+            f"{path} is of kind and format {found}; this version of affect reads {(kind, FORMAT)}. Export it again."
+        )
+    if missing := {"task", "classes", "faces", "experiment", "face_size", "signatures"} - set(description):
+        raise InputError(f"{where}it lacks {', '.join(sorted(missing))}. Export it again.")
+    return {
+        "classes": tuple(description["classes"]),
+        "faces": from_json(Faces, description["faces"], f"{where}faces"),
+        "experiment": from_json(Experiment, description["experiment"], f"{where}experiment"),
+        "face_size": description["face_size"],
+        "description": description,
+    }
+
+
+def measure_difference(value: np.ndarray, expected: np.ndarray) -> float:
+    """Returns how far an array is from what was expected.
+
+    Returns:
+        The largest difference, as a share of the largest expected value where that is above 1; infinite where shapes,
+        kinds of dtypes, strings or masks differ, or a number is not finite.
+    """
+    if value.shape != expected.shape or (expected.dtype.kind == "f") != (value.dtype.kind == "f"):
+        return np.inf
+    if expected.dtype.kind != "f":
+        return 0.0 if value.tolist() == expected.tolist() else np.inf
+    if not np.isfinite(value).all():
+        return np.inf
+    largest = float(np.abs(expected).max(initial=1.0))
+    return float(np.abs(value - expected).max(initial=0.0)) / largest

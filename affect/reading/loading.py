@@ -1,0 +1,96 @@
+"""load(): a model from wherever it is. TensorFlow takes seconds to import, so it is imported inside."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affect.errors import InputError
+from affect.extras import require
+
+if TYPE_CHECKING:
+    from affect.reading.artefact import Artefact
+    from affect.reading.predictor import Predictor
+
+# How the address of a server begins.
+SCHEMES = ("grpc://", "http://", "https://")
+
+
+def load(model: str | Path, *, artefact: str | Path | None = None) -> "Predictor":
+    """Loads a model: `affect.load("savedmodels/planted").read("video.mp4")`.
+
+    Args:
+        model: A run, an exported model (a folder `NAME`, of which the latest version is read, or `NAME/VERSION`), a
+            `.tflite` file, a config that needs no training, or the address of a server, such as
+            `grpc://HOST:8500/NAME`.
+        artefact: Of a server, the exported model that it serves. It says how faces are cut, and is compared with what
+            the server answers.
+
+    Returns:
+        `Predictor`: `affect.reading.run.Trained`, `affect.reading.saved_model.SavedModel`,
+        `affect.reading.tflite.TFLiteModel` or `affect.reading.server.Served`.
+
+    Raises:
+        InputError: Where there is no model, it is damaged, or the server serves another one.
+    """
+    from affect.reading.saved_model import latest_version, read_saved_model
+
+    if not str(model).startswith(SCHEMES):
+        return read_model(latest_version(model))
+    require("serving", "A server")
+    if artefact is None:
+        raise InputError(
+            f"A server is read with the exported model that it serves, which says how faces are cut. Expected: "
+            f"affect.load({str(model)!r}, artefact='savedmodels/NAME')"
+        )
+    from affect.reading.server import serve
+
+    return serve(str(model), read_saved_model(latest_version(artefact)))
+
+
+def read_model(path: str | Path) -> "Predictor":
+    """Reads what predicts; an exported model without any of the code that models are made of.
+
+    Args:
+        path: As of `affect.reading.run.load_trained`, a run or a config; or of `affect.reading.artefact.read_artefact`,
+            a SavedModel or a TFLite file.
+
+    Returns:
+        `affect.reading.run.Trained` or `affect.reading.artefact.Artefact`. Both have `classes`, `faces`, `experiment`,
+        `task`, `face_size`, `most_frames`, `respond` and `frame_functions`.
+
+    Raises:
+        InputError: As those two; on a file of another kind, of which none is ever run but a `.py` config.
+    """
+    from affect.reading.saved_model import ASSETS
+
+    path = Path(path)
+    if path.suffix == ".tflite" or (path / ASSETS).is_dir() or (path / "saved_model.pb").is_file():
+        return read_artefact(path)
+    if path.is_file() and path.suffix not in (".py", ".json"):
+        raise InputError(
+            f"{path} is no model. Expected a run (the folder that holds best.keras and config.json), an exported model "
+            "(a folder NAME/VERSION), a .tflite file or a .py config that needs no training."
+        )
+    from affect.reading.run import load_trained
+
+    return load_trained(path)
+
+
+def read_artefact(path: str | Path) -> "Artefact":
+    """Reads an exported model without any of the code that models are made of.
+
+    Args:
+        path: Folder `NAME/VERSION` that `affect export` wrote, or a `.tflite` file that `affect convert` wrote.
+
+    Returns:
+        `affect.reading.saved_model.SavedModel` or `affect.reading.tflite.TFLiteModel`.
+
+    Raises:
+        InputError: When it is no such folder or file, or is not what was written.
+    """
+    if Path(path).suffix == ".tflite":
+        from affect.reading.tflite import read_tflite
+
+        return read_tflite(path)
+    from affect.reading.saved_model import read_saved_model
+
+    return read_saved_model(path)

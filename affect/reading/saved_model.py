@@ -1,0 +1,102 @@
+"""A SavedModel that `affect export` wrote: its folder, its checksums and its golden pairs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affect.config import read_json
+from affect.errors import InputError
+from affect.files import sha256_of
+from affect.reading.artefact import Artefact, read_description
+
+KIND = "savedmodel"
+ASSETS = "assets.extra"
+SUMS = f"{ASSETS}/SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class SavedModel(Artefact):
+    """A folder `NAME/VERSION`, run by TensorFlow, which is imported when the model is first called."""
+
+    def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        specs = self.description["signatures"][name]["inputs"]
+        tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
+        return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
+
+    def golden(self) -> dict[str, tuple[dict, dict]]:
+        """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, dicts of arrays."""
+        pairs = {name: ({}, {}) for name in self.description["signatures"]}
+        with np.load(self.path / ASSETS / "golden.npz", allow_pickle=False) as arrays:
+            for key, value in arrays.items():
+                name, side, tensor = key.split("/")
+                pairs[name][("inputs", "outputs").index(side)][tensor] = value
+        return pairs
+
+    @cached_property
+    def loaded(self) -> Any:
+        """What TensorFlow loads."""
+        import tensorflow as tf
+
+        return tf.saved_model.load(str(self.path))
+
+
+def latest_version(path: str | Path) -> Path:
+    """Returns the folder of the highest version below a folder NAME; any other path as it is."""
+    versions = [found for found in Path(path).glob("*/saved_model.pb") if found.parent.name.isdecimal()]
+    return max((found.parent for found in versions), key=lambda found: int(found.name), default=Path(path))
+
+
+def read_saved_model(path: str | Path) -> SavedModel:
+    """Reads a SavedModel; its checksums are verified before anything else is read.
+
+    Args:
+        path: Folder `NAME/VERSION` that `affect export` wrote.
+
+    Raises:
+        InputError: When it is no such folder, or a file is missing, altered or not one of those that were written.
+    """
+    path = Path(path)
+    if path.suffix == ".tflite":
+        raise InputError(
+            f"{path} is a TFLite file. Expected the folder NAME/VERSION of the SavedModel that it was converted from."
+        )
+    if not (path / SUMS).is_file():
+        versions = sorted(str(sums.parents[1]) for sums in path.glob(f"*/{SUMS}"))
+        hint = f"Name a version: {', '.join(versions)}." if versions else f"Make one: affect export RUN {path}"
+        raise InputError(f"{path} is not an exported model: it has no {SUMS}. {hint}")
+    _verify(path)
+    file = path / ASSETS / "affect.json"
+    return SavedModel(path, **read_description(read_json(file), KIND, f"{file}: ", path))
+
+
+def write_sums(path: Path) -> None:
+    """Writes the checksums of all files of an exported model, as `sha256sum -c` reads them."""
+    lines = [f"{sha256_of(path / name)}  {name}\n" for name in _list_files(path)]
+    (path / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _verify(path):
+    try:
+        lines = (path / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
+    except ValueError as error:
+        raise InputError(f"{path / SUMS} is damaged. Copy {path} again, or export it again.") from error
+    found = _list_files(path)
+    faults = [f"{name} is missing" for name in sums if name not in found]
+    faults += [f"{name} was added" for name in found if name not in sums]
+    faults += [f"{name} was altered" for name in found if name in sums and sha256_of(path / name) != sums[name]]
+    if faults:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise InputError(f"{path} is not what was exported: {faults[0]}{more}. Copy it again, or export it again.")
+
+
+def _list_files(path):
+    """Returns the names of all files below a folder but the checksums', with slashes, sorted."""
+    names = (file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
+    return sorted(name for name in names if name != SUMS)

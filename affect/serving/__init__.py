@@ -1,0 +1,1 @@
+"""From a run to a service and a phone: export, check, convert."""

@@ -1,0 +1,32 @@
+"""check(): an exported model on the golden pairs it carries → how far its answers are from those."""
+
+import numpy as np
+
+from affect.reading.artefact import measure_difference
+from affect.reading.saved_model import read_saved_model
+
+TOLERANCE = 1e-5
+
+
+def check(path):
+    """Verifies an exported model's checksums and replays its golden pairs.
+
+    Args:
+        path: Folder `NAME/VERSION` that `affect export` wrote.
+
+    Returns:
+        Dict: `path`; `differences`, signature → the largest difference of an output, as a share of its largest value
+        where that is above 1, and infinite where names, shapes, strings or masks differ; `largest` of them; `passed`,
+        whether that is at most `TOLERANCE`.
+
+    Raises:
+        InputError: As `affect.reading.saved_model.read_saved_model`.
+    """
+    artefact = read_saved_model(path)
+    differences = {}
+    for name, (inputs, expected) in artefact.golden().items():
+        outputs = artefact.signature(name)(inputs)
+        found = [measure_difference(outputs[key], value) for key, value in expected.items() if key in outputs]
+        differences[name] = max(found, default=np.inf) if outputs.keys() == expected.keys() else np.inf
+    largest = max(differences.values())
+    return {"path": str(path), "differences": differences, "largest": largest, "passed": largest <= TOLERANCE}

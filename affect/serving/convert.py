@@ -1,0 +1,352 @@
+"""convert(): an exported model → a TFLite file of builtin operators, and a report of what that cost."""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import statistics
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from scipy.special import softmax
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.lite.python.convert import ConverterError
+from tensorflow.lite.python.schema_py_generated import BufferT, MetadataT
+from tensorflow.lite.tools import flatbuffer_utils
+
+from affect.data.shards import Shards, names_damage
+from affect.errors import InputError
+from affect.reading.artefact import measure_difference
+from affect.reading.saved_model import SUMS, read_saved_model
+from affect.reading.tflite import KIND, METADATA, SUFFIX, count_operators, read_tflite, write_tflite
+from affect.serving.check import TOLERANCE
+
+NUMBERS = ("float32", "float16", "dynamic", "int8")
+# Signatures of each part; a model has those that its pooling needs.
+PARTS = {"clip": ("serving_default",), "frame": ("frame", "step", "classify")}
+TIMED_RUNS = 9
+
+
+@names_damage
+def convert(
+    version, out=None, *, to, part="clip", data=None, split="test", calibration_split=None, frames=None, clips=100
+):
+    """Converts an exported model to TFLite, compares the two, and writes a file that needs no other.
+
+    The part `clip` is `serving_default` for one clip; its frames can be resized (`resize_tensor_input`), unless
+    `frames` fixes them. The part `frame` is `frame` for one face and, where features are pooled over time, `step` and
+    `classify`: the app pools. Faces stay uint8 and outputs float32 whatever `to`; an operator that has no int8 kernel
+    stays in float32.
+
+    Args:
+        version: Folder `NAME/VERSION` that `affect export` wrote.
+        out: `.tflite` file; `None` is `NAME-VERSION-PART-TO.tflite` beside the folder NAME.
+        to: `"float32"`; `"float16"`, weights of half the size; `"dynamic"`, weights of a quarter, which calibrates
+            nothing; `"int8"`, weights and arithmetic, calibrated on faces of `data`.
+        part: `"clip"` or `"frame"`.
+        data: Folder of shards with faces to compare on; `None` is the golden faces of the model.
+        split: Split that is compared on.
+        calibration_split: Split that is calibrated on; `None` is the one that was trained on.
+        frames: Frames of a clip, for runtimes that take static shapes alone; `None` leaves them free.
+        clips: Most clips, evenly spaced over a split, to calibrate on and to compare on.
+
+    Returns:
+        Dict: `path`, `to`, `part`, `frames`; `bytes`; `operators`, name → count; `compared_on` and `calibrated_on`,
+        sentences; `differences`, signature → output → `largest` and `mean` difference from the SavedModel, of logits
+        after a softmax; `label_agreement`, the share of `labels_compared` labels that are the same (`None` for
+        regression); `latency_ms`, medians of `tflite` and `saved_model` in turn on `shape`, with `threads` each.
+
+    Raises:
+        InputError: As `read_saved_model`; on an unknown choice; when the graph needs an operator that is not builtin;
+            when int8 has no faces; when a float32 model does not give the SavedModel's numbers.
+    """
+    _check_choice("to", to, NUMBERS)
+    _check_choice("part", part, PARTS)
+    artefact = read_saved_model(version)
+    path = artefact.path.resolve()
+    out = Path(out or path.parent.with_name(f"{path.parent.name}-{path.name}-{part}-{to}{SUFFIX}"))
+    if out.suffix != SUFFIX or out.is_dir():
+        raise InputError(f"The output must be a file {SUFFIX}. Received: {out}")
+    names = [name for name in PARTS[part] if name in artefact.description["signatures"]]
+    if not names:
+        raise InputError(f"{version} has no signature frame: its frames are not judged one by one. Use part clip.")
+    if frames and part == "frame":
+        raise InputError(f"Frames are fixed of part clip alone; part frame takes one. Received: frames={frames}")
+    if to == "int8" and data is None:
+        raise InputError("int8 is calibrated on real faces. Give the shards: --data SHARDS")
+
+    shown = _shown(artefact, data, split, clips, frames)
+    requests = list(itertools.chain.from_iterable(_requests(artefact, names, clip) for clip in shown))
+    calibrated_on, calibration = None, None
+    if to == "int8":
+        calibration_split = calibration_split or artefact.experiment.data.train_split
+        width = frames or artefact.experiment.data.frames
+        calibrating = _shown(artefact, data, calibration_split, clips, width)
+        seen = [_calibrating(clip, index, width) for index, clip in enumerate(calibrating)]
+        # Without a clip of no frame, the scale of what tells such a clip would be 0, and so would be a divisor.
+        seen.append(seen[0] | {"frame_mask": np.zeros_like(seen[0]["frame_mask"])})
+        calibration = list(itertools.chain.from_iterable(_requests(artefact, names, clip) for clip in seen))
+        calibrated_on = f"{len(calibrating)} clips of split {calibration_split} of {data}"
+
+    model = to_flatbuffer(artefact, names, frames, to, calibration)
+    counts = count_operators(model)
+    if foreign := sorted(name for name in counts if name.startswith("custom:")):
+        raise InputError(f"{version} does not convert to builtin operators: it needs {', '.join(foreign)}.")
+    conversion = {
+        "to": to,
+        "part": part,
+        "frames": frames,
+        "calibrated_on": calibrated_on,
+        "tensorflow": tf.__version__,
+        "saved_model_sha256sums": hashlib.sha256((artefact.path / SUMS).read_bytes()).hexdigest(),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder:
+        temporary = Path(folder) / f"model{SUFFIX}"
+        write_tflite(temporary, _described(model, artefact, names, conversion), artefact.classes)
+        converted, size = read_tflite(temporary), temporary.stat().st_size
+        compared = _compared(artefact, converted, requests)
+        worst = compared.pop("worst")
+        if to == "float32" and worst > TOLERANCE:
+            raise InputError(
+                f"The float32 model differs from {version} by {worst:.1e}, above {TOLERANCE}. Nothing was written."
+            )
+        latency = _latency(artefact, converted, *requests[0])
+        os.replace(temporary, out)
+    return {
+        "path": str(out),
+        "to": to,
+        "part": part,
+        "frames": frames,
+        "bytes": size,
+        "operators": counts,
+        "compared_on": f"{len(shown)} clips of " + (f"split {split} of {data}" if data else "the golden faces"),
+        "calibrated_on": calibrated_on,
+        **compared,
+        "latency_ms": latency,
+    }
+
+
+def _check_choice(name, value, known):
+    if value not in known:
+        raise InputError(f"Unknown `{name}`. Expected one of {list(known)}. Received: {value!r}")
+
+
+def _shown(artefact, data, split, most, frames):
+    """Returns clips with a face, dicts of inputs: faces uint8 (1, F, S, S, 3), frame_mask bool (1, F)."""
+    if data is None:
+        inputs, _ = artefact.golden()["serving_default"]
+        clips = [{key: value[index : index + 1] for key, value in inputs.items()} for index in range(2)]
+        return [{key: value[:, :frames] for key, value in clip.items()} for clip in clips]
+    shards = Shards(data)
+    settings = replace(artefact.experiment.data, batch_clips=1)
+    if frames:
+        settings = replace(settings, eval_frames=min(frames, settings.eval_frames))
+    batches = artefact.task.read_evaluation_inputs(artefact, shards, settings, split=split, most=most, frames=frames)
+    clips = [{key: batch[key][:, :frames].numpy() for key in ("faces", "frame_mask")} for batch in batches]
+    if not clips:
+        raise InputError(f"{data} has no clip with a face in split {split!r}. Choose another split.")
+    return clips
+
+
+def _calibrating(clip, index, width):
+    """Returns a clip padded to `width` frames, because the calibrator resizes inputs one by one and so must not.
+
+    Of every fourth clip the latter half is masked too, so that the scales know of masked frames with faces in them.
+    """
+    missing = width - clip["frame_mask"].shape[1]
+    padded = {key: np.pad(value, [(0, 0), (0, missing)] + [(0, 0)] * (value.ndim - 2)) for key, value in clip.items()}
+    if index % 4 == 3:
+        padded["frame_mask"][:, width // 2 :] = False
+    return padded
+
+
+def _requests(artefact, names, clip):
+    """Yields `(signature, inputs)` of a clip: the clip, or its frames one by one and what the app makes of them."""
+    if names == ["serving_default"]:
+        yield "serving_default", clip
+        return
+    faces = clip["faces"][clip["frame_mask"]][:, None]
+    answers = []
+    for face in faces:
+        yield "frame", {"faces": face}
+        if "classify" in names:
+            answers.append(artefact.signature("frame")({"faces": face})["frame_features"])
+    if "step" in names and answers:
+        step = artefact.signature("step")
+        shapes = artefact.description["signatures"]["step"]["inputs"]
+        state = {key: np.zeros((1, shapes[key]["shape"][1]), np.float32) for key in ("hidden", "cell")}
+        for features in answers:
+            yield "step", {"frame_features": features, **state}
+            after = step({"frame_features": features, **state})
+            state = {key: after[key] for key in state}
+        yield "classify", {"pooled_features": state["hidden"]}
+    elif answers:
+        features = np.concatenate(answers)
+        pooled = np.concatenate([features.mean(axis=0), features.std(axis=0)])[None]
+        yield "classify", {"pooled_features": pooled}
+
+
+def to_flatbuffer(artefact, names, frames, to, calibration):
+    """Converts signatures for one clip or face.
+
+    Args:
+        artefact: `affect.reading.artefact.Artefact`, a SavedModel.
+        names: Of its signatures.
+        frames: Of a clip; `None` leaves them free.
+        to: Of `NUMBERS`.
+        calibration: List of `(signature, inputs)` for `"int8"`.
+
+    Returns:
+        Bytes of the flatbuffer, which has no description yet.
+
+    Raises:
+        InputError: When it needs an operator that is not builtin, or its int8 cannot be calibrated.
+    """
+    with tempfile.TemporaryDirectory(prefix="affect-") as folder:
+        written = _write_static(artefact, names, frames, folder)
+        if to == "int8" and frames and written & {"While", "StatelessWhile"}:
+            raise InputError(
+                f"{artefact.path} has a recurrent layer, over whose fixed frames TFLite's calibrator crashes. "
+                f"Leave its frames free. Received: frames={frames}"
+            )
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if to != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if to == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if to == "int8":
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+            converter.representative_dataset = lambda: iter(calibration)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that the calibrator's own interpreter is an old one
+                return converter.convert()
+        except ConverterError as error:
+            found = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
+            reason = f"it needs {', '.join(found)}" if found else str(error).splitlines()[0]
+            raise InputError(f"{artefact.path} does not convert to builtin operators: {reason}.") from error
+
+
+def _write_static(artefact, names, frames, folder):
+    """Writes a SavedModel of some signatures for one clip or face, without strings, of which TFLite has none.
+
+    Returns:
+        Set of the names of its operators.
+    """
+    module = tf.Module()
+    module.loaded = artefact.loaded
+    functions = {name: _static(artefact, name, frames) for name in names}
+    module.functions = list(functions.values())
+    tf.saved_model.save(module, folder, signatures=functions)
+    # A recurrent layer keeps its steps in a list of tensors of shape (B, ...), of which the graph has kept that B is
+    # free; the converter wants to know, whatever the inputs say.
+    path = Path(folder) / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    graphs = saved.meta_graphs[0].graph_def.library.function
+    for graph in graphs:
+        nodes = {node.name: node for node in graph.node_def}
+        for node in graph.node_def:
+            shapes = (nodes.get(name.partition(":")[0]) for name in node.input)
+            for constant in shapes if node.op.startswith("TensorList") else ():
+                if constant is not None and constant.op == "Const":
+                    shape = tf.make_ndarray(constant.attr["value"].tensor)
+                    if shape.ndim == 1 and shape[0] == -1:
+                        fixed = tf.make_tensor_proto(np.array([1, *shape[1:]], shape.dtype))
+                        constant.attr["value"].tensor.CopyFrom(fixed)
+    path.write_bytes(saved.SerializeToString())
+    return {node.op for graph in graphs for node in graph.node_def}
+
+
+def _static(artefact, name, frames):
+    """Returns a concrete function: a signature for a batch of 1."""
+    function = artefact.loaded.signatures[name]
+    specs = {}
+    for key, spec in artefact.description["signatures"][name]["inputs"].items():
+        shape = [1, *(frames if size is None else size for size in spec["shape"][1:])]
+        specs[key] = tf.TensorSpec(shape, spec["dtype"], key)
+
+    def call(**inputs):
+        return {key: value for key, value in function(**inputs).items() if value.dtype != tf.string}
+
+    return tf.function(call).get_concrete_function(**specs)
+
+
+def _described(model, artefact, names, conversion):
+    """Returns a flatbuffer with the artefact's description in its metadata, of the signatures it has."""
+    signatures = {}
+    for name in names:
+        signature = artefact.description["signatures"][name]
+        signatures[name] = signature | {
+            side: {
+                key: spec | {"shape": [1, *spec["shape"][1:]]}
+                for key, spec in signature[side].items()
+                if spec["dtype"] != "string"
+            }
+            for side in ("inputs", "outputs")
+        }
+    description = artefact.description | {"kind": KIND, "signatures": signatures, "conversion": conversion}
+    tree = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+    buffer, entry = BufferT(), MetadataT()
+    buffer.data = np.frombuffer(json.dumps(description, ensure_ascii=False).encode(), np.uint8)
+    entry.name, entry.buffer = METADATA, len(tree.buffers)
+    tree.buffers.append(buffer)
+    tree.metadata = [*(tree.metadata or ()), entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(tree))
+
+
+def _compared(artefact, converted, requests):
+    """Returns `differences`, `label_agreement`, `labels_compared`, and `worst`, the largest difference as of `check`.
+
+    The importance of frames does not count for `worst`: of frames that tie, rounding chooses the one with the maximum.
+    """
+    found, same, worst = {}, [], 0.0
+    for name, inputs in requests:
+        expected, outputs = artefact.signature(name)(inputs), converted.signature(name)(inputs)
+        for key, value in expected.items():
+            if value.dtype.kind != "f":
+                continue
+            if key != "frame_importance":
+                worst = max(worst, measure_difference(outputs[key], value))
+            of_classes = key == "probabilities" or key.endswith("logits")
+            if of_classes:
+                same.append(np.argmax(outputs[key], axis=-1) == np.argmax(value, axis=-1))
+            pair = [softmax(array, axis=-1) if key.endswith("logits") else array for array in (outputs[key], value)]
+            found.setdefault(name, {}).setdefault(key, []).append(np.abs(pair[0] - pair[1]).ravel())
+    differences = {
+        name: {
+            key: {"largest": float(np.concatenate(values).max()), "mean": float(np.concatenate(values).mean())}
+            for key, values in outputs.items()
+        }
+        for name, outputs in found.items()
+    }
+    same = np.concatenate(same) if same else np.array([])
+    return {
+        "differences": differences,
+        "label_agreement": float(same.mean()) if same.size else None,
+        "labels_compared": int(same.size),
+        "worst": worst,
+    }
+
+
+def _latency(artefact, converted, name, inputs):
+    """Returns the medians of both models, run in turn, from arrays to arrays."""
+    times = {"tflite": [], "saved_model": []}
+    calls = {"tflite": converted.signature(name), "saved_model": artefact.signature(name)}
+    for _ in range(TIMED_RUNS):
+        for key, call in calls.items():
+            start = time.perf_counter()
+            call(inputs)
+            times[key].append(1000 * (time.perf_counter() - start))
+    shape = list(next(iter(inputs.values())).shape)
+    return {key: statistics.median(values) for key, values in times.items()} | {
+        "shape": shape,
+        "threads": os.cpu_count(),
+    }

@@ -1,0 +1,356 @@
+"""export(): a run → a SavedModel of named signatures, with all that is needed to use, check and serve it."""
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import skimage.data
+import tensorflow as tf
+
+import affect
+from affect.config import find_config, read_json, to_json, write_json
+from affect.data.records import LANDMARKS
+from affect.errors import InputError
+from affect.extras import find_missing
+from affect.files import sha256_of
+from affect.models.backbones import BACKBONES, weights_sha256
+from affect.reading.artefact import FORMAT
+from affect.reading.run import load_trained
+from affect.reading.saved_model import ASSETS, KIND, write_sums
+from affect.serving.check import check
+from affect.tasks.signatures import TENSORS, build_signatures, decode_faces
+
+# Settings of a network that its model card names.
+DESCRIBED = ("backbone", "temporal", "spatial_pooling", "temporal_pooling")
+
+
+def export(run, out):
+    """Exports a trained model as the next version of a name, `OUT/1`, `OUT/2`, ...
+
+    The folder is written under a temporary name, must reproduce its golden pairs when it is read back, and is renamed.
+    In `assets.extra/` lie `labels.txt`, `affect.json`, `model_card.md`, `golden.npz` (inputs and outputs of every
+    signature; the outputs are the trained network's own, run step by step and not read back), the requests
+    with which TF Serving warms up (with the extra `serving`), and `SHA256SUMS` over all files of the version.
+
+    Args:
+        run: Folder that `affect train` wrote, or a config that needs no training, as for
+            `affect.reading.run.load_trained`.
+        out: Folder of the name.
+
+    Returns:
+        Path of the version's folder.
+
+    Raises:
+        InputError: As `load_trained`; on another backend than TensorFlow's; when `out` is no folder, when the model
+            takes features and no faces, or when the SavedModel's answers are not the network's.
+    """
+    trained = load_trained(run)
+    return export_trained(trained, out, sources_of(run, trained))
+
+
+def export_trained(trained, out, sources):
+    """Exports a model that is in memory; `export` says how.
+
+    Args:
+        trained: `affect.reading.run.Trained`.
+        out: Folder of the name.
+        sources: Dict that is kept in `affect.json`; from `sources_of`.
+
+    Returns:
+        Path of the version's folder.
+
+    Raises:
+        InputError: As `export`.
+    """
+    out = Path(out)
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            "A SavedModel is written on Keras's TensorFlow backend only; runs are the same on every backend. Set "
+            f"KERAS_BACKEND=tensorflow for this command. Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    if trained.experiment.model.features != "faces":
+        raise InputError(
+            f"{trained.experiment.name} reads LGBP-TOP features, which are computed in NumPy and by no graph; an "
+            "exported model takes faces. Expected a model with model.features='faces'."
+        )
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file. Expected a folder for the versions of the model, such as savedmodels/NAME.")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
+        version = Path(folder) / "version"
+        outputs = write_saved_model(trained, version)
+        signatures = build_signatures(trained)
+        golden = golden_pairs(trained, signatures)
+        assets = version / ASSETS
+        assets.mkdir()
+        description = _described(trained, signatures, outputs, sources)
+        write_json(assets / "affect.json", description)
+        (assets / "labels.txt").write_text("".join(f"{name}\n" for name in description["classes"]), encoding="utf-8")
+        (assets / "model_card.md").write_text(model_card(out.name, description), encoding="utf-8")
+        np.savez_compressed(assets / "golden.npz", **_flat(golden))
+        if not find_missing("serving"):
+            _write_warmup(assets / "tf_serving_warmup_requests", out.name, golden)
+        write_sums(version)
+        report = check(version)
+        if not report["passed"]:
+            worst = max(report["differences"], key=report["differences"].get)
+            raise InputError(
+                f"The SavedModel of {out.name} is not the network that was trained: {worst} differs by "
+                f"{report['differences'][worst]:.1e}. Nothing was exported."
+            )
+        return _publish(version, out)
+
+
+def _publish(version, out):
+    """Renames a folder to the next number. Of two exports at once one finds its number taken, and takes the next."""
+    number = max((int(path.name) for path in out.iterdir() if path.name.isdecimal()), default=0)
+    while True:
+        number += 1
+        target = out / str(number)
+        if not target.exists():
+            try:
+                os.rename(version, target)
+            except OSError:
+                if not target.exists():
+                    raise
+            else:
+                return target
+
+
+def write_saved_model(trained, path):
+    """Writes the SavedModel without what lies beside it.
+
+    Args:
+        trained: `affect.reading.run.Trained`.
+        path: Folder that is made.
+
+    Returns:
+        Dict: signature → output → its `tf.TensorSpec`.
+    """
+    archive = keras.export.ExportArchive()
+    archive.track(trained.model)
+    outputs = {}
+    for name, signature in build_signatures(trained, as_graph=True).items():
+        function = archive.add_endpoint(name, signature.function, list(signature.inputs.values()))
+        outputs[name] = function.get_concrete_function().structured_outputs
+    archive.write_out(str(path), verbose=False)
+    return outputs
+
+
+def golden_pairs(trained, signatures):
+    """Returns signature → `(inputs, outputs)`, dicts of arrays: two short clips of a portrait in the public domain.
+
+    The second has a frame that is missing and one that is no JPEG. Outputs are computed by the network, operation by
+    operation, and not by a graph.
+    """
+    random = np.random.default_rng(0)
+    size = trained.faces.face_size
+    portrait = skimage.data.astronaut()
+    whole = []
+    for shift in range(4):  # She moves to the left.
+        face = tf.image.resize(portrait[20:220, 124 + 8 * shift : 324 + 8 * shift], (size, size), antialias=True)
+        whole.append(tf.io.encode_jpeg(tf.cast(face, tf.uint8), quality=trained.faces.jpeg_quality).numpy())
+    jpegs = np.array([whole[:3], [whole[3], b"", b"not a JPEG"]])
+    faces, frame_mask = decode_faces(tf.constant(jpegs), trained.experiment.data.crop_ratio, trained.face_size)
+    known = {"jpegs": jpegs, "faces": faces.numpy(), "frame_mask": frame_mask.numpy()}
+    pairs = {}
+    for name, signature in signatures.items():
+        inputs = {}
+        for key, spec in signature.inputs.items():
+            if spec.dtype == tf.float32:
+                inputs[key] = random.normal(size=(2, spec.shape[1])).astype(np.float32)
+            else:
+                inputs[key] = known[key][:, 0] if name == "frame" else known[key]
+        outputs = signature.function(**{key: tf.constant(value) for key, value in inputs.items()})
+        pairs[name] = inputs, {key: _plain(value.numpy()) for key, value in outputs.items()}
+    return pairs
+
+
+def _plain(array):
+    """Returns an array that needs no pickle: TensorFlow's strings are Python objects."""
+    return array.astype(bytes) if array.dtype == object else array
+
+
+def _flat(pairs):
+    """Returns the pairs as `SavedModel.golden` reads them."""
+    return {
+        f"{name}/{side}/{key}": value
+        for name, pair in pairs.items()
+        for side, arrays in zip(("inputs", "outputs"), pair, strict=True)
+        for key, value in arrays.items()
+    }
+
+
+def _write_warmup(path, name, pairs):
+    """Writes the golden inputs as requests, which TF Serving runs before it serves a version."""
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature_name, (inputs, _) in pairs.items():
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature_name
+            for key, value in inputs.items():
+                request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+def sources_of(run, trained):
+    """Returns what a model was made of, as JSON: hashes, the run's own versions, its metrics, its licence.
+
+    Args:
+        run: A run or a config that needs no training, as for `affect.reading.run.load_trained`.
+        trained: The `affect.reading.run.Trained` that was read from it.
+
+    Returns:
+        Dict: `checkpoint_sha256`, of the run's `best.keras`, and `trained_with`, versions (both `None` without a run);
+        `weights_sha256`, of the published weights of the backbone, or `None`; `licence`; `metrics`, split → those of
+        the run's `evaluation-SPLIT.json`, but for its clips or recordings.
+    """
+    run, model = find_config(run), trained.experiment.model
+    published = BACKBONES[model.backbone].published if model.weights else None
+    sources = {
+        "licence": f"weights {published.name}: {published.licence}" if published else None,
+        "metrics": {},
+    }
+    if run.is_file():
+        sha256 = weights_sha256(model.backbone, model.weights)
+        return sources | {"checkpoint_sha256": None, "trained_with": None, "weights_sha256": sha256}
+    config = read_json(run / "config.json")
+    sources["checkpoint_sha256"] = sha256_of(run / "best.keras")
+    for path in sorted(run.glob("evaluation-*.json")):
+        report = {name: value for name, value in read_json(path).items() if name not in ("clips", "recordings")}
+        sources["metrics"][path.stem.removeprefix("evaluation-")] = report
+    return sources | {"trained_with": config.get("versions"), "weights_sha256": config.get("weights_sha256")}
+
+
+def _described(trained, signatures, outputs, sources):
+    """Returns `affect.json`: all that a reader without our code has to know."""
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "task": trained.task.name,
+        "classes": list(trained.classes),
+        "face_size": trained.face_size,
+        "faces": to_json(trained.faces),
+        "experiment": to_json(trained.experiment),
+        "postprocessing": {name: to_json(steps) for name, steps in trained.postprocessing.items()},
+        "signatures": {
+            name: {
+                "sentence": signature.sentence,
+                "inputs": {key: _tensor(key, spec) for key, spec in signature.inputs.items()},
+                "outputs": {key: _tensor(key, spec) for key, spec in outputs[name].items()},
+            }
+            for name, signature in signatures.items()
+        },
+        **sources,
+        "exported_with": {
+            "affect": affect.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _tensor(name, spec):
+    return {"dtype": spec.dtype.name, "shape": spec.shape.as_list(), "sentence": TENSORS[name]}
+
+
+def model_card(name, description):
+    """Returns the model card, Markdown: what the model takes and gives, what it was made of, how well it does.
+
+    Args:
+        name: Of the model.
+        description: Dict of `affect.json`.
+    """
+    experiment, faces = description["experiment"], description["faces"]
+    model = experiment["model"]
+    lines = [
+        f"# {name}",
+        "",
+        f"{description['task'].capitalize()} of face video into {', '.join(description['classes'])}. Experiment "
+        f"`{experiment['name']}`, recipe `{experiment['recipe']}`: "
+        + ", ".join(f"{key} {value}" for key, value in model.items() if key in DESCRIBED)
+        + ". The whole configuration is in `affect.json`.",
+        "",
+        "## Licence and sources",
+        "",
+        description["licence"] or "No published weights: the licence is that of the data it was trained on.",
+        "",
+        *(f"- {key}: `{description[key]}`" for key in ("weights_sha256", "checkpoint_sha256") if description[key]),
+        "",
+        "## Faces",
+        "",
+        f"Faces are found by {faces['detector']} and turned, scaled and shifted so that their landmarks come as near "
+        f"as they can to the template: {_template_line(faces['template'])}, in a unit box with a margin of "
+        f"{faces['margin_ratio']:g} of its size on each side. That is stored as JPEG of "
+        f"{faces['face_size']} pixels a side, which the signature `jpeg` takes. The others take uint8 RGB "
+        f"faces of {description['face_size']} pixels: the central {experiment['data']['crop_ratio']:g} of the stored "
+        "side, scaled.",
+        "",
+        "## Signatures",
+        "",
+        *(line for item in description["signatures"].items() for line in _signature_lines(*item)),
+        *_postprocessing_lines(description["postprocessing"]),
+        "",
+        "## Metrics",
+        "",
+        *_metric_lines(description["metrics"]),
+        "",
+        "## Limits",
+        "",
+        "It says what a face shows to raters of its training data, which is not what a person feels. Faces unlike "
+        "those of that data, in age, skin, light or pose, were not measured unless the metrics say so.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _template_line(template):
+    points = zip(LANDMARKS, template, strict=True)
+    return ", ".join(f"{name.replace('_', ' ')} ({x:g}, {y:g})" for name, (x, y) in points)
+
+
+def _signature_lines(name, signature):
+    yield f"**{name}**: {signature['sentence']}"
+    yield ""
+    for side in ("inputs", "outputs"):
+        for key, tensor in signature[side].items():
+            shape = ", ".join("?" if size is None else str(size) for size in tensor["shape"])
+            yield f"- {side[:-1]} `{key}` {tensor['dtype']} ({shape}): {tensor['sentence']}"
+    yield ""
+
+
+def _postprocessing_lines(postprocessing):
+    if postprocessing:
+        yield (
+            "`dimensions` are the network's own. The metrics are of whole recordings that were post-processed by the "
+            "steps under `postprocessing` in `affect.json`, in this order: a centred median over `median_s`, `scale` · "
+            "x + `offset`, a shift to `shift_s` later. Only frames with a face are read."
+        )
+
+
+def _metric_lines(metrics):
+    if not metrics:
+        return ["Not evaluated."]
+    lines = []
+    for split, report in metrics.items():
+        optimistic = ", on which the epoch was selected: optimistic" if report.get("is_selection_split") else ""
+        if "dimensions" in report:
+            numbers = {
+                f"{dimension} {key}": value
+                for dimension, found in report["metrics"].items()
+                for key, value in found["concatenated"].items()
+                if value is not None
+            }
+        else:
+            numbers = {key: value for key, value in report.get("all", report).items() if isinstance(value, int | float)}
+        lines.append(
+            f"- split {split}{optimistic}: " + ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+        )
+    return lines

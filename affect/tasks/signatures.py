@@ -1,0 +1,212 @@
+"""What an exported model answers to: named functions from tensors to tensors, made from a trained model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from affect.data.augment import central_view, view_face
+from affect.data.labels import DIMENSIONS
+from affect.models.frame_classifier import frame_networks
+
+# Bounds of a request of encoded faces; `affect prepare` stores faces of 2048 pixels at most.
+MAX_JPEG_BYTES = 4 * 2**20
+MAX_JPEG_SIDE_PX = 2048
+# A progressive JPEG usually has 10 scans. One of 185 kB and 10,000 empty scans took 79 s to decode.
+MAX_JPEG_SCANS = 16
+MAX_JPEGS = 512
+
+# Every tensor, by its name. B clips of F frames, E classes, K and K' features, N heads, L = h·w locations, U units.
+TENSORS = {
+    "faces": "RGB faces, 0 to 255, aligned and cut as `faces` in affect.json says, then scaled to the model's size.",
+    "frame_mask": "Which frames exist; what the others hold changes nothing of these.",
+    "jpegs": "Stored faces as JPEG, before crop and scaling; an empty string is no frame.",
+    "probabilities": "p(c|S) of each class; all alike for a clip without a frame.",
+    "label": "The likeliest class; empty for a clip without a frame.",
+    "frame_importance": "p(f|S) of each frame; 0 where masked.",
+    "frame_probabilities": "p(c|f,S), what each frame says on its own; 0 where masked.",
+    "attention": "Attention over the locations of each frame: of N heads (B, F, N, L), row by row, or where it is "
+    "spatiotemporal the maps (B, F, h, w); of masked frames it means nothing.",
+    "frame_logits": "Class scores of a frame, before the softmax and before pooling over time.",
+    "frame_features": "Features of a frame, which the model pools over time.",
+    "pooled_features": "Features of a clip, pooled over its frames.",
+    "logits": "Class scores of a clip, before the softmax.",
+    "hidden": "Hidden state of the LSTM; zeros before the first frame. After the last frame it is `pooled_features`.",
+    "cell": "Cell state of the LSTM; zeros before the first frame.",
+    "dimensions": f"{' and '.join(DIMENSIONS).capitalize()}, before post-processing; 0 where masked.",
+}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function that an exported model offers.
+
+    Args:
+        sentence: What it does.
+        function: Its inputs by name → dict of its outputs.
+        inputs: Dict: name → `tf.TensorSpec` of that name.
+    """
+
+    sentence: str
+    function: Callable
+    inputs: dict[str, tf.TensorSpec]
+
+
+def build_signatures(trained, *, as_graph=False):
+    """Builds the signatures of a trained model.
+
+    Args:
+        trained: `affect.reading.run.Trained`.
+        as_graph: Whether the network is traced once, as a graph that the signatures share, or run by operation.
+
+    Returns:
+        Dict: name → `Signature`, `serving_default` first.
+    """
+    graph = trained.task.graph(trained)
+    clip, network, names = graph.function, graph.network, graph.names
+    size, crop_ratio = trained.face_size, trained.experiment.data.crop_ratio
+    inputs = _specs(faces=((None, None, size, size, 3), tf.uint8), frame_mask=((None, None), tf.bool))
+    if as_graph:
+        clip = tf.function(clip, input_signature=list(inputs.values()), autograph=False)
+
+    def serving_default(faces, frame_mask):
+        outputs = clip(faces, frame_mask)
+        return {name: outputs[name] for name in names}
+
+    def jpeg(jpegs):
+        faces, frame_mask = decode_faces(jpegs, crop_ratio, size)
+        return serving_default(faces, frame_mask) | {"frame_mask": frame_mask}
+
+    signatures = {
+        "serving_default": Signature("Clips of faces.", serving_default, inputs),
+        "jpeg": Signature(
+            f"Clips of encoded faces, cropped and scaled as in evaluation. At most {MAX_JPEGS} strings, else the "
+            f"request is an error; one that is no whole JPEG of up to {MAX_JPEG_BYTES} bytes, {MAX_JPEG_SIDE_PX} "
+            f"pixels a side and {MAX_JPEG_SCANS} scans is no frame, and frame_mask says so.",
+            jpeg,
+            _specs(jpegs=((None, None), tf.string)),
+        ),
+    }
+    if "attention" in network.output:
+        signatures["explain"] = Signature("Clips of faces, with the attention to each frame.", clip, inputs)
+    return signatures | graph.extra
+
+
+def decode_faces(jpegs, crop_ratio, face_size):
+    """Decodes clips of stored faces in a graph, where nothing can be caught, without failing on hostile strings.
+
+    A dataset inside the graph drops the elements that raise. One dataset a request, and not one a string, is 30 times
+    as fast.
+
+    Args:
+        jpegs: String tensor (B, F), at most `MAX_JPEGS` of them.
+        crop_ratio: Of `affect.data.augment.central_view`.
+        face_size: Height and width of the faces in pixels.
+
+    Returns:
+        `(faces, frame_mask)`: uint8 (B, F, face_size, face_size, 3), black where masked; bool (B, F), False for a
+        string that is no whole JPEG within the bounds.
+
+    Raises:
+        tf.errors.InvalidArgumentError: On more strings than `MAX_JPEGS`.
+    """
+    shape = tf.shape(jpegs)
+    count = tf.size(jpegs, tf.int64)
+    tf.debugging.assert_less_equal(count, tf.constant(MAX_JPEGS, tf.int64), f"More than {MAX_JPEGS} JPEGs a request")
+
+    def decode(place, jpeg):
+        # Read before anything is decoded: a small file can claim to be a picture of many gigabytes.
+        side_px = tf.reduce_max(tf.image.extract_jpeg_shape(jpeg)[:2])
+        content = tf.io.decode_raw(jpeg, tf.uint8)
+        is_scan = tf.logical_and(content[:-1] == 0xFF, content[1:] == 0xDA)
+        checks = [
+            tf.debugging.assert_less_equal(tf.strings.length(jpeg), MAX_JPEG_BYTES),
+            tf.debugging.assert_less_equal(side_px, MAX_JPEG_SIDE_PX),
+            tf.debugging.assert_less_equal(tf.math.count_nonzero(is_scan, dtype=tf.int32), MAX_JPEG_SCANS),
+        ]
+        with tf.control_dependencies(checks):
+            jpeg = tf.identity(jpeg)
+        return place, view_face(jpeg, central_view(crop_ratio), face_size)
+
+    face_shape = (face_size, face_size, 3)
+    decoded = tf.data.Dataset.from_tensor_slices(tf.reshape(jpegs, [-1])).enumerate()
+    decoded = decoded.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False).ignore_errors()
+    # One more, because an empty batch is an error too.
+    beyond = tf.data.Dataset.from_tensors((count, tf.zeros(face_shape, tf.uint8)))
+    places, faces = decoded.concatenate(beyond).batch(count + 1).get_single_element()
+    rows = count[None] + 1
+    faces = tf.scatter_nd(places[:, None], faces, tf.concat([rows, face_shape], 0))[:-1]
+    frame_mask = tf.scatter_nd(places[:, None], tf.ones_like(places), rows)[:-1] > 0
+    faces = tf.reshape(faces, tf.concat([shape, face_shape], 0))
+    return tf.ensure_shape(faces, (None, None, *face_shape)), tf.reshape(frame_mask, shape)
+
+
+def classify_clips(network, classes):
+    """Returns a function of `faces` and `frame_mask` that gives the probabilities of clips and frames, as tensors."""
+    names = tf.constant([*classes, ""])
+
+    def clip(faces, frame_mask):
+        outputs = _call(network, faces, frame_mask)
+        valid = tf.expand_dims(tf.cast(frame_mask, tf.float32), -1)
+        probabilities = tf.nn.softmax(outputs["logits"])
+        likeliest = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+        clip_outputs = {
+            "probabilities": probabilities,
+            "label": tf.gather(names, tf.where(tf.reduce_any(frame_mask, axis=1), likeliest, len(classes))),
+            "frame_importance": outputs["frame_importance"],
+            "frame_probabilities": tf.nn.softmax(tf.cast(outputs["frame_logits"], tf.float32)) * valid,
+        }
+        return clip_outputs | {name: outputs[name] for name in ("attention",) if name in outputs}
+
+    return clip
+
+
+def run_clips(network):
+    """Returns a function of `faces` and `frame_mask` that gives the network's own outputs, as tensors."""
+    return lambda faces, frame_mask: _call(network, faces, frame_mask)
+
+
+def _call(network, faces, frame_mask):
+    """Calls a network on clips of one frame or more; sizes that do not match would be broadcast."""
+    sizes = tf.shape(faces)[:2]
+    tf.debugging.assert_equal(sizes, tf.shape(frame_mask), "faces and frame_mask differ in clips or frames")
+    tf.debugging.assert_positive(sizes[1], "A clip has one frame at least; mask it where there is none")
+    return network({"faces": faces, "frame_mask": frame_mask}, training=False)
+
+
+def build_frame_signatures(model):
+    """Returns what a stream needs: a frame by itself and, where features are pooled, what follows the pooling.
+
+    Args:
+        model: From `affect.models.frame_classifier.build_frame_classifier`.
+
+    Returns:
+        Dict: name → `Signature`.
+    """
+    networks = frame_networks(model)
+
+    def run(name, **inputs):
+        return {key: tf.cast(value, tf.float32) for key, value in networks[name](inputs).items()}
+
+    def frame(faces):
+        return run("frame", faces=faces)
+
+    def classify(pooled_features):
+        return run("classify", pooled_features=pooled_features)
+
+    def step(frame_features, hidden, cell):
+        return run("step", frame_features=frame_features, hidden=hidden, cell=cell)
+
+    described = {
+        "frame": ("Faces one by one.", frame),
+        "classify": ("The classifier, on pooled features.", classify),
+        "step": ("One step of the LSTM, and the classes by then.", step),
+    }
+    return {
+        name: Signature(*described[name], _specs(**{key: (x.shape, x.dtype) for key, x in network.input.items()}))
+        for name, network in networks.items()
+    }
+
+
+def _specs(**inputs):
+    return {name: tf.TensorSpec(shape, dtype, name) for name, (shape, dtype) in inputs.items()}

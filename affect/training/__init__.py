@@ -1,0 +1,1 @@
+"""From shards to a run, its metrics and a table of runs."""

@@ -1,0 +1,167 @@
+"""table(): a folder of configs × seeds → a paper's table beside our numbers, with the spread that papers leave out."""
+
+import csv
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from affect.config import find_config, load_rows, read_json, run_python, write_json
+from affect.errors import InputError
+from affect.files import replacing
+from affect.reading.run import load_trained
+from affect.tasks import TASKS, find_task
+from affect.training.evaluate import evaluate
+from affect.training.train import train
+
+
+def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track=None):
+    """Trains and evaluates every row of a table with several seeds; what is there already is not done again.
+
+    A run lies in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
+    `workdir` as `table.md`, `table.csv` and `table.json`.
+
+    Args:
+        folder: Folder of configs, a row each, in the order of `ROWS` in its `__init__.py`; or the name of a bundled
+            one, as of `affect.config.find_config`. The first row is what the others are compared with.
+        data: Folder of shards.
+        workdir: Folder of the runs and the table.
+        seeds: How many: 0, 1, ...
+        split: Split that is evaluated.
+        overrides: Strings `"train.epochs=3"`, for all rows in which they have an effect.
+        recipe: Of all rows, as in `affect.config.load_config`.
+        protocol: Of all rows, as in `affect.training.evaluate.evaluate`.
+        track: `track(iterable, total, description)` → iterable, to show progress over rows and seeds.
+
+    Returns:
+        Dict: `task`, its name; `split`, `is_selection_split` (whether epochs were selected on it), `seeds`,
+        `overrides`, `recipe` and `rows`, dicts with the keys of the columns of the task's `layout`. Accuracies count a
+        clip without a face as wrong, but for `accuracy_with_a_face`. RMSE, CC and CCC are of all recordings
+        concatenated, but for `ccc_of_recordings`, by the row's `protocol`. `interval` and `p_value` are of clips or
+        recordings (see `affect.tasks.statistics.compare`); `relative_cost` is the time to evaluate the same batch as a
+        share of the first row's, measured in this call.
+
+    Raises:
+        InputError: As `affect.training.train.train`; or for a folder without rows, or of which some classify and some
+            do not.
+    """
+    if seeds < 1:
+        raise InputError(f"A table needs a seed at least. Received: {seeds}")
+    workdir = Path(workdir)
+    experiments = load_rows(_row_paths(folder), overrides, recipe)
+    layouts = {find_task(row).name: find_task(row).layout for row in experiments.values()}
+    if len(layouts) > 1:
+        raise InputError(f"{folder} has rows that classify and rows that do not. Expected all of one kind.")
+    ((task, layout),) = layouts.items()
+    work = [(name, seed) for name in experiments for seed in range(seeds)]
+    reports = {name: [] for name in experiments}
+    for name, seed in track(work, len(work), "rows × seeds") if track else work:
+        experiment = experiments[name]
+        experiment = replace(experiment, train=replace(experiment.train, seed=seed))
+        reports[name].append(_report(experiment, data, workdir / name / f"seed-{seed}", split, protocol))
+    first = next(iter(experiments))
+    rows, first_seconds = [], None
+    for name, experiment in experiments.items():
+        trained = load_trained(workdir / name / "seed-0")
+        seconds = _seconds(trained)
+        first_seconds = first_seconds or seconds
+        rows.append(
+            {
+                "row": name,
+                **layout.numbers(experiment.reported, reports[name], None if name == first else reports[first]),
+                "parameters": trained.model.count_params(),
+                "relative_cost": seconds / first_seconds,
+            }
+        )
+    result = {
+        "task": task,
+        "split": split,
+        "is_selection_split": any(row.data.selection_split == split for row in experiments.values()),
+        "seeds": seeds,
+        "overrides": list(overrides),
+        "recipe": recipe,
+        "rows": rows,
+    }
+    write_json(workdir / "table.json", result)
+    with replacing(workdir / "table.md") as temporary:
+        temporary.write_text(markdown(result), encoding="utf-8")
+    with (
+        replacing(workdir / "table.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, layout.columns)
+        writer.writeheader()
+        writer.writerows(
+            row | {"interval": "–".join(f"{bound:.4f}" for bound in row["interval"] or ())} for row in rows
+        )
+    return result
+
+
+def format_cells(layout, row):
+    """Returns a row of a table as text, by the keys of its columns."""
+    text = {key: str(row[key]) for key in layout.columns}
+    text |= {key: "–" if row[key] is None else layout.write(row[key]) for key in layout.measured}
+    return text | {
+        "interval": "–" if row["interval"] is None else " to ".join(map(layout.write, row["interval"])),
+        "p_value": "–" if row["p_value"] is None else f"{row['p_value']:.3f}",
+        "parameters": f"{row['parameters']:,}",
+        "relative_cost": f"{row['relative_cost']:.2f}",
+    }
+
+
+def layout_of(result):
+    """Returns the `affect.tasks.TableLayout` of a table's result."""
+    return next(task.layout for task in TASKS.values() if task.name == result["task"])
+
+
+def markdown(result):
+    """Returns a table's result as Markdown."""
+    layout = layout_of(result)
+    rows = [list(format_cells(layout, row).values()) for row in result["rows"]]
+    lines = [[*layout.columns.values()], ["---"] * len(layout.columns), *rows]
+    title = (
+        f"Split {result['split']}, {result['seeds']} seeds (sd over these), {layout.caption}. "
+        f"Interval: bootstrap over {layout.units}. p: paired permutation test against {result['rows'][0]['row']}."
+    )
+    if result["recipe"]:
+        title += f" Recipe {result['recipe']}."
+    if result["is_selection_split"]:
+        title += f" The epochs were selected on this split: {layout.optimistic} optimistic."
+    if result["overrides"]:
+        title += f" With {', '.join(result['overrides'])}: not the paper's setting."
+    return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
+
+
+def _row_paths(folder):
+    init = find_config(folder) / "__init__.py"
+    names = run_python(init).get("ROWS") if init.is_file() else None
+    if not names:
+        raise InputError(f"{folder} is no table. Expected an __init__.py with ROWS, the names of its configs in order.")
+    return [init.with_name(f"{name}.py") for name in names]
+
+
+def _report(experiment, data, run, split, protocol):
+    """Returns the evaluation of a run; trains it and evaluates it where that is not done yet."""
+    train(experiment, data=data, workdir=run, progress=False)
+    path = run / f"evaluation-{split}.json"
+    protocol = find_task(experiment).protocol_of(experiment, protocol)
+    report = read_json(path) if path.is_file() else None
+    if report is None or report.get("protocol") != protocol:
+        report = evaluate(load_trained(run), data, split=split, protocol=protocol)
+        write_json(path, report)
+    return report
+
+
+def _seconds(trained, repeats=3, frames=16):
+    """Returns the shortest of a few evaluations of the same clip or window."""
+    inputs = {
+        name: np.ones((1, frames, *tensor.shape[2:]), tensor.dtype) for name, tensor in trained.model.input.items()
+    }
+    trained.model.predict_on_batch(inputs)  # traces
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        trained.model.predict_on_batch(inputs)
+        times.append(time.perf_counter() - start)
+    return min(times)
