@@ -13,15 +13,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
@@ -29,6 +20,7 @@ from typer.core import TyperGroup
 from affect.config import Faces, load_config, read_json, write_json
 from affect.errors import InputError
 from affect.extras import find_missing, require
+from affect.progress import hide_progress, show_progress
 
 
 class _Verbs(TyperGroup):
@@ -136,7 +128,7 @@ def prepare(
 def _prepare(source, dataset, out, faces, **options):
     from affect.pipelines.prepare import prepare
 
-    manifest = prepare(source, dataset=dataset, out=out, faces=faces, track=_track, **options)
+    manifest = prepare(source, dataset=dataset, out=out, faces=faces, track=show_progress, **options)
     for clip in manifest["clips"]:
         for note in clip.get("notes", ()) if clip["part"] == 0 else ():
             _say(f"{clip['recording']}: note: {note}")
@@ -171,7 +163,7 @@ def verify(data: Prepared):
     """Check every byte of shards; damaged clips are named."""
     from affect.data.verify import verify
 
-    report = verify(data, track=_track)
+    report = verify(data, track=show_progress)
     damage = report["damage"]
     for found in damage:
         _say(" in ".join(filter(None, (found["key"], found["shard"]))) + f": {found['problem']}")
@@ -192,7 +184,7 @@ def inspect(
     """Summarise shards: settings, clips by split and class, scores, problems; and draw their faces."""
     from affect.data.inspect import inspect
 
-    report = inspect(data, out=out, track=None if as_json else _track)
+    report = inspect(data, out=out, track=hide_progress if as_json else show_progress)
     if as_json:
         print(json.dumps(report, indent=2))
         return
@@ -302,7 +294,7 @@ def evaluate(
 def _evaluate(trained, data, split, as_json=False, protocol=None):
     from affect.training.evaluate import evaluate
 
-    report = evaluate(trained, data, split=split, protocol=protocol, track=None if as_json else _track)
+    report = evaluate(trained, data, split=split, protocol=protocol, track=hide_progress if as_json else show_progress)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
@@ -351,7 +343,7 @@ def table_(
         overrides=settings or (),
         recipe=recipe,
         protocol=protocol,
-        track=_track,
+        track=show_progress,
     )
     layout = layout_of(result)
     lines = Table(title=f"split {split}, {seeds} seeds, {layout.caption}", padding=(0, 0, 0, 1))
@@ -580,7 +572,7 @@ def explain(
     if data is None:
         _explain(trained, video, out, frames=frames, by_importance=by_importance, style=style)
     else:
-        means = explain_classes(trained, data, out, split=split, track=_track)
+        means = explain_classes(trained, data, out, split=split, track=show_progress)
         print(f"{out}: attention over {', '.join(means)}")
 
 
@@ -708,7 +700,7 @@ def demo(
     _headline("weights: mini-Xception trained on FER2013")
     print(get_weights(experiment.model.backbone))
     _headline("videos: a portrait animated with planted expressions")
-    oracle = read_json(generate(videos, track=_track))
+    oracle = read_json(generate(videos, track=show_progress))
     print(f"{videos}: {len(oracle['clips'])} clips")
     _headline("prepare")
     _prepare(videos / "clips.csv", "csv", shards, Faces())
@@ -753,18 +745,6 @@ def demo(
     labels = f"{converted['label_agreement']:.1%} of {converted['labels_compared']} labels as the SavedModel's"
     table.add_row("convert", converted["path"], labels)
     Console().print(table)
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task):
-        return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
-
-
-def _track(iterable, total, description):
-    """Yields from an iterable under a progress bar with rate and time left."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn()
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        yield from progress.track(iterable, total=total, description=description)
 
 
 def _headline(text):

@@ -28,6 +28,7 @@ from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.parts import MAKING, differs, digest, is_done, outcome_of, read_part, record_of, write_part
+from affect.progress import Track, hide_progress
 
 MANIFEST = "manifest.json"
 # Folder of what is not finished; its name is unlikely enough to be ours, so that it may be discarded.
@@ -36,7 +37,9 @@ PARTS = "unfinished_parts"
 SHARD_BYTES = 128 * 2**20
 
 
-def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track=None, beam_options=None):
+def prepare(
+    source, *, dataset, out, faces, workers=None, overwrite=False, track: Track = hide_progress, beam_options=None
+):
     """Cuts the faces of every clip of a data set and writes the shards.
 
     Each clip becomes a part as soon as it is done; the shards are joined from the parts at the end. A run that was
@@ -55,7 +58,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
         faces: `affect.config.Faces`.
         workers: Processes; `None` is one for each core. With 1 everything runs in this process.
         overwrite: Whether to discard what was prepared in `out` before.
-        track: `track(iterable, total, description)` → iterable, to show progress.
+        track: Shows progress.
         beam_options: Options of Apache Beam, a list of str: the clips are cut by the runner that these name, and
             `workers` is not used. The shards are joined here. All paths must be absolute, and all of Beam's workers
             must reach the videos, `faces.boxes` and `out` by them.
@@ -112,7 +115,7 @@ def prepare(source, *, dataset, out, faces, workers=None, overwrite=False, track
             outcomes = _run(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
         else:
             outcomes = _beam().write_parts(waiting, parts, faces, classes, beam_options)
-        for _ in track(outcomes, len(waiting), "videos") if track else outcomes:
+        for _ in track(outcomes, len(waiting), "videos"):
             pass
         entries = [entry for clip in sources for entry in read_part(parts, clip)]
         manifest = {

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module or folder imports from its own row and from those above it. Each one of the package has one row.
 ROWS = [
-    {"errors", "extras", "files", "config"},
+    {"config", "errors", "extras", "files", "progress"},
     {"data", "drawing", "layers", "losses", "metrics", "regularizers"},
     {"models"},
     {"tasks"},
@@ -22,7 +22,7 @@ ROWS = [
     {"cli"},
     {"__main__"},
 ]
-SHARED_WITH_PIPELINES = {"errors", "extras", "files", "config", "data.labels", "data.records"}
+SHARED_WITH_PIPELINES = {"config", "errors", "extras", "files", "progress", "data.labels", "data.records"}
 # Models run on every backend of Keras.
 WITHOUT_TENSORFLOW = (
     "layers",

@@ -14,13 +14,14 @@ from affect.data.shards import Shards, names_damage
 from affect.data.verify import find_strays
 from affect.errors import InputError
 from affect.extras import require
+from affect.progress import Track, hide_progress
 
 # Rows of faces by valence, where there are no classes.
 _PARTS = 5
 
 
 @names_damage
-def inspect(data, *, out=None, columns=8, track=None):
+def inspect(data, *, out=None, columns=8, track: Track = hide_progress):
     """Summarises shards and draws a sheet of their faces.
 
     The sheet shows the middle face of clips that lie evenly over the sorted keys, always the same. Its rows are the
@@ -30,7 +31,7 @@ def inspect(data, *, out=None, columns=8, track=None):
         data: Folder of shards.
         out: Image file of the sheet; matplotlib takes the format from its suffix. `None` draws none.
         columns: Most faces of a row.
-        track: `track(iterable, total, description)` → iterable, to show progress.
+        track: Shows progress.
 
     Returns:
         Dict: `settings` and `classes` of the manifest; `clips`, a list of dicts, one for each split and class: `split`,
@@ -52,7 +53,7 @@ def inspect(data, *, out=None, columns=8, track=None):
     rows, lengths_s, scores = defaultdict(Counter), [], []
     subjects, drawable = defaultdict(set), []
     read = _read(shards)
-    for split, record in track(read, len(shards.clips), "clips") if track else read:
+    for split, record in track(read, len(shards.clips), "clips"):
         label, subject = record["clip/label/string"].decode(), record["affect/subject"].decode()
         faces, frames = len(record["image/encoded"]), int(record["affect/frames_decoded"])
         rows[split, label].update(clips=1, clips_with_a_face=faces > 0, frames=frames, faces=faces)

@@ -17,9 +17,10 @@ from affect.data import records
 from affect.data.shards import Shards, is_pointer
 from affect.errors import InputError
 from affect.files import sha256_of
+from affect.progress import Track, hide_progress
 
 
-def verify(data, *, track=None):
+def verify(data, *, track: Track = hide_progress):
     """Checks shards against their manifest and goes on after damage.
 
     A shard must have its size and SHA-256, good checksums and its number of records. A clip must be there once, in a
@@ -29,7 +30,7 @@ def verify(data, *, track=None):
 
     Args:
         data: Folder of shards.
-        track: `track(iterable, total, description)` → iterable, to show progress.
+        track: Shows progress.
 
     Returns:
         Dict: numbers of the `shards` that are listed and of the `records` and `faces` that were read; and `damage`, a
@@ -61,7 +62,7 @@ def verify(data, *, track=None):
             if problems:
                 of_shards.append({"key": "", "shard": shard["name"], "problem": "; ".join(problems)})
 
-    for shard, key, faces, problem in track(examined(), len(shards.clips), "clips") if track else examined():
+    for shard, key, faces, problem in track(examined(), len(shards.clips), "clips"):
         counts["records"] += 1
         counts["faces"] += faces
         found[key] += 1

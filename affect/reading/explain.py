@@ -2,6 +2,7 @@
 
 from affect.data.shards import Shards, names_damage
 from affect.models.device import leave_accelerator_to_backend
+from affect.progress import Track, hide_progress
 
 
 def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False, style="ours"):
@@ -36,7 +37,7 @@ def explain(trained, clip, out, cut=None, *, frames=8, by_importance=False, styl
 
 
 @names_damage
-def explain_classes(trained, data, out, *, split, track=None):
+def explain_classes(trained, data, out, *, split, track: Track = hide_progress):
     """Draws where the model looks, averaged over the aligned faces of each class.
 
     Every frame counts by its importance, and every clip alike. The columns are the mean face of the class and the mean
@@ -47,7 +48,7 @@ def explain_classes(trained, data, out, *, split, track=None):
         data: Folder of shards.
         out: Image file, as in `explain`.
         split: Split whose clips are averaged, by their labels.
-        track: `track(iterable, total, description)` → iterable, to show progress.
+        track: Shows progress.
 
     Returns:
         Dict: class → mean attention, float (N, h, w), each head's map summing to 1 (spatiotemporal attention by softmax

@@ -19,6 +19,7 @@ from affect.data.shards import batch_sizes, clip_inputs, eval_batches, evenly_sp
 from affect.errors import InputError
 from affect.metrics import classification_metrics
 from affect.models.stream import RUNNING_POOLINGS, StreamingClassifier
+from affect.progress import Track, hide_progress
 from affect.tasks.statistics import compare, mean, standard_deviation
 from affect.tasks.task import (
     Graph,
@@ -215,7 +216,7 @@ class ClipClassification:
             raise InputError(f"A protocol is for valence and arousal, and {experiment.name} gives classes.")
         return None
 
-    def evaluate(self, trained, shards, *, split, protocol=None, track=None):
+    def evaluate(self, trained, shards, *, split, protocol=None, track: Track = hide_progress):
         """Evaluates a model that classifies.
 
         Args:
@@ -223,7 +224,7 @@ class ClipClassification:
             shards: `affect.data.shards.Shards`.
             split: Name of the split.
             protocol: `None`: classes have no other.
-            track: `track(iterable, total, description)` → iterable, to show progress.
+            track: Shows progress.
 
         Returns:
             Dict: `classes`; `all` and `with_a_face` (see `affect.metrics.classification_metrics`); and `clips`: for
@@ -248,7 +249,7 @@ class ClipClassification:
         )
         clips, labels, predictions = [], [], []
         steps = -(-len(entries) // trained.experiment.data.batch_clips)
-        for batch in track(batches, steps, "evaluate") if track else batches:
+        for batch in track(batches, steps, "evaluate"):
             inputs = {name: batch[name].numpy() for name in ("faces", "frame_mask")}  # for any backend
             outputs = trained.network.predict_on_batch(inputs)
             probabilities = softmax(outputs["logits"], axis=-1)
@@ -327,7 +328,7 @@ class ClipClassification:
         )
         drawing.save_figure(figure, out)
 
-    def draw_means(self, trained, shards, out, *, split, track=None):
+    def draw_means(self, trained, shards, out, *, split, track: Track = hide_progress):
         from affect import drawing
 
         if "attention" not in trained.network.output:
@@ -337,7 +338,7 @@ class ClipClassification:
             shards, trained.experiment.data, split=split, classes=trained.classes, face_size=trained.face_size
         )
         faces, attention, clips = Counter(), Counter(), Counter()
-        for batch in track(batches, steps, "explain") if track else batches:
+        for batch in track(batches, steps, "explain"):
             inputs = {"faces": batch["faces"].numpy(), "frame_mask": batch["frame_mask"].numpy()}
             outputs = trained.network.predict_on_batch(inputs)
             for row, label in enumerate(batch["label"].numpy()):

@@ -24,6 +24,7 @@ from affect.data.windows import (
 from affect.errors import InputError
 from affect.losses import ConcordanceLoss
 from affect.metrics import FORMULAS, Moments, SeriesMetric, ccc, regression_metrics
+from affect.progress import Track, hide_progress
 from affect.tasks.delay import search_delay
 from affect.tasks.postprocessing import POSTPROCESSING, fit
 from affect.tasks.series import at_ratings, estimate
@@ -221,7 +222,7 @@ class RecordingRegression:
         windows = experiment.windows
         return replace(windows, protocol=protocol or windows.protocol).protocol  # which checks it
 
-    def evaluate(self, trained, shards, *, split, protocol=None, track=None):
+    def evaluate(self, trained, shards, *, split, protocol=None, track: Track = hide_progress):
         """Evaluates a regression over time.
 
         An estimate, post-processed as the run has fitted it, is compared with the rating `windows.delay_s` later. By
@@ -236,7 +237,7 @@ class RecordingRegression:
             shards: `affect.data.shards.Shards`.
             split: Name of the split.
             protocol: `"avec"` or `"faces"`; `None` is the experiment's own.
-            track: `track(iterable, total, description)` → iterable, to show progress.
+            track: Shows progress.
 
         Returns:
             Dict: `protocol`; `dimensions`, their names; `metrics`, of each dimension as
@@ -337,7 +338,7 @@ class RecordingRegression:
         figure.suptitle(clip.key, fontsize=11)
         drawing.save_figure(figure, out)
 
-    def draw_means(self, trained, shards, out, *, split, track=None):
+    def draw_means(self, trained, shards, out, *, split, track: Track = hide_progress):
         raise InputError(
             f"{trained.experiment.name} has no classes to average over. Name a VIDEO and leave out --data."
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from affect.data.windows import eval_windows
 from affect.metrics import Moments
+from affect.progress import Track, hide_progress
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Series:
         return Moments.of_series(self.labels[:, dimension], values[:, dimension], self.is_counted)
 
 
-def estimate(trained, recordings, *, track=None):
+def estimate(trained, recordings, *, track: Track = hide_progress):
     """Estimates valence and arousal over whole recordings.
 
     A network that predicts all frames of a window sees each point of the grid in one window, the windows side by side;
@@ -55,7 +56,7 @@ def estimate(trained, recordings, *, track=None):
     Args:
         trained: `affect.reading.run.Trained` or `affect.reading.artefact.Artefact`, of a regression.
         recordings: List of `affect.data.windows.Recording`, each with a name of its own.
-        track: `track(iterable, total, description)` → iterable, to show progress.
+        track: Shows progress.
 
     Returns:
         List of `Series`, in the order of the recordings.
@@ -72,7 +73,7 @@ def estimate(trained, recordings, *, track=None):
     )
     shown = slice(-1, None) if each_end else slice(None)
     windows = {recording.name: [] for recording in recordings}
-    for batch in track(batches, len(batches), "estimate") if track else batches:
+    for batch in track(batches, len(batches), "estimate"):
         inputs = {name: batch[name].numpy() for name in ("faces", "features", "frame_mask") if name in batch}
         outputs = trained.respond(inputs)["dimensions"]
         predictions = outputs[:, None] if each_end else outputs

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from affect.config import Experiment
 from affect.errors import InputError
+from affect.progress import Track, hide_progress
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Task(Protocol):
     def finish_training(self, training: Training, workdir: Path, load: Callable) -> dict:
         """Writes what is fitted to the best epoch, of `load()`, and returns what `train` adds to its result."""
 
-    def evaluate(self, trained, shards, *, split, protocol=None, track=None) -> dict:
+    def evaluate(self, trained, shards, *, split, protocol=None, track: Track = hide_progress) -> dict:
         """Returns what `evaluate` reports for this task. `protocol=None` is the experiment's own."""
 
     def protocol_of(self, experiment, protocol=None) -> str | None:
@@ -167,7 +168,7 @@ class Task(Protocol):
     def draw(self, trained, clip, result, out, *, frames, by_importance, style) -> None:
         """Draws the figure of a clip; `result` is what `predict` says of it."""
 
-    def draw_means(self, trained, shards, out, *, split, track=None) -> dict:
+    def draw_means(self, trained, shards, out, *, split, track: Track = hide_progress) -> dict:
         """Draws the attention averaged over each class of a split."""
 
     def check_plots(self, name) -> None:

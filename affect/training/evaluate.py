@@ -2,10 +2,11 @@
 
 from affect.data.shards import Shards, names_damage
 from affect.models.device import leave_accelerator_to_backend
+from affect.progress import Track, hide_progress
 
 
 @names_damage
-def evaluate(trained, data, *, split, protocol=None, track=None):
+def evaluate(trained, data, *, split, protocol=None, track: Track = hide_progress):
     """Evaluates a model on a split.
 
     Args:
@@ -13,7 +14,7 @@ def evaluate(trained, data, *, split, protocol=None, track=None):
         data: Folder of shards.
         split: Name of the split.
         protocol: Of a regression, `"avec"` or `"faces"` (see `affect.config.Windows`); `None` is the experiment's own.
-        track: `track(iterable, total, description)` → iterable, to show progress.
+        track: Shows progress.
 
     Returns:
         Dict: `split`; `is_selection_split`, whether the epoch was selected on it, so that its numbers are optimistic;

@@ -10,13 +10,16 @@ import numpy as np
 from affect.config import find_config, load_rows, read_json, run_python, write_json
 from affect.errors import InputError
 from affect.files import replacing
+from affect.progress import Track, hide_progress
 from affect.reading.run import load_trained
 from affect.tasks import TASKS, find_task
 from affect.training.evaluate import evaluate
 from affect.training.train import train
 
 
-def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track=None):
+def table(
+    folder, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track: Track = hide_progress
+):
     """Trains and evaluates every row of a table with several seeds; what is there already is not done again.
 
     A run lies in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
@@ -32,7 +35,7 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, pro
         overrides: Strings `"train.epochs=3"`, for all rows in which they have an effect.
         recipe: Of all rows, as in `affect.config.load_config`.
         protocol: Of all rows, as in `affect.training.evaluate.evaluate`.
-        track: `track(iterable, total, description)` → iterable, to show progress over rows and seeds.
+        track: Shows progress over rows and seeds.
 
     Returns:
         Dict: `task`, its name; `split`, `is_selection_split` (whether epochs were selected on it), `seeds`,
@@ -56,7 +59,7 @@ def table(folder, *, data, workdir, seeds, split, overrides=(), recipe=None, pro
     ((task, layout),) = layouts.items()
     work = [(name, seed) for name in experiments for seed in range(seeds)]
     reports = {name: [] for name in experiments}
-    for name, seed in track(work, len(work), "rows × seeds") if track else work:
+    for name, seed in track(work, len(work), "rows × seeds"):
         experiment = experiments[name]
         experiment = replace(experiment, train=replace(experiment.train, seed=seed))
         reports[name].append(_report(experiment, data, workdir / name / f"seed-{seed}", split, protocol))

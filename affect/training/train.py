@@ -11,8 +11,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import affect
 from affect.config import Experiment, Faces, from_json, read_json, to_json, without_effect, write_json
@@ -23,6 +21,7 @@ from affect.extras import find_missing
 from affect.files import is_intact, replacing, seal
 from affect.models.device import describe_device, leave_accelerator_to_backend, repeatable
 from affect.models.precision import computing_in
+from affect.progress import make_progress
 from affect.reading.run import load_trained
 from affect.tasks import find_task
 from affect.tasks.postprocessing import POSTPROCESSING
@@ -324,19 +323,12 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """Shows the batches done, time gone and time left over all epochs, and the last loss."""
+    """Shows the batches done, rate, time gone and time left over all epochs, and the last loss."""
 
     def __init__(self, epochs, steps, first_epoch):
         super().__init__()
-        self.progress = Progress(
-            TextColumn("train {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self.task = self.progress.add_task("", total=epochs * steps, completed=first_epoch * steps)
+        self.progress = make_progress()
+        self.task = self.progress.add_task("train", total=epochs * steps, completed=first_epoch * steps)
 
     def on_train_begin(self, logs=None):
         self.progress.start()
@@ -346,7 +338,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         name = "val_loss" if "val_loss" in logs else "loss"
-        self.progress.update(self.task, description=f"epoch {epoch + 1}, {name} {logs[name]:.3f}")
+        self.progress.update(self.task, description=f"train epoch {epoch + 1}, {name} {logs[name]:.3f}")
 
     def on_train_end(self, logs=None):
         self.progress.stop()

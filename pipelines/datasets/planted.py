@@ -22,6 +22,7 @@ from scipy.special import xlogy
 
 from affect.config import read_json, write_json
 from affect.files import replacing
+from affect.progress import Track, hide_progress
 
 # Landmarks in pixels of `skimage.data.astronaut()`, rows of the face. Brows and lids run from its side to its
 # middle, first in the left half of the picture, then in the right, so that one row of weights serves both.
@@ -461,7 +462,7 @@ def generate(
     twitch=1.0,
     seed=0,
     expressions=tuple(EXPRESSIONS),
-    track=None,
+    track: Track = hide_progress,
 ):
     """Writes the clips `OUT/{train,test}/<expression>/<id>.mp4`, `OUT/clips.csv` and `OUT/planted.json`, the oracle.
 
@@ -480,7 +481,7 @@ def generate(
         twitch: how much the face moves without meaning, blinks included.
         seed: of everything random.
         expressions: those to plant, of `EXPRESSIONS` and `TWO_REGIONS`.
-        track: `track(iterable, total, description)` → iterable, to show progress.
+        track: Shows progress.
 
     Returns:
         Path of `planted.json`: `{"arguments": {...}, "clips": {key: {...}}}`. An entry of `clips`, say
@@ -525,7 +526,7 @@ def generate(
     out.mkdir(parents=True, exist_ok=True)
     oracle.unlink(missing_ok=True)  # it would lie about the clips to come
     clips = {}
-    for key, (split, index) in track(tasks.items(), len(tasks), "videos") if track else tasks.items():
+    for key, (split, index) in track(tasks.items(), len(tasks), "videos"):
         person, turn = divmod(index, len(expressions))
         stream = [seed, split == "test"]
         subject = draw_subject(np.random.default_rng([*stream, 0, person]), f"{split}_{person:02d}")

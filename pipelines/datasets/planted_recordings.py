@@ -23,6 +23,7 @@ from affect.pipelines.datasets.planted import (
     locate,
     write_video,
 )
+from affect.progress import Track, hide_progress
 
 # Dimension → its region, and the moves at strength -1 and 1. None moves the corners of the mouth, by which faces are
 # aligned.
@@ -63,7 +64,7 @@ def generate_recordings(
     noise=3.0,
     twitch=1.0,
     seed=0,
-    track=None,
+    track: Track = hide_progress,
 ):
     """Writes `OUT/labels/Train_01.csv`, `OUT/video/Train_01.mp4` and so on, and `OUT/planted.json`, the oracle.
 
@@ -82,7 +83,7 @@ def generate_recordings(
         size, pose, light, blur, noise: as in `planted.generate`.
         twitch: how much eyes and chin move; 0 holds them still.
         seed: of everything random.
-        track: `track(iterable, total, description)` → iterable, to show progress.
+        track: Shows progress.
 
     Returns:
         Path of `planted.json`: `{"arguments": {...}, "recordings": {"Train_01": {...}}}`. An entry holds `subject`; for
@@ -113,7 +114,7 @@ def generate_recordings(
         (out / folder).mkdir(parents=True, exist_ok=True)
     oracle.unlink(missing_ok=True)  # it would lie about the recordings to come
     recordings = {}
-    for name in track(names, len(names), "videos") if track else names:
+    for name in track(names, len(names), "videos"):
         split, number = name.split("_")
         rng = np.random.default_rng([seed, split == "Devel", int(number)])
         subject = draw_subject(rng, name)
