@@ -167,7 +167,7 @@ def prove(folder, sets, *, seeds):
     for rows, name in (("paper_a_table1", "short"), ("paper_a_table2", "short"), ("paper_a_table2", "always")):
         shards, _ = sets[name]
         arguments = {"data": shards, "workdir": runs / f"{rows}_{name}", "seeds": seeds, "split": "test"}
-        result["tables"][f"{rows}_{name}"] = table(CONFIGS / rows, **arguments, overrides=OVERRIDES[rows], track=track)
+        result["tables"][f"{rows}_{name}"] = table(rows, **arguments, overrides=OVERRIDES[rows], track=track)
     for name in ("short", "always"):
         joint, average = (
             correctness(

@@ -23,9 +23,10 @@ from affect.config import (
     Train,
     VideoRegressor,
     Windows,
+    find_without_effect,
     load_config,
+    load_rows,
     read_json,
-    without_effect,
 )
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards
@@ -154,20 +155,19 @@ def sewa(tmp_path_factory):
 
 
 def rows(folder, *experiments):
-    """Writes the folder of a table, and returns it."""
-    folder.mkdir()
-    (folder / "__init__.py").write_text(f"ROWS = {tuple(row.name for row in experiments)}\n")
-    for row in experiments:
-        (folder / f"{row.name}.py").write_text(f"from affect.config import *\nCONFIG = {row!r}\n")
-        assert load_config(folder / f"{row.name}.py") == row
-    return folder
+    """Writes the file of a table into a folder, and returns its path."""
+    path = folder / "rows.py"
+    by_name = ", ".join(f"{row.name!r}: {row!r}" for row in experiments)
+    path.write_text(f"from affect.config import *\nROWS = {{{by_name}}}\n")
+    assert list(load_rows(path).values()) == list(experiments)
+    return path
 
 
 @pytest.fixture(scope="module")
 def runs(recola, tmp_path_factory):
     """`(workdir, result)` of the table on RECOLA; its first row learns by Adam, at a delay that is searched."""
     workdir = tmp_path_factory.mktemp("table")
-    folder = rows(workdir / "configs", LGBP, BASE)
+    folder = rows(workdir, LGBP, BASE)
     return workdir, table(folder, data=recola[1], workdir=workdir, seeds=1, split="val")
 
 
@@ -223,7 +223,7 @@ def test_recola_from_its_files_to_the_table(runs, report):
 
 @pytest.mark.large
 def test_avec17_from_its_files_to_the_table(sewa, tmp_path):
-    folder = rows(tmp_path / "configs", CNN, RNN)
+    folder = rows(tmp_path, CNN, RNN)
     options = ["--data", sewa[1], "--workdir", tmp_path, "--seeds", 1, "--split", "val"]
     options += ["--set", "train.epochs=1", "--set", "data.selection_ratio=0", "--set", "train.selection_metric=loss"]
     code, out, _ = affect("table", folder, *options)
@@ -558,7 +558,7 @@ def test_learning_from_recordings_reads_the_settings_that_have_an_effect_and_no_
     train(noting, data=sewa[1], workdir=tmp_path, progress=False)
     names = {name for name in fields_of(experiment) if not name.startswith("model.")}
     names.remove("windows.protocol")  # of evaluation
-    assert read & names == names - without_effect(experiment).keys()
+    assert read & names == names - find_without_effect(experiment).keys()
 
 
 def test_plots_of_a_model_that_classifies_are_refused(tmp_path):
@@ -595,7 +595,10 @@ def test_the_interval_and_the_test_are_over_recordings():
 
 
 def test_rows_of_two_kinds_are_no_table(tmp_path):
-    rows(tmp_path / "rows", CNN, BASE)
-    shutil.copy(FER2013, tmp_path / "rows" / "cnn.py")
+    path = tmp_path / "rows.py"
+    path.write_text(
+        "from affect.configs.fer2013 import CONFIG as A\nfrom affect.configs.paper_b import CONFIG as B\n"
+        "ROWS = {'a': A, 'b': B}\n"
+    )
     with pytest.raises(InputError, match="has rows that classify and rows that do not"):
-        table(tmp_path / "rows", data=tmp_path, workdir=tmp_path / "t", seeds=1, split="val")
+        table(path, data=tmp_path, workdir=tmp_path / "t", seeds=1, split="val")

@@ -551,8 +551,7 @@ def test_the_best_row_takes_real_steps_at_true_size(hed_vgg16, shared_data, tmp_
         (tmp_path / "videos" / label / name).symlink_to(shared_data / "clips" / name)
     prepare(tmp_path / "videos", dataset="folder", out=tmp_path / "shards", faces=Faces(), workers=1)
     overrides = ["data.train_split=all", "data.selection_ratio=0", "data.batch_clips=1", "train.accumulation_steps=3"]
-    config = Path(__file__).parents[1] / "configs" / "paper_a_table1" / "tp_sa_n2_l1.py"
-    experiment = load_config(config, [*overrides, "train.epochs=2"])
+    experiment = load_config("paper_a_table1/tp_sa_n2_l1", [*overrides, "train.epochs=2"])
     result = train(experiment, data=tmp_path / "shards", workdir=tmp_path / "run", progress=False)
     assert result["epochs"] == 2
     assert np.isfinite(result["loss"])

@@ -93,14 +93,14 @@ def load_trained(path):
         InputError: When there is no run, no checkpoint, the model of a config needs training, or it is a file of
             another kind: only a `.py` config is ever run.
     """
-    given, path = path, find_config(path)
+    given, (path, _) = path, find_config(path)
     if path.is_file() and path.suffix not in (".py", ".json"):
         raise InputError(
             f"{path} is neither a run nor a config. Expected the folder that affect train wrote, which holds "
             "best.keras, or a .py config that needs no training."
         )
     if path.is_file():
-        experiment = load_config(path)
+        experiment = load_config(given)
         model = experiment.model
         if model.is_trained or model.weights is None:
             raise InputError(

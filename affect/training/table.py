@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.config import find_config, load_rows, read_json, run_python, write_json
+from affect.config import load_rows, read_json, write_json
 from affect.errors import InputError
 from affect.files import replacing
 from affect.progress import Track, hide_progress
@@ -17,17 +17,15 @@ from affect.training.evaluate import evaluate
 from affect.training.train import train
 
 
-def table(
-    folder, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track: Track = hide_progress
-):
+def table(path, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track: Track = hide_progress):
     """Trains and evaluates every row of a table with several seeds; what is there already is not done again.
 
     A run lies in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
     `workdir` as `table.md`, `table.csv` and `table.json`.
 
     Args:
-        folder: Folder of configs, a row each, in the order of `ROWS` in its `__init__.py`; or the name of a bundled
-            one, as of `affect.config.find_config`. The first row is what the others are compared with.
+        path: A `.py` file that defines `ROWS`, a dict of experiments, or the name of a bundled table. The first row is
+            what the others are compared with.
         data: Folder of shards.
         workdir: Folder of the runs and the table.
         seeds: How many: 0, 1, ...
@@ -46,16 +44,16 @@ def table(
         share of the first row's, measured in this call.
 
     Raises:
-        InputError: As `affect.training.train.train`; or for a folder without rows, or of which some classify and some
-            do not.
+        InputError: As `affect.training.train.train`; or for a file without rows, or of which some classify and some do
+            not.
     """
     if seeds < 1:
         raise InputError(f"A table needs a seed at least. Received: {seeds}")
     workdir = Path(workdir)
-    experiments = load_rows(_row_paths(folder), overrides, recipe)
+    experiments = load_rows(path, overrides, recipe)
     layouts = {find_task(row).name: find_task(row).layout for row in experiments.values()}
     if len(layouts) > 1:
-        raise InputError(f"{folder} has rows that classify and rows that do not. Expected all of one kind.")
+        raise InputError(f"{path} has rows that classify and rows that do not. Expected all of one kind.")
     ((task, layout),) = layouts.items()
     work = [(name, seed) for name in experiments for seed in range(seeds)]
     reports = {name: [] for name in experiments}
@@ -134,14 +132,6 @@ def markdown(result):
     if result["overrides"]:
         title += f" With {', '.join(result['overrides'])}: not the paper's setting."
     return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
-
-
-def _row_paths(folder):
-    init = find_config(folder) / "__init__.py"
-    names = run_python(init).get("ROWS") if init.is_file() else None
-    if not names:
-        raise InputError(f"{folder} is no table. Expected an __init__.py with ROWS, the names of its configs in order.")
-    return [init.with_name(f"{name}.py") for name in names]
 
 
 def _report(experiment, data, run, split, protocol):

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import affect
-from affect.config import Experiment, Faces, from_json, read_json, to_json, without_effect, write_json
+from affect.config import Experiment, Faces, find_without_effect, from_json, read_json, to_json, write_json
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards, names_damage
 from affect.errors import InputError
@@ -386,7 +386,7 @@ def _open_run(workdir, run, data, delay):
     # Fields that came later are read as their defaults, and older files hold some that have no effect.
     experiment = from_json(Experiment, before.get("experiment"), f"{path}: experiment")
     changed = _changed(to_json(experiment), run["experiment"])
-    if changed := [name for name in changed if name not in without_effect(experiment)]:
+    if changed := [name for name in changed if name not in find_without_effect(experiment)]:
         raise InputError(f"{workdir} is a run with other settings: {', '.join(changed)}. Choose another --workdir.")
 
 
