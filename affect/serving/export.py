@@ -211,7 +211,7 @@ def sources_of(run, trained):
         `weights_sha256`, of the published weights of the backbone, or `None`; `licence`; `metrics`, split → those of
         the run's `evaluation-SPLIT.json`, but for its clips or recordings.
     """
-    run, model = find_config(run), trained.experiment.model
+    (run, _), model = find_config(run), trained.experiment.model
     published = BACKBONES[model.backbone].published if model.weights else None
     sources = {
         "licence": f"weights {published.name}: {published.licence}" if published else None,
