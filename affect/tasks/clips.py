@@ -5,7 +5,6 @@ The code of models is imported where it is used, because an exported model predi
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast, get_args
@@ -16,21 +15,19 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from affect.config import Data, Experiment, FrameClassifier, Train, check_effects
-from affect.data.augment import central_view, view_face
-from affect.data.records import Clip, Face
+from affect.data.records import Clip
 from affect.data.shards import (
     Shards,
     batch_sizes,
-    clip_inputs,
     eval_batches,
-    evenly_spaced,
     split_selection,
     train_batches,
 )
 from affect.errors import InputError
 from affect.metrics import classification_metrics
-from affect.models.stream import RUNNING_POOLINGS, StreamingClassifier
+from affect.models.stream import StreamingClassifier
 from affect.progress import Track, hide_progress
+from affect.tasks.answers import BATCH_FACES, ask_server, choose_places, read_faces, summarise
 from affect.tasks.statistics import compare, mean, standard_deviation
 from affect.tasks.task import (
     Cut,
@@ -46,33 +43,12 @@ from affect.tasks.task import (
     View,
     check_selection_metric,
     check_selection_split,
-    count_faces,
     format_number,
-    pair_frames,
 )
 
 STYLES = get_args(Style)
 # Most frames of a prediction in the terminal.
 SHOWN_FRAMES = 10
-# Faces that are decoded and read at once.
-BATCH_FACES = 32
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A classifier's output for the faces of a clip.
-
-    Args:
-        places: int (K,), indices of the faces that were read, ascending.
-        probabilities: float (E,), p(c|S).
-        importance: float (K,), p(f|S).
-        frame_probabilities: float (K, E), p(c|f,S).
-    """
-
-    places: np.ndarray
-    probabilities: np.ndarray
-    importance: np.ndarray
-    frame_probabilities: np.ndarray
 
 
 def count_correct(
@@ -318,7 +294,7 @@ class ClipClassification:
             is_whole = served.most_frames is not None or len(clip.faces) <= served.experiment.data.eval_frames
             # One face is enough to check the classes.
             places = choose_places(served, len(clip.faces)) if is_whole else np.array([0])
-            answer = _ask_by_jpeg(served, clip.key, clip.faces, places)
+            answer = ask_server(served, clip, places)
             if is_whole:
                 return summarise(served.classes, clip, answer, cut)
         return self.predict(served, clip, cut, batch_faces=served.batch_faces)
@@ -334,84 +310,20 @@ class ClipClassification:
         by_importance: bool,
         style: Style,
     ) -> None:
-        from affect import drawing
-
         if style not in STYLES:
             raise InputError(f"The style of a figure must be one of {list(STYLES)}. Received: {style!r}")
-        read = [frame for frame in result["frames"] if frame["probabilities"] is not None]
-        count = min(frames, len(read))
-        if by_importance:
-            shown = np.sort(np.argsort([-frame["importance"] for frame in read], kind="stable")[:count])
-        else:
-            shown = np.unique(np.linspace(0, len(read) - 1, count).round().astype(int))
-        faces, attention = _look_at(trained, clip, shown)
-        maps: dict[str, np.ndarray] = {}
-        if attention is not None and style == "paper":
-            maps = {"attention": drawing.attention_maps(np.mean(attention, axis=1, keepdims=True))[:, 0]}
-        elif attention is not None:
-            maps = drawing.split_heads(attention)
-        scale = max(max(drawing.joint_probabilities(read[index]).values()) for index in shown)  # of the shown frames
+        from affect.tasks.figures import draw_clip
 
-        figure, grid = drawing.begin_figure([1.0] * (1 + len(maps)) + [0.9, 0.8], len(shown))
-        drawing.draw_faces(figure, grid, faces, [read[index]["timestamp_s"] for index in shown], maps)
-        for column, index in enumerate(shown):
-            axes, with_names = figure.add_subplot(grid[-2, column]), column == 0
-            if style == "paper":
-                joint = drawing.joint_probabilities(read[index])
-                likeliest = max(joint, key=lambda name: joint[name])
-                drawing.draw_probabilities(axes, joint, likeliest, with_names=with_names, scale=scale)
-            else:
-                drawing.draw_probabilities(axes, read[index]["probabilities"], result["label"], with_names=with_names)
-        drawing.draw_importance(figure.add_subplot(grid[-1, :]), read, shown)
-        figure.suptitle(
-            f"{clip.key}: {result['label']}, p = {result['probabilities'][result['label']]:.2f}"
-            + (f" (labelled {clip.label})" if clip.label else ""),
-            fontsize=11,
-        )
-        drawing.save_figure(figure, out)
+        draw_clip(trained, clip, result, out, frames=frames, by_importance=by_importance, style=style)
 
     def draw_means(
         self, trained: TrainedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
     ) -> dict[str, np.ndarray]:
-        from affect import drawing
-
         if "attention" not in trained.network.output:
             raise InputError(f"{trained.experiment.name} has no spatial attention to average.")
-        steps = -(-len(shards.of_split(split)) // trained.experiment.data.batch_clips)
-        batches = eval_batches(
-            shards, trained.experiment.data, split=split, classes=trained.classes, face_size=trained.face_size
-        )
-        faces: dict[int, Any] = Counter()
-        attention: dict[int, Any] = Counter()
-        clips: dict[int, int] = Counter()
-        for batch in track(batches, steps, "explain"):
-            inputs = {"faces": batch["faces"].numpy(), "frame_mask": batch["frame_mask"].numpy()}
-            outputs = trained.network.predict_on_batch(inputs)
-            for row, label in enumerate(batch["label"].numpy()):
-                if label >= 0 and inputs["frame_mask"][row].any():
-                    importance = outputs["frame_importance"][row]
-                    faces[label] += np.tensordot(importance, inputs["faces"][row], axes=1)
-                    attention[label] += np.tensordot(importance, outputs["attention"][row], axes=1)
-                    clips[label] += 1
-        means = {label: drawing.as_square(attention[label] / clips[label]) for label in sorted(clips)}
+        from affect.tasks.figures import draw_class_means
 
-        heads = len(next(iter(means.values()))) if means else 0
-        columns = 1 + (1 if heads == 1 else 1 + heads)
-        figure = drawing.Figure(figsize=(1.7 * columns, 1.7 * max(len(means), 1) + 0.5), layout="constrained")
-        for row, (label, maps) in enumerate(means.items()):
-            face = faces[label] / clips[label]
-            drawn = drawing.split_heads(maps.reshape(1, heads, -1))
-            for column in range(columns):
-                axes = figure.add_subplot(max(len(means), 1), columns, row * columns + column + 1)
-                if column == 0:
-                    axes.imshow(face.round().astype(np.uint8))
-                    axes.set_title(f"{trained.classes[label]} ({clips[label]})", fontsize=9)
-                    axes.set_axis_off()
-                else:
-                    name = list(drawn)[column - 1]
-                    drawing.draw_attention(axes, face, drawn[name][0], name=name)
-        drawing.save_figure(figure, out)
-        return {trained.classes[label]: maps for label, maps in means.items()}
+        return draw_class_means(trained, shards, out, split=split, track=track)
 
     def check_plots(self, name: str) -> NoReturn:
         raise InputError(f"{name} gives classes, and --plot draws valence and arousal. Draw a video by affect explain.")
@@ -538,113 +450,3 @@ def weigh_classes(clips: Sequence[dict[str, Any]], keys: Sequence[str], classes:
     counted = set(keys)
     counts = Counter(clip["label"] for clip in clips if clip["key"] in counted)
     return {index: len(counted) / (len(classes) * counts[name]) for index, name in enumerate(classes)}
-
-
-def choose_places(trained: Model, total: int) -> np.ndarray:
-    """Chooses the faces of a clip that a classifier reads.
-
-    Args:
-        trained: The model.
-        total: Number of faces in the clip.
-
-    Returns:
-        int (K,), indices of the faces, ascending.
-    """
-    if trained.most_frames is None:
-        return np.arange(total)
-    return evenly_spaced(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
-
-
-def read_faces(trained: Model, faces: Sequence[Face], batch_faces: int = BATCH_FACES) -> Answer:
-    """Runs a classifier on the faces of a clip.
-
-    Args:
-        trained: The model.
-        faces: One face or more.
-        batch_faces: Faces that are decoded and read at once.
-    """
-    places = choose_places(trained, len(faces))
-    if trained.most_frames is not None:
-        data = replace(trained.experiment.data, eval_frames=trained.most_frames)
-        chosen = tuple(faces[place] for place in places)
-        inputs, _ = clip_inputs(Clip("", faces=chosen), data, trained.face_size)
-        outputs = trained.respond(inputs)
-        return Answer(
-            places, outputs["probabilities"][0], outputs["frame_importance"][0], outputs["frame_probabilities"][0]
-        )
-    config, networks = cast(FrameClassifier, trained.experiment.model), trained.frame_functions
-    pooling: Any = RUNNING_POOLINGS[config.temporal_pooling](networks, config)
-    view = central_view(trained.experiment.data.crop_ratio)
-    frame_logits = np.empty((len(faces), len(trained.classes)))
-    for start in range(0, len(faces), batch_faces):
-        batch = faces[start : start + batch_faces]
-        pixels = np.stack([view_face(face.jpeg, view, trained.face_size).numpy() for face in batch])
-        found = networks["frame"](faces=pixels)
-        found = {name: np.asarray(value, np.float64) for name, value in found.items() if name != "attention"}
-        for index in range(len(batch)):
-            frame = {name: value[index] for name, value in found.items()}
-            logits, frame_logits[start + index], _ = pooling.add(frame, log_keep=0.0)
-    return Answer(places, softmax(logits), pooling.shares(frame_logits), softmax(frame_logits, axis=-1))
-
-
-def summarise(classes: Sequence[str], clip: Clip, answer: Answer | None, cut: Cut | None = None) -> dict[str, Any]:
-    """Returns an answer as the result that `affect.reading.predict.predict` describes.
-
-    Args:
-        classes: Class names in order.
-        clip: The clip.
-        answer: The model's answer; `None` for a clip without a face.
-        cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
-    """
-    nothing = {"importance": None, "probabilities": None}
-    rows: dict[int | None, dict[str, Any]] = {}
-    result: dict[str, Any] = {"key": clip.key, "label": None, "probabilities": None}
-    if answer is not None:
-        result["label"] = classes[int(np.argmax(answer.probabilities))]
-        result["probabilities"] = _name_probabilities(classes, answer.probabilities)
-        shares = zip(answer.places, answer.importance, answer.frame_probabilities, strict=True)
-        rows = {
-            place: {"importance": float(importance), "probabilities": _name_probabilities(classes, row)}
-            for place, importance, row in shares
-        }
-    frames = [
-        {"timestamp_s": time_s, "has_face": place is not None, **rows.get(place, nothing)}
-        for time_s, place in pair_frames(clip, cut)
-    ]
-    return result | count_faces(clip, cut) | {"frames_read": len(rows), "frames": frames}
-
-
-def _look_at(trained, clip, shown):
-    """Returns faces (P, H, W, 3), by index among those read, and the attention (P, N, L) to them, `None` without."""
-    places = choose_places(trained, len(clip.faces))
-    if trained.most_frames is not None:  # Attention to a frame depends on the frames around it.
-        chosen = replace(clip, faces=tuple(clip.faces[place] for place in places))
-        inputs, _ = clip_inputs(chosen, trained.experiment.data, trained.face_size)
-        outputs = trained.respond(inputs)
-        return inputs["faces"][0, shown], outputs["attention"][0, shown] if "attention" in outputs else None
-    view = central_view(trained.experiment.data.crop_ratio)
-    faces = [view_face(clip.faces[place].jpeg, view, trained.face_size).numpy() for place in places[shown]]
-    return faces, trained.frame_functions["frame"](faces=np.stack(faces)).get("attention")
-
-
-def _name_probabilities(classes, probabilities):
-    return {name: float(p) for name, p in zip(classes, probabilities, strict=True)}
-
-
-def _ask_by_jpeg(served, key, faces, places):
-    """Sends the faces at `places` as one clip and returns the server's `Answer`; checks the server's classes."""
-    # All clips are padded to one length, because a server puts only clips of equal length into one batch.
-    jpegs = np.full((1, served.experiment.data.eval_frames), b"", object)
-    jpegs[0, : len(places)] = [faces[place].jpeg for place in places]
-    outputs = served.client.signature("jpeg")({"jpegs": jpegs})
-    lost = len(places) - int(outputs["frame_mask"][0].sum())
-    if lost:
-        raise InputError(f"{key}: {served.client} could not decode {lost} of {len(places)} faces. Cut them again.")
-    probabilities, label = outputs["probabilities"][0], outputs["label"][0].decode()
-    if len(probabilities) != len(served.classes) or label != served.classes[int(np.argmax(probabilities))]:
-        raise InputError(
-            f"{served.client} answers {label!r} for class {int(np.argmax(probabilities))} of {len(probabilities)}, and "
-            f"the classes of {served.path} are {', '.join(served.classes)}. Serve this folder, or name the served one."
-        )
-    importance, rows = (outputs[name][0, : len(places)] for name in ("frame_importance", "frame_probabilities"))
-    return Answer(np.asarray(places), probabilities, importance, rows)

@@ -352,30 +352,15 @@ class RecordingRegression:
         by_importance: bool,
         style: Style,
     ) -> None:
-        from affect import drawing
-
         if style != "ours":
             raise InputError(
                 f"{trained.experiment.name} has no classes to draw in the style of paper A. Leave out --style."
             )
         if by_importance:
             raise InputError(f"{trained.experiment.name} has no importance of frames. Leave out --by-importance.")
-        seen = [place for place, frame in enumerate(result["frames"]) if frame["has_face"]]
-        chosen = np.unique(np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int))
-        shown = [seen[index] for index in chosen]
-        faces, looked_at = _look_at(trained, clip, shown)
-        attention = drawing.split_heads(looked_at) if looked_at is not None else {}
-        times_s = [result["frames"][place]["timestamp_s"] for place in shown]
+        from affect.tasks.figures import draw_recording
 
-        figure, grid = drawing.begin_figure([1.0] * (1 + len(attention)) + [1.2], len(shown))
-        drawing.draw_faces(figure, grid, faces, times_s, attention)
-        axes = figure.add_subplot(grid[-1, :])
-        for name in trained.classes:
-            drawing.draw_curve(axes, result["frames"], name)
-        axes.plot(times_s, [0] * len(times_s), "|", color="black")
-        axes.legend(loc="upper right", fontsize=8)
-        figure.suptitle(clip.key, fontsize=11)
-        drawing.save_figure(figure, out)
+        draw_recording(trained, clip, result, out, frames=frames)
 
     def draw_means(
         self, trained: TrainedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
@@ -609,31 +594,6 @@ def concatenated_ccc(sums: np.ndarray, axis: int) -> np.ndarray:
             product=xy - x * y / n,
         )
     ).mean(axis=-1)
-
-
-def _look_at(trained, clip, places):
-    """Returns the faces (H, W, 3) at places on the grid, and the attention (P, N, L) to them, `None` without."""
-    settings, faces, attention, start = trained.experiment.windows, {}, {}, 0
-    batches = eval_windows([recording_of(clip)], settings, trained.experiment.data, face_size=trained.face_size)
-    has_attention = "attention" in trained.network.output
-    for batch in batches:
-        windows = range(start, start + len(batch["times_s"]) * settings.frames)
-        wanted = set(places).intersection(windows)
-        outputs = {}
-        if wanted and has_attention:
-            outputs = trained.network.predict_on_batch({name: batch[name] for name in trained.model.input})
-        for place in wanted:
-            row, frame = divmod(place - start, settings.frames)
-            faces[place] = batch["faces"][row, frame].numpy()
-            if has_attention:
-                attention[place] = outputs["attention"][row, frame]
-        start = windows.stop
-    shown = [faces[place] for place in places]
-    if not has_attention:
-        return shown, None
-    maps = np.stack([attention[place] for place in places])
-    is_spatiotemporal = trained.experiment.model.attention is not None  # maps (h, w)
-    return shown, maps.reshape(len(places), 1, -1) if is_spatiotemporal else maps
 
 
 def _name_values(classes, row):
