@@ -41,9 +41,9 @@ from affect.serving.export import export
 from affect.tasks import TASKS
 from affect.tasks.delay import search_delay
 from affect.tasks.postprocessing import Postprocessing
-from affect.tasks.recordings import concatenated_ccc
 from affect.tasks.series import Series, at_ratings
 from affect.tasks.statistics import compare
+from affect.tasks.table_rows import concatenated_ccc
 from affect.training.evaluate import evaluate
 from affect.training.table import format_cells, markdown, table
 from affect.training.train import EpochProgress, read_log, train

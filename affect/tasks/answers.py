@@ -1,6 +1,6 @@
 """A classifier and the faces of a clip → its answer, computed here or by a server, and the result of `predict`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -10,10 +10,11 @@ from scipy.special import softmax
 from affect.config import FrameClassifier
 from affect.data.augment import central_view, view_face
 from affect.data.records import Clip, Face
-from affect.data.shards import clip_inputs, evenly_spaced
+from affect.data.shards import Shards, clip_inputs, eval_batches, evenly_spaced
 from affect.errors import InputError
 from affect.models.stream import RUNNING_POOLINGS
-from affect.tasks.task import Cut, Model, ServedModel, count_faces, pair_frames
+from affect.progress import Track
+from affect.tasks.task import Cut, Model, ServedModel, TrainedModel, count_faces, name_values, pair_frames
 
 # Faces that are decoded and read at once.
 BATCH_FACES = 32
@@ -34,6 +35,29 @@ class Answer:
     probabilities: np.ndarray
     importance: np.ndarray
     frame_probabilities: np.ndarray
+
+
+def run_split(
+    trained: TrainedModel, shards: Shards, split: str, track: Track, description: str
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Runs a classifier on all clips of a split.
+
+    Args:
+        trained: The model.
+        shards: The data.
+        split: Name of the split.
+        track: Shows progress.
+        description: Description of the work for `track`.
+
+    Yields:
+        `(batch, outputs)`: a batch of `affect.data.shards.eval_batches`, and the outputs of `trained.network` for it.
+    """
+    data = trained.experiment.data
+    batches = eval_batches(shards, data, split=split, classes=trained.classes, face_size=trained.face_size)
+    steps = -(-len(shards.of_split(split)) // data.batch_clips)
+    for tensors in track(batches, steps, description):
+        batch = {name: value.numpy() for name, value in tensors.items()}  # arrays, for every backend of Keras
+        yield batch, trained.network.predict_on_batch({name: batch[name] for name in ("faces", "frame_mask")})
 
 
 def choose_places(trained: Model, total: int) -> np.ndarray:
@@ -125,10 +149,10 @@ def summarise(classes: Sequence[str], clip: Clip, answer: Answer | None, cut: Cu
     result: dict[str, Any] = {"key": clip.key, "label": None, "probabilities": None}
     if answer is not None:
         result["label"] = classes[int(np.argmax(answer.probabilities))]
-        result["probabilities"] = _name_probabilities(classes, answer.probabilities)
+        result["probabilities"] = name_values(classes, answer.probabilities)
         shares = zip(answer.places, answer.importance, answer.frame_probabilities, strict=True)
         rows = {
-            place: {"importance": float(importance), "probabilities": _name_probabilities(classes, row)}
+            place: {"importance": float(importance), "probabilities": name_values(classes, row)}
             for place, importance, row in shares
         }
     frames = [
@@ -136,7 +160,3 @@ def summarise(classes: Sequence[str], clip: Clip, answer: Answer | None, cut: Cu
         for time_s, place in pair_frames(clip, cut)
     ]
     return result | count_faces(clip, cut) | {"frames_read": len(rows), "frames": frames}
-
-
-def _name_probabilities(classes, probabilities):
-    return {name: float(p) for name, p in zip(classes, probabilities, strict=True)}

@@ -27,8 +27,8 @@ from affect.errors import InputError
 from affect.metrics import classification_metrics
 from affect.models.stream import StreamingClassifier
 from affect.progress import Track, hide_progress
-from affect.tasks.answers import BATCH_FACES, ask_server, choose_places, read_faces, summarise
-from affect.tasks.statistics import compare, mean, standard_deviation
+from affect.tasks.answers import BATCH_FACES, ask_server, choose_places, read_faces, run_split, summarise
+from affect.tasks.table_rows import count_correct
 from affect.tasks.task import (
     Cut,
     EvaluationProtocol,
@@ -49,34 +49,6 @@ from affect.tasks.task import (
 STYLES = get_args(Style)
 # Most frames of a prediction in the terminal.
 SHOWN_FRAMES = 10
-
-
-def count_correct(
-    reported: Mapping[str, float], reports: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]] | None
-) -> dict[str, Any]:
-    """Returns the numbers of a row of a paper's table.
-
-    Args:
-        reported: The paper's numbers.
-        reports: Evaluations of the row, one a seed.
-        base: Evaluations of the first row; `None` for the first row itself.
-    """
-    accuracies = [report["all"]["accuracy"] for report in reports]
-    return {
-        "reported": reported.get("accuracy"),
-        "accuracy_mean": float(np.mean(accuracies)),
-        "accuracy_sd": standard_deviation(accuracies),
-        **compare(correctness(reports), None if base is None else correctness(base)),
-        "uar": float(np.mean([report["all"]["uar"] for report in reports])),
-        "accuracy_with_a_face": mean([report["with_a_face"]["accuracy"] for report in reports]),
-        "clips": reports[0]["all"]["clips"],
-    }
-
-
-def correctness(reports: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Returns for each clip the share of seeds that recognise it, float (M,), in the order of the keys."""
-    seeds = [{clip["key"]: clip["predicted"] == clip["label"] for clip in report["clips"]} for report in reports]
-    return np.array([np.mean([seed[key] for seed in seeds]) for key in sorted(seeds[0])])
 
 
 class ClipClassification:
@@ -250,17 +222,11 @@ class ClipClassification:
                 f"{shards.folder} has clips labelled {unknown} in split {split!r}; the model's classes are "
                 f"{list(trained.classes)}."
             )
-        batches = eval_batches(
-            shards, trained.experiment.data, split=split, classes=trained.classes, face_size=trained.face_size
-        )
         clips, pairs = [], []
-        steps = -(-len(entries) // trained.experiment.data.batch_clips)
-        for batch in track(batches, steps, "evaluate"):
-            inputs = {name: batch[name].numpy() for name in ("faces", "frame_mask")}  # for any backend
-            outputs = trained.network.predict_on_batch(inputs)
+        for batch, outputs in run_split(trained, shards, split, track, "evaluate"):
             probabilities = softmax(outputs["logits"], axis=-1)
-            for row, key in enumerate(batch["key"].numpy()):
-                has_face = bool(batch["frame_mask"][row].numpy().any())
+            for row, key in enumerate(batch["key"]):
+                has_face = bool(batch["frame_mask"][row].any())
                 label = int(batch["label"][row])
                 predicted = int(np.argmax(probabilities[row])) if has_face else -1
                 peak = int(np.argmax(outputs["frame_importance"][row]))

@@ -10,10 +10,10 @@ import numpy as np
 from affect import drawing
 from affect.data.augment import central_view, view_face
 from affect.data.records import Clip
-from affect.data.shards import Shards, clip_inputs, eval_batches
+from affect.data.shards import Shards, clip_inputs
 from affect.data.windows import eval_windows, recording_of
 from affect.progress import Track, hide_progress
-from affect.tasks.answers import choose_places
+from affect.tasks.answers import choose_places, run_split
 from affect.tasks.task import Style, TrainedModel
 
 
@@ -86,20 +86,14 @@ def draw_class_means(
     Returns:
         Class → mean attention (N, h, w).
     """
-    steps = -(-len(shards.of_split(split)) // trained.experiment.data.batch_clips)
-    batches = eval_batches(
-        shards, trained.experiment.data, split=split, classes=trained.classes, face_size=trained.face_size
-    )
     faces: dict[int, Any] = Counter()
     attention: dict[int, Any] = Counter()
     clips: dict[int, int] = Counter()
-    for batch in track(batches, steps, "explain"):
-        inputs = {"faces": batch["faces"].numpy(), "frame_mask": batch["frame_mask"].numpy()}
-        outputs = trained.network.predict_on_batch(inputs)
-        for row, label in enumerate(batch["label"].numpy()):
-            if label >= 0 and inputs["frame_mask"][row].any():
+    for batch, outputs in run_split(trained, shards, split, track, "explain"):
+        for row, label in enumerate(batch["label"]):
+            if label >= 0 and batch["frame_mask"][row].any():
                 importance = outputs["frame_importance"][row]
-                faces[label] += np.tensordot(importance, inputs["faces"][row], axes=1)
+                faces[label] += np.tensordot(importance, batch["faces"][row], axes=1)
                 attention[label] += np.tensordot(importance, outputs["attention"][row], axes=1)
                 clips[label] += 1
     means = {label: drawing.as_square(attention[label] / clips[label]) for label in sorted(clips)}

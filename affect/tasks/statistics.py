@@ -20,7 +20,7 @@ def compare(
 
     Args:
         values: float (M, ...): for each clip the share of seeds that recognise it, or for each recording the sums of
-            `affect.tasks.recordings.sum_series`.
+            `affect.tasks.table_rows.sum_series`.
         base: The values of the row to compare with, in the same order; `None` tests nothing.
         statistic: `statistic(values, axis)` → the reported number over the clips or recordings on `axis`.
         confidence: Confidence level of the interval, in [0, 1].

@@ -1,6 +1,6 @@
 """What a task must provide. The commands ask the task for everything in which kinds of experiments differ."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -552,3 +552,13 @@ def count_faces(clip: Clip, cut: Cut | None) -> dict[str, int | float]:
 def format_number(value: float | None) -> str:
     """Returns a metric with three decimals; a dash for `None`."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def name_values(names: Sequence[str], values: Iterable[float]) -> dict[str, float]:
+    """Returns name → value.
+
+    Args:
+        names: Names of classes or dimensions.
+        values: A value for each name.
+    """
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
