@@ -563,7 +563,7 @@ def test_learning_from_recordings_reads_the_settings_that_have_an_effect_and_no_
 
 def test_plots_of_a_model_that_classifies_are_refused(tmp_path):
     code, _, lines = affect("predict", FER2013, "video.mp4", "--plot", tmp_path / "plot.png")
-    assert code == 2 and "gives classes, and --plot draws valence and arousal" in lines[0]
+    assert code == 2 and "predicts classes, and --plot draws valence and arousal" in lines[0]
 
 
 def sums_of(series):

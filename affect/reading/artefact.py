@@ -102,7 +102,7 @@ class Artefact(VideoReader, ABC):
         if "serving_default" not in self.description["signatures"]:
             raise InputError(
                 f"{self.path} takes one face at a time. Watch the video: affect watch {self.path} VIDEO; or convert "
-                f"the whole: affect convert NAME/VERSION --to {self.description['conversion']['to']}"
+                f"whole clips: affect convert NAME/VERSION --to {self.description['conversion']['to']}"
             )
         return self.signature("serving_default")(inputs)
 

@@ -215,7 +215,7 @@ class VideoReader:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
                     f"{folder} has no room for the faces of {video} ({error.strerror}). Set TMPDIR to a folder with "
-                    "more."
+                    "more space."
                 ) from error
             raise
         if len(clip.faces):  # which are read from the folder

@@ -112,8 +112,7 @@ def load_trained(path: str | Path) -> Trained:
         )
     if is_intact(checkpoint) is False:
         raise InputError(
-            f"The checkpoint {checkpoint} is not what was written: its checksum is another. Copy it again, or train "
-            "the run again."
+            f"The checkpoint {checkpoint} is damaged: its checksum differs. Copy it again, or train the run again."
         )
     try:
         if experiment.train.precision == "float32":

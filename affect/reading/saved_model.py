@@ -93,7 +93,7 @@ def _verify(path):
     faults += [f"{name} was altered" for name in found if name in sums and sha256_of(path / name) != sums[name]]
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InputError(f"{path} is not what was exported: {faults[0]}{more}. Copy it again, or export it again.")
+        raise InputError(f"{path} was changed after its export: {faults[0]}{more}. Copy it again, or export it again.")
 
 
 def _list_files(path):

@@ -42,10 +42,10 @@ HTTP_CODES = {
     504: "DEADLINE_EXCEEDED",
 }
 ADVICE = {
-    "UNAVAILABLE": "Start it, or mend the address: docker compose -f savedmodels/serving/compose.yaml up",
+    "UNAVAILABLE": "Start it, or correct the address: docker compose -f savedmodels/serving/compose.yaml up",
     "NOT_FOUND": "Name a model and a version that it serves; savedmodels/serving/models.config lists the models.",
     "DEADLINE_EXCEEDED": "Send fewer clips at once, or allow more time (timeout_s).",
-    "INVALID_ARGUMENT": "Mend the request; affect.json of the exported model describes its signatures.",
+    "INVALID_ARGUMENT": "Correct the request; affect.json of the exported model describes its signatures.",
     "FAILED_PRECONDITION": "Pad all clips to the same number of frames, because the server runs several in one batch.",
 }
 
@@ -107,7 +107,7 @@ class Client(ABC):
         if size > MAX_MESSAGE_BYTES:
             raise InputError(
                 f"A request of {size / 2**20:.0f} MiB is too large. Expected at most {MAX_MESSAGE_BYTES // 2**20} MiB. "
-                "Send fewer clips at once, or JPEGs by the signature jpeg."
+                "Send fewer clips at once, or send JPEGs with the signature jpeg."
             )
         return self._ask(arrays, signature, served)
 
@@ -183,7 +183,7 @@ class RestClient(Client):
         body: dict[str, Any]
         if self.rows:
             if len(sizes := set(map(len, lists.values()))) > 1:
-                raise InputError(f"In rows all inputs have as many clips. Received: {sorted(sizes)}")
+                raise InputError(f"All inputs must have the same number of clips. Received: {sorted(sizes)}")
             body = {"instances": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]}
         else:
             body = {"inputs": lists}
@@ -248,7 +248,7 @@ def connect(url: str, timeout_s: float = TIMEOUT_S) -> GrpcClient | RestClient:
         or not (version or "0").isdecimal()
     ):
         raise InputError(
-            "A server is named as grpc://HOST:8500/NAME or http://HOST:8501/NAME, with /VERSION behind it or not. "
+            "The address of a server is grpc://HOST:8500/NAME or http://HOST:8501/NAME, and /VERSION may follow. "
             f"Received: {url!r}"
         )
     number = int(version) if version else None
@@ -272,8 +272,8 @@ def check_served(client: Client, artefact: SavedModel) -> None:
     folder = artefact.path.resolve().name
     if folder.isdecimal() and version != int(folder):
         raise InputError(
-            f"{client} is version {version}, and {artefact.path} is {folder}. Write the version behind the server's "
-            "URL, or name the folder that is served."
+            f"{client} is version {version}, and {artefact.path} is {folder}. Add the version to the server's "
+            "URL, or give the folder that is served."
         )
     for name, described in artefact.description["signatures"].items():
         for side in ("inputs", "outputs"):
@@ -282,15 +282,15 @@ def check_served(client: Client, artefact: SavedModel) -> None:
             if found != expected:
                 raise InputError(
                     f"{client} is not {artefact.path}: {side} of {name}: expected {expected}, found {found}. "
-                    "Serve this folder, or name the one that is served."
+                    "Serve this folder, or give the one that is served."
                 )
     inputs, golden = artefact.golden().get("frame", ({}, {}))
     outputs = client.predict(inputs, "frame") if inputs else {}
     largest = max((measure_difference(outputs[key], value) for key, value in golden.items()), default=0.0)
     if largest > SERVED_TOLERANCE:
         raise InputError(
-            f"{client} is not {artefact.path}: on its golden faces it differs by {largest:.1e}. Serve this folder, or "
-            "name the one that is served."
+            f"{client} is not {artefact.path}: its outputs for the golden faces differ by {largest:.1e}. Serve this "
+            "folder, or give the one that is served."
         )
 
 
@@ -357,7 +357,7 @@ def _check(key, value, info):
     array = np.asarray(value)
     is_string = array.dtype.kind in "SO"
     if is_string != (expected == tf.string) or not (is_string or array.dtype == expected.as_numpy_dtype):
-        raise InputError(f"The input {key} is of {expected.name}. Received: {array.dtype}")
+        raise InputError(f"The input {key} must be {expected.name}. Received: {array.dtype}")
     return array.astype(object) if is_string else array
 
 

@@ -75,9 +75,7 @@ def _read(path):
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     if not intact:
-        raise InputError(
-            f"{path} is not what affect convert wrote: its checksum is another. Copy it again, or convert it again."
-        )
+        raise InputError(f"{path} is damaged: its checksum differs. Copy it again, or convert it again.")
     model = schema.Model.GetRootAs(content)
     for index in range(model.MetadataLength()):
         if model.Metadata(index).Name() == METADATA.encode():
@@ -140,7 +138,7 @@ class Runner:
             frames = arrays["frame_mask"].shape[1]
             if arrays["faces"].shape[:2] != arrays["frame_mask"].shape or not frames:
                 raise InputError(
-                    "faces and frame_mask must agree in clips and frames, one frame at least. "
+                    "faces and frame_mask must have the same clips and frames, and at least one frame. "
                     f"Received: faces {arrays['faces'].shape}, frame_mask {arrays['frame_mask'].shape}"
                 )
             if self._frames:

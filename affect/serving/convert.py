@@ -89,9 +89,11 @@ def convert(
         raise InputError(f"The output must be a file {SUFFIX}. Received: {out}")
     names = [name for name in PARTS[part] if name in artefact.description["signatures"]]
     if not names:
-        raise InputError(f"{version} has no signature frame: its frames are not judged one by one. Use part clip.")
+        raise InputError(
+            f"{version} has no signature frame, because it does not read frames one by one. Use part clip."
+        )
     if frames and part == "frame":
-        raise InputError(f"Frames are fixed of part clip alone; part frame takes one. Received: frames={frames}")
+        raise InputError(f"Only part clip has a number of frames; part frame takes one face. Received: frames={frames}")
     if to == "int8" and data is None:
         raise InputError("int8 is calibrated on real faces. Give the shards: --data SHARDS")
 

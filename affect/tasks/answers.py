@@ -129,7 +129,7 @@ def ask_server(served: ServedModel, clip: Clip, places: np.ndarray) -> Answer:
     if len(probabilities) != len(served.classes) or label != served.classes[int(np.argmax(probabilities))]:
         raise InputError(
             f"{served.client} answers {label!r} for class {int(np.argmax(probabilities))} of {len(probabilities)}, and "
-            f"the classes of {served.path} are {', '.join(served.classes)}. Serve this folder, or name the served one."
+            f"the classes of {served.path} are {', '.join(served.classes)}. Serve this folder, or give the served one."
         )
     importance, rows = (outputs[name][0, : len(places)] for name in ("frame_importance", "frame_probabilities"))
     return Answer(places, probabilities, importance, rows)

@@ -122,7 +122,7 @@ class ClipClassification:
         settings, config = experiment.train, experiment.model
         if not config.is_trained:
             raise InputError(
-                f"{experiment.name} has its backbone's own classifier and needs no training: affect predict."
+                f"{experiment.name} has its backbone's own classifier and needs no training. Use affect predict."
             )
         check_effects(experiment)
         check_selection_metric(settings, "accuracy")
@@ -183,7 +183,7 @@ class ClipClassification:
 
     def protocol_of(self, experiment: Experiment, protocol: EvaluationProtocol | None = None) -> str | None:
         if protocol:
-            raise InputError(f"A protocol is for valence and arousal, and {experiment.name} gives classes.")
+            raise InputError(f"{experiment.name} predicts classes and has no protocols. Leave out --protocol.")
         return None
 
     def evaluate(
@@ -292,7 +292,9 @@ class ClipClassification:
         return draw_class_means(trained, shards, out, split=split, track=track)
 
     def check_plots(self, name: str) -> NoReturn:
-        raise InputError(f"{name} gives classes, and --plot draws valence and arousal. Draw a video by affect explain.")
+        raise InputError(
+            f"{name} predicts classes, and --plot draws valence and arousal. Draw a video with affect explain."
+        )
 
     def plot_evaluation(self, report: dict[str, Any], folder: str | Path) -> list[Path]:
         self.check_plots("This model")
@@ -396,8 +398,8 @@ def _list_selection_keys(shards, split, data, classes):
         raise InputError(f"Split {split!r} of {shards.folder} has no labelled clip with a face to select the epoch on.")
     if unknown := sorted({clip["label"] for clip in clips} - set(classes)):
         raise InputError(
-            f"Split {split!r} of {shards.folder}, which selects the epoch, has clips labelled {unknown}; those trained "
-            f"on are labelled {list(classes)}."
+            f"Split {split!r} of {shards.folder}, which selects the epoch, has clips labelled {unknown}; the training "
+            f"clips are labelled {list(classes)}."
         )
     return [clip["key"] for clip in clips]
 

@@ -87,7 +87,9 @@ def fit(series: Mapping[str, Mapping[str, Any]]) -> tuple[Postprocessing, dict[s
     """
     valid = {name: np.asarray(one["weights"]) > 0 for name, one in series.items()}
     if not any(mask.any() for mask in valid.values()):
-        raise InputError("Post-processing is fitted on labels: expected frames with a prediction and a label.")
+        raise InputError(
+            "Post-processing is fitted on labels. Expected frames with a prediction and a label. Received none."
+        )
     labels = np.concatenate([np.asarray(one["labels"], np.float64)[valid[name]] for name, one in series.items()])
 
     def apply(steps):

@@ -99,7 +99,7 @@ class RecordingRegression:
 
     def begin_stream(self, trained: Model, half_life_s: float | None = None) -> NoReturn:
         raise InputError(
-            f"{trained.experiment.name} is a regression network, and affect watch reads classes. "
+            f"{trained.experiment.name} is a regression network, and affect watch needs classes. "
             "Use affect.models.stream.StreamingRegressor."
         )
 

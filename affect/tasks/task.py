@@ -503,12 +503,12 @@ def check_selection_split(data: Data) -> None:
     split = data.selection_split
     if split == data.train_split:
         raise InputError(
-            f"data.selection_split is the split trained on, {split!r}. For a share of its clips set "
+            f"data.selection_split is the training split, {split!r}. To select on a share of its clips, set "
             "data.selection_split=None and data.selection_ratio."
         )
     if data.selection_ratio:
         raise InputError(
-            f"The epoch is selected on a share of the training clips or on split {split!r}. Expected "
+            f"The epoch is selected on a share of the training clips or on split {split!r}, not on both. Expected "
             f"data.selection_ratio=0 or data.selection_split=None. Received: {data.selection_ratio} and {split!r}"
         )
 

@@ -62,7 +62,7 @@ def table(
             not.
     """
     if seeds < 1:
-        raise InputError(f"A table needs a seed at least. Received: {seeds}")
+        raise InputError(f"A table needs at least one seed. Received: {seeds}")
     workdir = Path(workdir)
     experiments = load_rows(_list_row_paths(folder), overrides, recipe)
     layouts = {find_task(row).name: find_task(row).layout for row in experiments.values()}

@@ -176,8 +176,8 @@ def _begin_checkpoint(training, shards, workdir):
 def _check_finite(rows, settings, workdir):
     if len(rows) < settings.epochs or not math.isfinite(rows[-1]["loss"]):
         raise InputError(
-            f"The loss is not finite any more in epoch {len(rows)} of {workdir}. Lower train.head_learning_rate or "
-            "train.backbone_learning_rate, in another --workdir."
+            f"The loss is not finite in epoch {len(rows)} of {workdir}. Lower train.head_learning_rate or "
+            "train.backbone_learning_rate, and train in another --workdir."
         )
 
 
@@ -283,8 +283,7 @@ class Checkpoint(keras.callbacks.Callback):
             return 0
         if is_intact(last) is False:
             raise InputError(
-                f"The checkpoint {last} is not what was written: its checksum is another. Copy it again, or train in "
-                "another --workdir."
+                f"The checkpoint {last} is damaged: its checksum differs. Copy it again, or train in another --workdir."
             )
         model.optimizer.build(model.trainable_variables)
         model.load_weights(last)
