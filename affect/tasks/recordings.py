@@ -224,7 +224,7 @@ class RecordingRegression:
         all_series = estimate(trained, recordings, track=track)
         if followed == "avec":
             windows = trained.experiment.windows
-            delay_s = cast(float, windows.delay_s)  # that of a trained model is known
+            delay_s = cast(float, windows.delay_s)  # the config of a trained model has a number
             all_series = [at_ratings(series, delay_s, windows.frame_rate_hz) for series in all_series]
         moments = _compute_moments(trained.classes, all_series, "predictions")
         raw = _compute_moments(trained.classes, all_series, "raw") if trained.postprocessing else None
@@ -273,7 +273,7 @@ class RecordingRegression:
         decoded = []
         for time_s, place in pair_frames(clip, cut):
             values = nothing
-            if place is not None:  # The nearest point is at most half a step away, so it has this face or a nearer one.
+            if place is not None:  # the nearest point is at most half a step away, so it has this face or a nearer one
                 point = grid[min(round(time_s * rate_hz), len(grid) - 1)]
                 values = {name: point[name] for name in trained.classes}
             decoded.append({"timestamp_s": time_s, "has_face": place is not None, **values})
@@ -348,8 +348,9 @@ class RecordingRegression:
             lines.append(f"delay searched: {found_s:g} s, where a linear probe has a CCC of {probe:.3f}")
         if fitted := result["postprocessing"]:
             gains = (f"{name} {sum(found['gains'].values()):+.3f}" for name, found in fitted["dimensions"].items())
-            on = "selection" if fitted["fitted_on"] == "selection" else "training, and optimistic"
-            lines.append(f"post-processing, CCC on the recordings it was fitted on (those of {on}): {', '.join(gains)}")
+            is_seen = fitted["fitted_on"] == "training"
+            hint = " (optimistic, because the network has learnt from them)" if is_seen else ""
+            lines.append(f"post-processing fitted on {fitted['fitted_on']} recordings{hint}: CCC {', '.join(gains)}")
         return View(lines=lines)
 
     def view_evaluation(self, report: dict[str, Any]) -> View:
@@ -377,7 +378,7 @@ class RecordingRegression:
                 "rating"
             ]
         if others := sum(recording["other_faces"] for recording in recordings):
-            lines.append(f"{others} faces of others than the main one left out")
+            lines.append(f"{others} faces other than the main one left out")
         unrated = [f"{name} has no ratings." for name in report["unrated"]]
         return View([Sheet(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
 
