@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 
 from affect import terminal
 from affect.config import Faces, load_config, write_json
-from affect.config.experiment import Detect, Protocol, Tracks
+from affect.config.experiment import Detect, EvaluationProtocol, Tracks
 from affect.errors import InputError
 from affect.extras import require
 from affect.progress import hide_progress, show_progress
@@ -64,7 +64,7 @@ RecipeOption = Annotated[
     str | None, typer.Option(help="Recipe of the config: ours, paper, authors_code, authors_first.")
 ]
 ProtocolOption = Annotated[
-    Protocol | None,
+    EvaluationProtocol | None,
     typer.Option(help="For valence and arousal: each rating, with gaps interpolated; or frames with a face."),
 ]
 ModelArgument = Annotated[
@@ -390,12 +390,13 @@ def watch(
     if last is None or not seen:
         problem = problem or f"{source} shows no face in {count} frames."
     else:
-        label, this_one = last.reading.label, last.reading.frames_with_a_face
+        found, this_one = last.reading, last.reading.frames_with_a_face
         described = terminal.describe_faces(
             {"faces_seen": len(tracks), "frames_with_a_face": this_one, "frames_decoded": count}
         )
         if not as_json:
-            print(f"{source}: {label}, p = {last.reading.probabilities[label]:.3f}; {described}")
+            probability = max((found.probabilities or {}).values(), default=0.0)
+            print(f"{source}: {found.label}, p = {probability:.3f}; {described}")
         if len(tracks) > 1:
             say(f"{source}: {described}. The others were not read.")
     if out and count and not as_json:

@@ -26,8 +26,8 @@ from affect.models.backbones import get_weights
 from affect.pipelines.datasets.planted import MOUTHS, TWO_REGIONS, generate
 from affect.pipelines.prepare import prepare
 from affect.reading.run import load_trained
-from affect.tasks.clips import correctness
 from affect.tasks.statistics import compare
+from affect.tasks.table_rows import correctness
 from affect.training.table import markdown, table
 from affect.training.train import train
 

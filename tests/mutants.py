@@ -454,8 +454,8 @@ MUTANTS = (
         ("label smoothing ignored", "label_smoothing=settings.label_smoothing)", "label_smoothing=0.0)", CLIPS),
         (
             "class weights of the frequent classes",
-            "len(keys) / (len(classes) * counts[name])",
-            "len(classes) * counts[name] / len(keys)",
+            "len(counted) / (len(classes) * counts[name])",
+            "len(classes) * counts[name] / len(counted)",
             "test_train.py::test_rare_classes_weigh_more",
         ),
         (
@@ -495,20 +495,20 @@ MUTANTS = (
         ),
         (
             "backbone at rate 0",
-            "groups[BACKBONE] = group(settings.backbone_learning_rate)",
-            "groups[BACKBONE] = group(0.0)",
+            "groups[BACKBONE] = build_group(settings.backbone_learning_rate)",
+            "groups[BACKBONE] = build_group(0.0)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
         ),
         (
             "one rate for all",
-            "groups[BACKBONE] = group(settings.backbone_learning_rate)",
-            "groups[BACKBONE] = group(settings.head_learning_rate)",
+            "groups[BACKBONE] = build_group(settings.backbone_learning_rate)",
+            "groups[BACKBONE] = build_group(settings.head_learning_rate)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
         ),
         (
             "momentum ignored",
-            "return kind(schedule, momentum=settings.momentum,",
-            "return kind(schedule, momentum=0.0,",
+            "return kind(rate, momentum=settings.momentum,",
+            "return kind(rate, momentum=0.0,",
             "test_golden_optimizers.py::test_same_steps_as_tensorflow_addons",
         ),
         (
@@ -519,8 +519,8 @@ MUTANTS = (
         ),
         (
             "weight decay ignored",
-            "schedule, decay = scheduled(learning_rate), settings.weight_decay",
-            "schedule, decay = scheduled(learning_rate), 0.0",
+            "rate, decay = schedule(learning_rate), settings.weight_decay",
+            "rate, decay = schedule(learning_rate), 0.0",
             "test_golden_optimizers.py::test_same_steps_as_tensorflow_addons",
         ),
         (
@@ -554,7 +554,7 @@ MUTANTS = (
         ("concordance ignored", "ConcordanceLoss(settings.concordance)", "ConcordanceLoss(0.0)", RECORDINGS),
         (
             "the whole window is learnt where its end is predicted",
-            'as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window',
+            'as_learnt = at_end if config.predicts == "end" else lambda *window: window',
             "as_learnt = lambda *window: window",
             RECORDINGS,
         ),
@@ -788,7 +788,7 @@ MUTANTS = (
         ),
         (
             "centring without the mean",
-            "offset=steps.offset + float(labels.mean() - applied(steps).mean()))",
+            "offset=steps.offset + float(labels.mean() - apply(steps).mean()))",
             "offset=steps.offset + float(labels.mean()))",
             "test_postprocessing.py::test_a_planted_offset_scale_and_shift_are_found",
         ),

@@ -42,9 +42,9 @@ from affect.serving.export import export
 from affect.tasks import TASKS
 from affect.tasks.delay import search_delay
 from affect.tasks.postprocessing import Postprocessing
-from affect.tasks.recordings import concatenated_ccc
 from affect.tasks.series import Series, at_ratings
 from affect.tasks.statistics import compare
+from affect.tasks.table_rows import concatenated_ccc
 from affect.training.evaluate import evaluate
 from affect.training.table import format_cells, markdown, table
 from affect.training.train import EpochProgress, read_log, train
@@ -351,7 +351,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path,
     config, delay_s = runs[0] / "configs" / "lgbp.py", expected["delay"]["delay_s"]
     code, out, _ = affect("train", config, "--data", recola[1], "--workdir", tmp_path)
     assert code == 0 and f"delay searched: {delay_s:g} s, where a linear probe has a CCC of " in out
-    assert "CCC on the recordings it was fitted on (those of selection): valence +" in out
+    assert "post-processing fitted on selection recordings: CCC valence +" in out
     changed = replace(LGBP, windows=replace(LGBP.windows, delay_s=7.0))
     with pytest.raises(InputError, match="is a run with other settings: windows.delay_s. Choose another"):
         train(changed, data=recola[1], workdir=tmp_path, progress=False)
@@ -563,7 +563,7 @@ def test_learning_from_recordings_reads_the_settings_that_have_an_effect_and_no_
 
 def test_plots_of_a_model_that_classifies_are_refused(tmp_path):
     code, _, lines = affect("predict", FER2013, "video.mp4", "--plot", tmp_path / "plot.png")
-    assert code == 2 and "gives classes, and --plot draws valence and arousal" in lines[0]
+    assert code == 2 and "predicts classes, and --plot draws valence and arousal" in lines[0]
 
 
 def sums_of(series):

@@ -214,7 +214,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(run, shards, tmp_path):
     content = bytearray((workdir / "last.keras").read_bytes())
     content[len(content) // 2] ^= 1
     (workdir / "last.keras").write_bytes(content)
-    with pytest.raises(InputError, match=r"last.keras is not what was written: its checksum is another"):
+    with pytest.raises(InputError, match=r"last.keras is damaged: its checksum differs"):
         train(TINY, data=shards, workdir=workdir, progress=False)
 
 
@@ -423,7 +423,7 @@ def test_rare_classes_weigh_more():
 
 def test_loss_that_is_not_finite(shards, tmp_path):
     experiment = replace(TINY, train=replace(TINY.train, head_learning_rate=1e38, weight_decay=0.0))
-    with pytest.raises(InputError, match=r"not finite any more in epoch \d of .*Lower train.head_learning_rate"):
+    with pytest.raises(InputError, match=r"not finite in epoch \d of .*Lower train.head_learning_rate"):
         train(experiment, data=shards, workdir=tmp_path, progress=False)
 
 
@@ -442,7 +442,7 @@ def selecting(**changes):
     [
         (
             {"label": "angry"},
-            r"Split 'test' of .* has clips labelled \['angry'\]; those trained on are labelled \['happy', ",
+            r"Split 'test' of .* has clips labelled \['angry'\]; the training clips are labelled \['happy', ",
         ),
         ({"label": ""}, "Split 'test' of .* has no labelled clip with a face"),
         ({"frames_with_a_face": 0}, "Split 'test' of .* has no labelled clip with a face"),
@@ -460,7 +460,7 @@ def test_a_split_that_cannot_select_the_epoch(shards, tmp_path, change, text):
 @pytest.mark.parametrize(
     ("experiment", "text"),
     [
-        (replace(TINY, model=replace(TINY.model, spatial_pooling=None)), "needs no training: affect predict"),
+        (replace(TINY, model=replace(TINY.model, spatial_pooling=None)), "needs no training. Use affect predict"),
         (
             replace(TINY, train=replace(TINY.train, selection_metric="uar")),
             "Expected 'accuracy' or 'loss'. Received: 'uar'",
@@ -474,7 +474,7 @@ def test_a_split_that_cannot_select_the_epoch(shards, tmp_path, change, text):
         (selecting(selection_split="dev", selection_ratio=0.0), r"no split 'dev'. Expected one of \['test', 'train'\]"),
         (
             selecting(selection_split="train", selection_ratio=0.0),
-            "data.selection_split is the split trained on, 'train'",
+            "data.selection_split is the training split, 'train'",
         ),
     ],
 )

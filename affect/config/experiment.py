@@ -25,9 +25,10 @@ VideoSpatialPooling = Literal["average", "attention", "shift"]
 ScorePooling = Literal["joint_softmax", "average", "max"]
 Features = Literal["faces", "lgbp_top"]
 Predicts = Literal["frames", "end"]
-Protocol = Literal["avec", "faces"]
+EvaluationProtocol = Literal["avec", "faces"]
 Optimizer = Literal["sgd", "adam"]
 WeightDecaySchedule = Literal["constant", "cosine"]
+SelectionMetric = Literal["accuracy", "loss", "ccc"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 # dlib's mean face shape (eyes: mean of their six points) in a unit box, in the order of
@@ -433,7 +434,7 @@ class Windows:
         2.8, "published choices on RECOLA are between 2.3 and 4 s, chosen on the training recordings"
     )
     postprocess: bool = assumed(True)
-    protocol: Protocol = "avec"
+    protocol: EvaluationProtocol = "avec"
 
     def __post_init__(self):
         check_choices(self)
@@ -508,7 +509,7 @@ class Train:
     label_smoothing: float = chosen(0.0, paper="0", code="0")
     concordance: float = 0.0
     class_weights: bool = chosen(False, paper="no", code="no")
-    selection_metric: Literal["accuracy", "loss", "ccc"] = chosen("accuracy", code="accuracy")
+    selection_metric: SelectionMetric = chosen("accuracy", code="accuracy")
     seed: int = 0
     precision: Precision = "float32"
     deterministic: bool | None = None

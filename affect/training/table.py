@@ -1,54 +1,68 @@
-"""table(): a folder of configs × seeds → a paper's table beside our numbers, with the spread that papers leave out."""
+"""table(): configs × seeds → a paper's table beside our numbers, with the spread over seeds that papers leave out."""
 
 import csv
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from affect.config import load_rows, read_json, write_json
+from affect.config.experiment import EvaluationProtocol
 from affect.errors import InputError
 from affect.files import replacing
 from affect.progress import Track, hide_progress
 from affect.reading.run import load_trained
-from affect.tasks import TASKS, find_task
+from affect.tasks import TASKS, TableLayout, find_task
 from affect.training.evaluate import evaluate
 from affect.training.train import train
 
 
-def table(path, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track: Track = hide_progress):
-    """Trains and evaluates every row of a table with several seeds; what is there already is not done again.
+def table(
+    path: str | Path,
+    *,
+    data: str | Path,
+    workdir: str | Path,
+    seeds: int,
+    split: str,
+    overrides: Sequence[str] = (),
+    recipe: str | None = None,
+    protocol: EvaluationProtocol | None = None,
+    track: Track = hide_progress,
+) -> dict[str, Any]:
+    """Trains and evaluates every row of a table with several seeds. Runs and evaluations that exist are not repeated.
 
-    A run lies in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
-    `workdir` as `table.md`, `table.csv` and `table.json`.
+    A run is written to `workdir/<row>/seed-<k>`, and its evaluation on `split` beside its checkpoints. The table is
+    written to `workdir` as `table.md`, `table.csv` and `table.json`.
 
     Args:
-        path: A `.py` file that defines `ROWS`, a dict of experiments, or the name of a bundled table. The first row is
-            what the others are compared with.
+        path: A `.py` file that defines `ROWS`, a dict of experiments, or the name of a bundled table. The other rows
+            are compared with the first.
         data: Folder of shards.
         workdir: Folder of the runs and the table.
-        seeds: How many: 0, 1, ...
+        seeds: Number of seeds. They are 0, 1, ...
         split: Split that is evaluated.
         overrides: Strings `"train.epochs=3"`, for all rows in which they have an effect.
-        recipe: Of all rows, as in `affect.config.load_config`.
-        protocol: Of all rows, as in `affect.training.evaluate.evaluate`.
+        recipe: Recipe of all rows, as in `affect.config.load_config`.
+        protocol: Protocol of all rows, as in `affect.training.evaluate.evaluate`.
         track: Shows progress over rows and seeds.
 
     Returns:
-        Dict: `task`, its name; `split`, `is_selection_split` (whether epochs were selected on it), `seeds`,
-        `overrides`, `recipe` and `rows`, dicts with the keys of the columns of the task's `layout`. Accuracies count a
-        clip without a face as wrong, but for `accuracy_with_a_face`. RMSE, CC and CCC are of all recordings
-        concatenated, but for `ccc_of_recordings`, by the row's `protocol`. `interval` and `p_value` are of clips or
-        recordings (see `affect.tasks.statistics.compare`); `relative_cost` is the time to evaluate the same batch as a
-        share of the first row's, measured in this call.
+        Dict: `task`, its name; `split`; `is_selection_split`, whether epochs were selected on it; `seeds`; `overrides`;
+        `recipe`; and `rows`, dicts with the keys of the columns of the task's `layout`. Accuracies except
+        `accuracy_with_a_face` count a clip without a face as wrong. RMSE, CC and CCC except `ccc_of_recordings` are
+        computed over all recordings concatenated, by the row's `protocol`. `interval` and `p_value` resample clips or
+        recordings (`affect.tasks.statistics.compare`). `relative_cost` is the time to evaluate the same batch, divided
+        by the time of the first row; this call measures it.
 
     Raises:
-        InputError: As `affect.training.train.train`; or for a file without rows, or of which some classify and some do
+        InputError: As `affect.training.train.train`; if the file has no rows; or if some rows classify and others do
             not.
     """
     if seeds < 1:
-        raise InputError(f"A table needs a seed at least. Received: {seeds}")
+        raise InputError(f"A table needs at least one seed. Received: {seeds}")
     workdir = Path(workdir)
     experiments = load_rows(path, overrides, recipe)
     layouts = {find_task(row).name: find_task(row).layout for row in experiments.values()}
@@ -60,12 +74,12 @@ def table(path, *, data, workdir, seeds, split, overrides=(), recipe=None, proto
     for name, seed in track(work, len(work), "rows × seeds"):
         experiment = experiments[name]
         experiment = replace(experiment, train=replace(experiment.train, seed=seed))
-        reports[name].append(_report(experiment, data, workdir / name / f"seed-{seed}", split, protocol))
+        reports[name].append(_train_and_evaluate(experiment, data, workdir / name / f"seed-{seed}", split, protocol))
     first = next(iter(experiments))
     rows, first_seconds = [], None
     for name, experiment in experiments.items():
         trained = load_trained(workdir / name / "seed-0")
-        seconds = _seconds(trained)
+        seconds = _measure_seconds(trained)
         first_seconds = first_seconds or seconds
         rows.append(
             {
@@ -99,8 +113,16 @@ def table(path, *, data, workdir, seeds, split, overrides=(), recipe=None, proto
     return result
 
 
-def format_cells(layout, row):
-    """Returns a row of a table as text, by the keys of its columns."""
+def format_cells(layout: TableLayout, row: Mapping[str, Any]) -> dict[str, str]:
+    """Formats a row of a table.
+
+    Args:
+        layout: Layout of the table.
+        row: Entry of `rows` in the table's result.
+
+    Returns:
+        Key of a column → text.
+    """
     text = {key: str(row[key]) for key in layout.columns}
     text |= {key: "–" if row[key] is None else layout.write(row[key]) for key in layout.measured}
     return text | {
@@ -111,12 +133,12 @@ def format_cells(layout, row):
     }
 
 
-def layout_of(result):
-    """Returns the `affect.tasks.TableLayout` of a table's result."""
+def layout_of(result: Mapping[str, Any]) -> TableLayout:
+    """Returns the layout of a table's result."""
     return next(task.layout for task in TASKS.values() if task.name == result["task"])
 
 
-def markdown(result):
+def markdown(result: Mapping[str, Any]) -> str:
     """Returns a table's result as Markdown."""
     layout = layout_of(result)
     rows = [list(format_cells(layout, row).values()) for row in result["rows"]]
@@ -134,8 +156,8 @@ def markdown(result):
     return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
 
 
-def _report(experiment, data, run, split, protocol):
-    """Returns the evaluation of a run; trains it and evaluates it where that is not done yet."""
+def _train_and_evaluate(experiment, data, run, split, protocol):
+    """Returns the evaluation of a run. The run is trained and evaluated first if that is not done yet."""
     train(experiment, data=data, workdir=run, progress=False)
     path = run / f"evaluation-{split}.json"
     protocol = find_task(experiment).protocol_of(experiment, protocol)
@@ -146,8 +168,8 @@ def _report(experiment, data, run, split, protocol):
     return report
 
 
-def _seconds(trained, repeats=3, frames=16):
-    """Returns the shortest of a few evaluations of the same clip or window."""
+def _measure_seconds(trained, repeats=3, frames=16):
+    """Returns the shortest time of a few evaluations of one clip or window."""
     inputs = {
         name: np.ones((1, frames, *tensor.shape[2:]), tensor.dtype) for name, tensor in trained.model.input.items()
     }
