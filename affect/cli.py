@@ -77,7 +77,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
-def _set_options(debug: Annotated[bool, typer.Option(help="Show tracebacks and the libraries' own messages.")] = False):
+def _set_options(
+    debug: Annotated[bool, typer.Option(help="Show tracebacks and the libraries' own messages.")] = False,
+) -> None:
     """Read emotion from face video."""
     _check_backend(os.environ.get("KERAS_BACKEND") or "tensorflow")
 
@@ -86,7 +88,7 @@ def _set_options(debug: Annotated[bool, typer.Option(help="Show tracebacks and t
 BACKENDS = {"tensorflow": "affect", "jax": "affect[gpu-jax] (or jax, for a CPU)", "torch": "torch"}
 
 
-def _check_backend(name):
+def _check_backend(name) -> None:
     """Refuses a backend that is unknown or is not installed, before Keras fails to be imported."""
     if name not in BACKENDS:
         raise InputError(f"Unknown KERAS_BACKEND. Expected one of {sorted(BACKENDS)}. Received: {name!r}")
@@ -125,7 +127,7 @@ def prepare(
         Literal["local", "beam"], typer.Option(help="This machine, or a cluster by Apache Beam.")
     ] = "local",
     beam_options: Annotated[list[str] | None, typer.Argument(help="With --runner beam, after --.")] = None,
-):
+) -> None:
     """Cut the faces of every video and write TFRecord shards."""
     if beam_options and runner == "local":
         raise InputError(f"Options after SOURCE are Beam's and need --runner beam. Received: {' '.join(beam_options)}")
@@ -159,7 +161,7 @@ def prepare(
 
 
 @app.command()
-def verify(data: ShardsArgument):
+def verify(data: ShardsArgument) -> None:
     """Check every byte of shards; damaged clips are named."""
     from affect.data.verify import verify
 
@@ -175,7 +177,7 @@ def inspect(
     data: ShardsArgument,
     out: Annotated[Path | None, typer.Option(help="Image file for a sheet of faces: .png, .pdf, .svg.")] = None,
     as_json: JsonOption = False,
-):
+) -> None:
     """Summarise shards: settings, clips by split and class, scores, problems; and draw their faces."""
     from affect.data.inspect import inspect
 
@@ -201,7 +203,7 @@ def train(
     workdir: Annotated[Path, typer.Option(help="Folder of the run.")],
     recipe: RecipeOption = None,
     settings: SetOption = None,
-):
+) -> None:
     """Train a model; a run that was stopped goes on."""
     experiment = load_config(config, settings or (), recipe)
     if experiment.recipe == "paper":
@@ -215,7 +217,7 @@ def train(
     terminal.print_training(result, find_task(experiment).view_training(result), workdir)
 
 
-def _warn_of_faces(data):
+def _warn_of_faces(data) -> None:
     """Warns when the faces of shards are not the paper's."""
     from affect.data.shards import Shards
 
@@ -234,7 +236,7 @@ def evaluate(
     protocol: ProtocolOption = None,
     as_json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option(help="Folder for plots of valence and arousal over time.")] = None,
-):
+) -> None:
     """Metrics of a split: accuracy, UAR, macro F1 and confusion of clips; or RMSE, CC and CCC of recordings."""
     from affect.reading.run import load_trained
     from affect.training.evaluate import evaluate
@@ -270,7 +272,7 @@ def table(
     protocol: ProtocolOption = None,
     recipe: RecipeOption = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
-):
+) -> None:
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
     from affect.training.table import format_cells, layout_of, table
 
@@ -305,7 +307,7 @@ def predict(
             help="TensorFlow Serving of MODEL, an exported one: grpc://HOST:8500/NAME, http://HOST:8501/NAME."
         ),
     ] = None,
-):
+) -> None:
     """Probabilities of each video and of its frames; or its valence and arousal over time."""
     if server:
         require("serving", "--server")
@@ -356,7 +358,7 @@ def watch(
     out: Annotated[Path | None, typer.Option(help="MP4 file: box, probabilities and importance drawn.")] = None,
     half_life: Annotated[float | None, typer.Option(help="Seconds after which a frame has half its weight.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each frame.")] = False,
-):
+) -> None:
     """Read a face as it is seen, frame by frame; Ctrl-C ends."""
     from affect.pipelines.detectors import DETECTORS
     from affect.pipelines.live import follow_face, read_source
@@ -423,7 +425,7 @@ def explain(
     ] = "ours",
     data: Annotated[Path | None, typer.Option(help="Shards, averaged by class, instead of VIDEO.")] = None,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
-):
+) -> None:
     """Draw the paper's figure of a video, or the attention averaged over each class of a data set."""
     require("plots", "affect explain")
     from affect.reading.explain import explain_classes
@@ -447,7 +449,7 @@ def explain(
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Argument(help="Folder of the model's versions: savedmodels/NAME.")],
-):
+) -> None:
     """Write a SavedModel with named signatures as the next version, with all that is needed to use and check it."""
     from affect.serving.export import export
 
@@ -455,7 +457,7 @@ def export(
 
 
 @app.command()
-def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")]):
+def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")]) -> None:
     """Verify the checksums of an exported model and replay the golden pairs it carries."""
     from affect.serving.check import TOLERANCE, check
 
@@ -485,7 +487,7 @@ def convert(
         Path | None, typer.Option(help="TFLite file. Default: NAME-VERSION-PART-TO.tflite beside NAME.")
     ] = None,
     as_json: JsonOption = False,
-):
+) -> None:
     """Convert an exported model to a TFLite file, and say how far its answers are from the SavedModel's."""
     from affect.serving.convert import convert
 
@@ -507,7 +509,7 @@ def convert(
 
 
 @weights.command("get")
-def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]):
+def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]) -> None:
     """Fetch published weights into the user's cache."""
     from affect.models.backbones import get_weights
 
@@ -518,7 +520,7 @@ def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]):
 def weights_import(
     backbone: Annotated[str, typer.Argument(help="vgg16")],
     file: Annotated[Path, typer.Argument(help="keras-vggface's HDF5, a PyTorch .pth or .safetensors.")],
-):
+) -> None:
     """Check a file of published weights and keep it in the user's cache."""
     from affect.models.backbones import import_weights
 
@@ -529,7 +531,7 @@ def weights_import(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path("demo"),
     config: Annotated[Path, typer.Option(help="A config, by its path or name.")] = Path("planted"),
-):
+) -> None:
     """Run the whole pipeline on videos animated from a public-domain portrait; no data needed."""
     require("plots", "affect demo")
     from affect.demo import demo

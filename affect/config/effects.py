@@ -252,7 +252,12 @@ def check_effects(experiment: "Experiment") -> None:
 
 
 def read_field(experiment: "Experiment", name: str) -> tuple[Any, Any]:
-    """Returns the value of a field, such as `"model.heads"`, and its default."""
+    """Returns the value of a field and its default.
+
+    Args:
+        experiment: That has the field.
+        name: Such as `"model.heads"`.
+    """
     part_name, _, name = name.partition(".")
     part = getattr(experiment, part_name)
     (default,) = (own.default for own in dataclasses.fields(part) if own.name == name)
