@@ -133,6 +133,45 @@ class Moments:
                 )
         return replace(cls.of(labels, predictions, np.ones(len(labels)), np), left_out=left_out)
 
+    @classmethod
+    def of_sums(cls, sums: Any, xp: Any = np) -> "Moments":
+        """Computes moments from plain sums.
+
+        Plain sums add up with `+` alone: Keras adds the states of replicas so, and a bootstrap adds whole arrays of
+        them. They lose digits where values are large beside their deviation. Ratings lie in [-1, 1], where float64
+        sums are exact enough.
+
+        Args:
+            sums: Float array (..., 7): n, Σy, Σx, Σy², Σx², Σxy and Σ(x - y)², as `plain_sums` returns them.
+            xp: `numpy` or `keras.ops`, whichever the array is of.
+
+        Returns:
+            `Moments` of arrays (...).
+        """
+        count, y, x, yy, xx, xy, error = xp.unstack(sums, axis=-1)
+        n, digits = xp.maximum(count, 1e-30), float(np.finfo(keras.backend.standardize_dtype(sums.dtype)).eps)
+
+        def square(squares, total):
+            # The difference of two equal sums is a rounding error and no deviation.
+            deviations = squares - total * total / n
+            return xp.where(deviations > 16 * digits * squares, deviations, 0.0)
+
+        return cls(
+            count=count,
+            label_mean=(y / n, 0.0),
+            prediction_mean=(x / n, 0.0),
+            label_square=square(yy, y),
+            prediction_square=square(xx, x),
+            product=xy - x * y / n,
+            error=error,
+        )
+
+    def plain_sums(self) -> np.ndarray:
+        """Returns the plain sums float64 (7,) that `of_sums` takes, of NumPy's numbers."""
+        n, y, x = self.count, sum(self.label_mean), sum(self.prediction_mean)
+        squares = self.label_square + n * y * y, self.prediction_square + n * x * x
+        return np.array([n, n * y, n * x, *squares, self.product + n * x * y, self.error])
+
     def __add__(self, other):
         """Returns the moments of both parts together, of NumPy's numbers, by the update of Chan, Golub and LeVeque."""
         left_out = self.left_out + other.left_out
@@ -232,9 +271,9 @@ def regression_metrics(recordings):
 class SeriesMetric(keras.metrics.Metric):
     """RMSE, CC or CCC of one dimension over all frames since the last reset, for the logs of training.
 
-    The state is seven plain sums: batches may be of any size, and replicas and workers merge by adding it, as Keras
-    does. It is float64 but on JAX, which has float32 alone unless told otherwise. Valence and arousal lie in [-1, 1],
-    where plain sums are good; evaluation uses `Moments`, which are good anywhere. The formulas are the same.
+    The state is the seven plain sums of `Moments.of_sums`: batches may be of any size, and replicas and workers merge
+    by adding it, as Keras does. It is float64, and float32 on JAX, which has no float64 by default. Evaluation adds
+    `Moments`, which are exact for values of any size. The formulas are the same.
 
     Args:
         formula: `"rmse"`, `"cc"` or `"ccc"`.
@@ -261,23 +300,7 @@ class SeriesMetric(keras.metrics.Metric):
         self.sums.assign_add(ops.stack([ops.sum(weight * term) for term in terms]))
 
     def result(self):
-        count, y, x, yy, xx, xy, error = ops.unstack(ops.convert_to_tensor(self.sums))
-        n, zero = ops.maximum(count, 1e-30), ops.zeros_like(count)
-
-        def square(squares, total):
-            # What rounding leaves of the difference of two equal sums is no deviation.
-            deviations = squares - total * total / n
-            return ops.where(deviations > 16 * float(np.finfo(self.dtype).eps) * squares, deviations, 0.0)
-
-        moments = Moments(
-            count=count,
-            label_mean=(y / n, zero),
-            prediction_mean=(x / n, zero),
-            label_square=square(yy, y),
-            prediction_square=square(xx, x),
-            product=xy - x * y / n,
-            error=error,
-        )
+        moments = Moments.of_sums(ops.convert_to_tensor(self.sums), ops)
         return FORMULAS[self.formula](moments, ops)
 
     def get_config(self):
