@@ -58,7 +58,7 @@ class StatisticsPooling(keras.layers.Layer):
         mean = ops.sum(features, axis=1) / count  # (B, K)
         difference = (features - ops.expand_dims(mean, 1)) * valid
         variance = ops.sum(ops.square(difference), axis=1) / count
-        is_positive = variance > 0  # sqrt has an infinite slope at 0, which would turn the gradient to NaN
+        is_positive = variance > 0  # sqrt has an infinite slope at 0, which would make the gradient NaN
         deviation = ops.where(is_positive, ops.sqrt(ops.where(is_positive, variance, 1.0)), 0.0)
         clip = ops.concatenate([mean, deviation], axis=-1)  # (B, 2K)
         if not return_frames:
