@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from skimage.transform import resize
 
-from affect.files import replacing
+from affect.files import replace_file
 
 _RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
 
@@ -174,7 +174,7 @@ def save_figure(figure: Figure, out: Path | str) -> None:
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as temporary:
+    with replace_file(out) as temporary:
         figure.savefig(temporary, dpi=110)
 
 

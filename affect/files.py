@@ -14,7 +14,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replace_file(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, with the same suffix, so that a reader never sees a partly written file.
 
     When the block ends, the temporary file is renamed to `path`. When the block raises, the temporary file is removed

@@ -270,7 +270,7 @@ def _ratio(part: Any, whole: Any, otherwise: float, xp: Any) -> Any:
 
 
 Formula = Literal["rmse", "cc", "ccc"]
-FORMULAS: dict[str, Callable[..., Any]] = {"rmse": rmse, "cc": cc, "ccc": ccc}
+FORMULAS: dict[Formula, Callable[..., Any]] = {"rmse": rmse, "cc": cc, "ccc": ccc}
 
 
 def regression_metrics(recordings: Mapping[str, Moments]) -> dict[str, Any]:

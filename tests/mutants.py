@@ -477,8 +477,8 @@ MUTANTS = (
         ("class weights not passed", "class_weight=training.class_weights,", "class_weight=None,", CLIPS),
         (
             "precision ignored",
-            "with computing_in(settings.precision):",
-            'with computing_in("float32"):',
+            "with use_precision(settings.precision):",
+            'with use_precision("float32"):',
             "test_minimised.py::test_precision_is_that_of_the_settings",
         ),
         (

@@ -86,7 +86,7 @@ class Shards:
         """Returns the paths of a split's shards."""
         return [str(self.folder / shard["name"]) for shard in self.shards if shard["split"] == split]
 
-    def damaged(self) -> list[str]:
+    def find_damaged(self) -> list[str]:
         """Returns the names of the shards whose SHA-256 differs from the manifest. It reads all shards."""
         return [shard["name"] for shard in self.shards if sha256_of(self.folder / shard["name"]) != shard["sha256"]]
 
@@ -128,7 +128,7 @@ def names_damage(function: Callable[Parameters, Result]) -> Callable[Parameters,
             return function(*args, **kwargs)
         except tf.errors.DataLossError as error:
             data = signature.bind(*args, **kwargs).arguments["data"]
-            names = ", ".join(Shards(data).damaged())
+            names = ", ".join(Shards(data).find_damaged())
             raise InputError(
                 f"{data} is damaged: {names}. Copy it again, or run the same affect prepare with --overwrite."
             ) from error
@@ -240,7 +240,7 @@ def train_batches(
 
     dataset = tf.data.Dataset.range(first_epoch, 2**31).flat_map(epoch)
     dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return in_batches(dataset.map(_split_pair), sizes).prefetch(2), len(sizes)
+    return batch_epochs(dataset.map(_split_pair), sizes).prefetch(2), len(sizes)
 
 
 def batch_sizes(examples: int, data: Data) -> list[int]:
@@ -255,7 +255,7 @@ def batch_sizes(examples: int, data: Data) -> list[int]:
     return [*sizes, rest] if data.keep_last_batch and rest else sizes
 
 
-def in_batches(dataset: tf.data.Dataset, sizes: Sequence[int]) -> tf.data.Dataset:
+def batch_epochs(dataset: tf.data.Dataset, sizes: Sequence[int]) -> tf.data.Dataset:
     """Returns an endless dataset in batches.
 
     Args:
@@ -293,7 +293,7 @@ def eval_batches(
         clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
 
     def sample(clip):
-        chosen = evenly_spaced(tf.shape(clip["jpeg"])[0], data.eval_frames, cast(Spacing, data.frame_spacing))
+        chosen = space_evenly(tf.shape(clip["jpeg"])[0], data.eval_frames, cast(Spacing, data.frame_spacing))
         view = central_view(data.crop_ratio)
         return _decode(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
@@ -312,14 +312,14 @@ def clip_inputs(clip: records.Clip, data: Data, face_size: int) -> tuple[dict[st
     Returns:
         `(inputs, chosen)`: dict of `faces` uint8 (1, F, H, W, 3) and `frame_mask` bool (1, F); the F chosen faces.
     """
-    places = evenly_spaced(len(clip.faces), data.eval_frames, cast(Spacing, data.frame_spacing))
+    places = space_evenly(len(clip.faces), data.eval_frames, cast(Spacing, data.frame_spacing))
     chosen = [clip.faces[place] for place in places.numpy()]
     view = central_view(data.crop_ratio)
     faces = np.stack([view_face(face.jpeg, view, face_size).numpy() for face in chosen])[None]
     return {"faces": faces, "frame_mask": np.ones((1, len(chosen)), bool)}, chosen
 
 
-def evenly_spaced(total: tf.Tensor | int, most: int, spacing: Spacing = "nearest") -> tf.Tensor:
+def space_evenly(total: tf.Tensor | int, most: int, spacing: Spacing = "nearest") -> tf.Tensor:
     """Returns the indices of evenly spaced frames, int32 (min(total, most),).
 
     Args:

@@ -16,7 +16,7 @@ from affect.data import records
 from affect.data.augment import central_view, random_view, view_face
 from affect.data.labels import DIMENSIONS
 from affect.data.lgbp import FEATURES, lgbp_top
-from affect.data.shards import Shards, batch_sizes, in_batches
+from affect.data.shards import Shards, batch_epochs, batch_sizes
 from affect.errors import InputError
 
 # Size of the cache of features, which would otherwise be computed in each epoch. A window of 4 s at 10 frames/s takes
@@ -281,7 +281,7 @@ def train_windows(
     def view_of(draw, place):
         return random_view(data, tf.random.fold_in(draw, place) if data.view_per_frame else draw)
 
-    dataset = in_batches(_decode(list_windows, settings, view_of, face_size, features), sizes)
+    dataset = batch_epochs(_decode(list_windows, settings, view_of, face_size, features), sizes)
     return dataset.map(as_triple).prefetch(2), len(sizes), len(windows) - len(useful)
 
 

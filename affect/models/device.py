@@ -62,7 +62,7 @@ def leave_accelerator_to_backend() -> None:
 
 
 @contextlib.contextmanager
-def repeatable(seed: int, deterministic: bool) -> Iterator[None]:
+def make_repeatable(seed: int, deterministic: bool) -> Iterator[None]:
     """Sets the seed of all random numbers and the determinism of TensorFlow's operations, for a `with` block.
 
     Both are settings of the process. The end of the block restores them: the generators of Python and NumPy continue

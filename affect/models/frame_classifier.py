@@ -20,7 +20,7 @@ from affect.layers import (
 )
 from affect.models.backbones import BACKBONES, InputScaling, build_backbone, build_head
 from affect.models.network import FaceNetwork
-from affect.models.precision import computing_in
+from affect.models.precision import use_precision
 from affect.regularizers import AttentionDiversity
 
 
@@ -130,7 +130,7 @@ def _make_attention_initializers(config: FrameClassifier, channels: int) -> dict
     return _make_layer_initializers(channels) | (shift if config.spatial_pooling == "shift" else {})
 
 
-@computing_in("float32")
+@use_precision("float32")
 def detail_classifier(model: keras.Model) -> keras.Model:
     """Returns the same network with its intermediate outputs.
 
@@ -166,7 +166,7 @@ def detail_classifier(model: keras.Model) -> keras.Model:
     return FaceNetwork(model.input, outputs)
 
 
-@computing_in("float32")
+@use_precision("float32")
 def frame_networks(model: keras.Model) -> dict[str, keras.Model]:
     """Returns networks that process one frame at a time and share the weights of the model.
 

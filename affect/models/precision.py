@@ -12,7 +12,7 @@ POLICIES: dict[Precision, str] = {"float32": "float32", "bfloat16": "mixed_bfloa
 
 
 @contextmanager
-def computing_in(precision: Precision) -> Iterator[None]:
+def use_precision(precision: Precision) -> Iterator[None]:
     """Sets the precision of the layers that are built in a `with` block, or in a decorated function."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[precision])

@@ -21,7 +21,7 @@ from affect.layers import (
 )
 from affect.layers.spatiotemporal_attention import AttentionActivation
 from affect.models.network import FaceNetwork
-from affect.models.precision import computing_in
+from affect.models.precision import use_precision
 from affect.regularizers import AttentionDiversity
 
 # Colours with a mean near 0 and a deviation near 1. With colours in [0, 1] the network does not learn for some epochs.
@@ -118,7 +118,7 @@ def _run_through_time(x: Any, frame_mask: Any, config: VideoNetwork) -> Any:
     return layers.Dropout(config.dropout, name="dropout")(x)
 
 
-@computing_in("float32")
+@use_precision("float32")
 def detail_regressor(model: keras.Model) -> keras.Model:
     """Returns the same network with its attention as an output.
 

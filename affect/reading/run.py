@@ -9,7 +9,7 @@ from affect.config import Experiment, Faces, find_config, from_json, load_config
 from affect.errors import InputError
 from affect.files import is_intact
 from affect.models.backbones import BACKBONES
-from affect.models.precision import computing_in
+from affect.models.precision import use_precision
 from affect.reading.predictor import VideoReader
 from affect.tasks import find_task
 from affect.tasks.postprocessing import POSTPROCESSING, Postprocessing
@@ -77,7 +77,7 @@ class Trained(VideoReader):
         return self.task.frame_functions(self.model)
 
 
-@computing_in("float32")
+@use_precision("float32")
 def load_trained(path):
     """Loads a run, or builds a model that needs no training; either computes in float32, whatever a run was trained in.
 

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from affect.config import check_effects
 from affect.data.augment import central_view, view_face
 from affect.data.records import Clip
-from affect.data.shards import batch_sizes, clip_inputs, eval_batches, evenly_spaced, split_selection, train_batches
+from affect.data.shards import batch_sizes, clip_inputs, eval_batches, space_evenly, split_selection, train_batches
 from affect.errors import InputError
 from affect.metrics import classification_metrics
 from affect.models.stream import RUNNING_POOLINGS, StreamingClassifier
@@ -493,7 +493,7 @@ def places_read(trained, total):
     """Returns which of the `total` faces of a clip a model that classifies reads: int (K,), ascending."""
     if trained.most_frames is None:
         return np.arange(total)
-    return evenly_spaced(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
+    return space_evenly(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
 
 
 def read_faces(trained, faces, batch_faces=BATCH_FACES):
