@@ -1,14 +1,12 @@
 """Views of a face: the part of the stored face that the model sees. A view is drawn for a clip or for a frame."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 
 from affect.config import Data
-
-# What a turn brings in beyond the border: the reflected face, or black corners.
-Border = Literal["reflect", "black"]
+from affect.config.experiment import Border
 
 
 def central_view(crop_ratio: float) -> dict[str, Any]:

@@ -5,20 +5,18 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedGroupKFold
 
 from affect.config import Data, read_json
+from affect.config.experiment import FrameSpacing
 from affect.data import records
 from affect.data.augment import central_view, random_view, view_face
 from affect.errors import InputError
 from affect.files import sha256_of
-
-# Which frame a position between two frames means.
-Spacing = Literal["nearest", "floor"]
 
 
 class Shards:
@@ -293,7 +291,7 @@ def eval_batches(
         clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
 
     def sample(clip):
-        chosen = space_evenly(tf.shape(clip["jpeg"])[0], data.eval_frames, cast(Spacing, data.frame_spacing))
+        chosen = space_evenly(tf.shape(clip["jpeg"])[0], data.eval_frames, data.frame_spacing)
         view = central_view(data.crop_ratio)
         return _decode(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
@@ -312,14 +310,14 @@ def clip_inputs(clip: records.Clip, data: Data, face_size: int) -> tuple[dict[st
     Returns:
         `(inputs, chosen)`: dict of `faces` uint8 (1, F, H, W, 3) and `frame_mask` bool (1, F); the F chosen faces.
     """
-    places = space_evenly(len(clip.faces), data.eval_frames, cast(Spacing, data.frame_spacing))
+    places = space_evenly(len(clip.faces), data.eval_frames, data.frame_spacing)
     chosen = [clip.faces[place] for place in places.numpy()]
     view = central_view(data.crop_ratio)
     faces = np.stack([view_face(face.jpeg, view, face_size).numpy() for face in chosen])[None]
     return {"faces": faces, "frame_mask": np.ones((1, len(chosen)), bool)}, chosen
 
 
-def space_evenly(total: tf.Tensor | int, most: int, spacing: Spacing = "nearest") -> tf.Tensor:
+def space_evenly(total: tf.Tensor | int, most: int, spacing: FrameSpacing = "nearest") -> tf.Tensor:
     """Returns the indices of evenly spaced frames, int32 (min(total, most),).
 
     Args:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
 
 from affect.config import Data, Windows
+from affect.config.experiment import Features
 from affect.data import records
 from affect.data.augment import central_view, random_view, view_face
 from affect.data.labels import DIMENSIONS
@@ -22,9 +23,6 @@ from affect.errors import InputError
 # Size of the cache of features, which would otherwise be computed in each epoch. A window of 4 s at 10 frames/s takes
 # 80 KiB, so the cache holds 3.6 hours of recordings at a stride of 1 s, or 7 hours at 2 s.
 KEPT_BYTES = 2**30
-
-# What a network reads: faces, or LGBP-TOP features.
-Features = Literal["faces", "lgbp_top"]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
 """Spatiotemporal attention: a ConvLSTM reads the frames' feature maps and weights each location."""
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import ops
 
+from affect.config.experiment import SpatiotemporalActivation
 from affect.layers.frame_mask import check_frame_mask, valid_frames
-
-# How scores become attention: over all locations of a frame, or each location on its own.
-AttentionActivation = Literal["softmax", "sigmoid"]
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -49,7 +47,7 @@ class SpatiotemporalAttention(keras.layers.Layer):
     """
 
     def __init__(
-        self, filters: int = 64, kernel_size: int = 3, activation: AttentionActivation = "softmax", **kwargs: Any
+        self, filters: int = 64, kernel_size: int = 3, activation: SpatiotemporalActivation = "softmax", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("filters", filters), ("kernel_size", kernel_size)):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import layers
@@ -36,9 +36,6 @@ GREY_SCALING = {"matrix": [[0.299 / 127.5], [0.587 / 127.5], [0.114 / 127.5]], "
 VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place in it, from 1
 MIN_FACE_SIZE = 32  # Five halvings leave one location.
 
-# What the pixels are scaled to: what the weights were trained on, or colours in [0, 1].
-InputScaling = Literal["published", "unit"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
@@ -47,7 +44,7 @@ class Backbone:
     build: Callable[[int, int, Mapping[str, Any]], keras.Model]  # (face_size, output_stride, scaling) -> random weights
     size: int  # Side, in pixels, of the faces that the published weights were trained on.
     output_strides: tuple[int, ...]
-    scalings: dict[str, dict[str, Any]]  # `InputScaling` -> arguments of `PixelScaling`.
+    scalings: dict[str, dict[str, Any]]  # Name -> arguments of `PixelScaling`; "published" is always one.
     published: Published
     build_head: Callable[[], keras.Model] | None = None
     classes: tuple[str, ...] = ()  # The head's classes, in order.
@@ -84,7 +81,7 @@ def build_backbone(
     weights: str | None,
     face_size: int | None = None,
     output_stride: int = 16,
-    input_scaling: InputScaling = "published",
+    input_scaling: str = "published",
 ) -> keras.Model:
     """Builds the model from faces to local features.
 

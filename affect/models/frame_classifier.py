@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import keras
 from keras import ops
@@ -18,7 +18,7 @@ from affect.layers import (
     SpatiotemporalAttention,
     SplitFrames,
 )
-from affect.models.backbones import BACKBONES, InputScaling, build_backbone, build_head
+from affect.models.backbones import BACKBONES, build_backbone, build_head
 from affect.models.network import FaceNetwork
 from affect.models.precision import use_precision
 from affect.regularizers import AttentionDiversity
@@ -53,7 +53,7 @@ def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], trai
         weights=config.weights,
         face_size=config.face_size,
         output_stride=config.output_stride,
-        input_scaling=cast(InputScaling, config.input_scaling),
+        input_scaling=config.input_scaling,
     )
     if train is not None:
         _freeze(backbone, train)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import keras
 
-Precision = Literal["float32", "bfloat16", "float16"]
+from affect.config.experiment import Precision
+
 # Precision → dtype policy of Keras. In each of them weights are float32, and attention and pooling compute in float32.
 POLICIES: dict[Precision, str] = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 

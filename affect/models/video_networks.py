@@ -1,7 +1,7 @@
 """The network of paper B: faces or features → valence and arousal of frames, or the class of a clip."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -19,7 +19,6 @@ from affect.layers import (
     SpatiotemporalAttention,
     SplitFrames,
 )
-from affect.layers.spatiotemporal_attention import AttentionActivation
 from affect.models.network import FaceNetwork
 from affect.models.precision import use_precision
 from affect.regularizers import AttentionDiversity
@@ -152,7 +151,7 @@ def _compute_maps(pixels: Any, frame_mask: Any, config: VideoNetwork) -> Any:
         attention = SpatiotemporalAttention(
             config.attention_filters,
             config.attention_kernel_size,
-            cast(AttentionActivation, config.attention),
+            config.attention,
             name="attention",
         )(_encode(pixels, frame_mask, config), frame_mask=frame_mask)  # (B, F, h, w)
         x = x * ops.cast(ops.expand_dims(attention, -1), x.dtype)  # X'' = A ⊙ X
