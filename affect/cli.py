@@ -9,7 +9,7 @@ import time
 from contextlib import closing, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 from rich.console import Console
@@ -441,7 +441,7 @@ def explain(
         sentence = trained.task.sentence(reading.result)
         print(f"{out}: {video}{sentence}; {terminal.describe_faces(reading.result)}")
     else:
-        means = explain_classes(trained, data, out, split=split, track=show_progress)
+        means = explain_classes(trained, cast(Path, data), out, split=split, track=show_progress)
         print(f"{out}: attention over {', '.join(means)}")
 
 

@@ -36,7 +36,7 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
     experiment = load_config(config)
     videos, shards, run, figure = (out / name for name in ("videos", "shards", "run", "explain.png"))
     terminal.print_headline("weights: mini-Xception trained on FER2013")
-    print(get_weights(experiment.model.backbone))
+    print(get_weights("mini_xception"))
     terminal.print_headline("videos: a portrait animated with planted expressions")
     oracle = read_json(generate(videos, track=track))
     print(f"{videos}: {len(oracle['clips'])} clips")

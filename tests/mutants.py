@@ -477,8 +477,8 @@ MUTANTS = (
         ("class weights not passed", "class_weight=training.class_weights,", "class_weight=None,", CLIPS),
         (
             "precision ignored",
-            "with computing_in(settings.precision):",
-            'with computing_in("float32"):',
+            "with use_precision(settings.precision):",
+            'with use_precision("float32"):',
             "test_minimised.py::test_precision_is_that_of_the_settings",
         ),
         (
@@ -578,8 +578,8 @@ MUTANTS = (
         "affect/data/shards.py",
         (
             "frames unsorted",
-            "return _decoded(clip, tf.sort(chosen), view_of,",
-            "return _decoded(clip, chosen, view_of,",
+            "return _decode(clip, tf.sort(chosen), view_of,",
+            "return _decode(clip, chosen, view_of,",
             "test_shards.py::test_training_frames_are_drawn_without_replacement_in_time_order",
         ),
         (
@@ -638,8 +638,8 @@ MUTANTS = (
         ),
         (
             "random crops in evaluation",
-            "view = central_view(data.crop_ratio)\n        return _decoded",
-            "view = random_view(data, tf.constant([0, 0]))\n        return _decoded",
+            "view = central_view(data.crop_ratio)\n        return _decode",
+            "view = random_view(data, tf.constant([0, 0]))\n        return _decode",
             "test_shards.py::test_one_clip_in_memory_is_seen_as_it_is_in_shards",
         ),
         (
@@ -680,8 +680,8 @@ MUTANTS = (
         "affect/data/windows.py",
         (
             "ratings before the face",
-            "values = np.interp(times_s + settings.delay_s,",
-            "values = np.interp(times_s - settings.delay_s,",
+            "values = np.interp(times_s + delay_s,",
+            "values = np.interp(times_s - delay_s,",
             "test_windows.py::test_a_window_by_hand",
         ),
         (

@@ -567,8 +567,9 @@ def test_plots_of_a_model_that_classifies_are_refused(tmp_path):
 
 
 def sums_of(series):
-    """Sums of one seed's recordings `(y, x)`, as a table adds them up: (M, 1, 6)."""
-    return np.array([[[len(y), y.sum(), x.sum(), (y * y).sum(), (x * x).sum(), (x * y).sum()]] for y, x in series])
+    """Sums of one seed's recordings `(y, x)`, as a table adds them up: (M, 1, 7)."""
+    rows = [(np.ones(len(y)), y, x, y * y, x * x, x * y, (x - y) ** 2) for y, x in series]
+    return np.array([[[term.sum() for term in terms]] for terms in rows])
 
 
 def test_the_interval_and_the_test_are_over_recordings():

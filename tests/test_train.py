@@ -17,10 +17,10 @@ from affect.config import (
     FrameClassifier,
     Train,
     VideoClassifier,
+    find_without_effect,
     load_config,
     read_json,
     to_json,
-    without_effect,
     write_json,
 )
 from affect.errors import InputError
@@ -247,7 +247,7 @@ def test_training_reads_the_settings_that_have_an_effect_and_no_others(model, ra
     noting, read = watched(experiment)
     train(noting, data=shards, workdir=tmp_path, progress=False)
     names = {name for name in fields_of(experiment) if not name.startswith("model.")}
-    assert read & names == names - without_effect(experiment).keys()
+    assert read & names == names - find_without_effect(experiment).keys()
 
 
 def test_settings_that_can_have_no_effect_are_not_trained(shards, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from affect.errors import InputError
-from affect.files import replacing
+from affect.files import replace_file
 
 Config = TypeVar("Config")
 
@@ -166,5 +166,5 @@ def write_json(path: str | Path, value: Any) -> None:
         value: Anything that JSON can hold.
     """
     content = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()  # It fails before anything is written.
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_bytes(content)

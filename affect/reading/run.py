@@ -13,7 +13,7 @@ from affect.config import Experiment, Faces, FrameClassifier, find_config, from_
 from affect.errors import InputError
 from affect.files import is_intact
 from affect.models.backbones import BACKBONES
-from affect.models.precision import computing_in
+from affect.models.precision import use_precision
 from affect.reading.predictor import VideoReader
 from affect.tasks import Task, find_task
 from affect.tasks.postprocessing import POSTPROCESSING, Postprocessing
@@ -68,7 +68,7 @@ class Trained(VideoReader):
         return self.task.frame_functions(self.model)
 
 
-@computing_in("float32")
+@use_precision("float32")
 def load_trained(path: str | Path) -> Trained:
     """Loads a run, or builds a model that needs no training. It computes in float32, in whatever precision it learnt.
 

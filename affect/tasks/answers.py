@@ -10,7 +10,7 @@ from scipy.special import softmax
 from affect.config import FrameClassifier
 from affect.data.augment import central_view, view_face
 from affect.data.records import Clip, Face
-from affect.data.shards import Shards, clip_inputs, eval_batches, evenly_spaced
+from affect.data.shards import Shards, clip_inputs, eval_batches, space_evenly
 from affect.errors import InputError
 from affect.models.stream import RUNNING_POOLINGS
 from affect.progress import Track
@@ -72,7 +72,7 @@ def choose_places(trained: Model, total: int) -> np.ndarray:
     """
     if trained.most_frames is None:
         return np.arange(total)
-    return evenly_spaced(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
+    return space_evenly(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
 
 
 def read_faces(trained: Model, faces: Sequence[Face], batch_faces: int = BATCH_FACES) -> Answer:

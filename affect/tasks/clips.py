@@ -145,7 +145,7 @@ class ClipClassification:
         one_hot = partial(tf.one_hot, depth=len(classes))
 
         def batches(model, first_epoch=0):
-            shared = {"classes": classes, "face_size": self.face_size(model, config)}
+            shared: dict[str, Any] = {"classes": classes, "face_size": self.face_size(model, config)}
             training, _ = train_batches(
                 shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
             )

@@ -117,37 +117,21 @@ def sum_series(reports: Sequence[dict[str, Any]]) -> np.ndarray:
         reports: Evaluations of the same recordings, one a seed.
 
     Returns:
-        float (M, seeds, 6), for the recordings with a frame that counts, in the order of their names: the count, and
-        the sums of the label, of the prediction, of their squares and of their product.
+        float (M, seeds, 7), for the recordings with a frame that counts, in the order of their names: the sums that
+        `Moments.of_sums` takes.
     """
     seeds = [{recording["name"]: recording for recording in report["recordings"]} for report in reports]
     names = sorted(name for name, recording in seeds[0].items() if recording["frames"]["counted"])
-
-    def sums(moments):
-        n, y, x = moments.count, sum(moments.label_mean), sum(moments.prediction_mean)
-        squares = moments.label_square + n * y * y, moments.prediction_square + n * x * x
-        return n, n * y, n * x, *squares, moments.product + n * x * y
-
-    rows = [[sums(_read_moments(seed[name], DIMENSIONS[0])) for seed in seeds] for name in names]
-    return np.reshape(rows, (len(names), len(seeds), 6))
+    rows = [[_read_moments(seed[name], DIMENSIONS[0]).plain_sums() for seed in seeds] for name in names]
+    return np.reshape(rows, (len(names), len(seeds), 7))
 
 
 def concatenated_ccc(sums: np.ndarray, axis: int) -> np.ndarray:
     """Returns the CCC of recordings concatenated, averaged over the seeds.
 
     Args:
-        sums: float (..., seeds, 6) with the recordings on `axis`, from `sum_series`.
+        sums: float (..., seeds, 7) with the recordings on `axis`, from `sum_series`.
         axis: The axis; a negative one counts back from the last axis but two.
     """
-    n, y, x, yy, xx, xy = np.moveaxis(np.sum(sums, axis=axis - 2 if axis < 0 else axis), -1, 0)
-    zero = np.zeros_like(n)
-    return ccc(
-        Moments(
-            count=n,
-            label_mean=(y / n, zero),
-            prediction_mean=(x / n, zero),
-            label_square=yy - y * y / n,
-            prediction_square=xx - x * x / n,
-            product=xy - x * y / n,
-        )
-    ).mean(axis=-1)
+    whole = np.sum(sums, axis=axis - 2 if axis < 0 else axis)  # (..., seeds, 7)
+    return ccc(Moments.of_sums(whole)).mean(axis=-1)

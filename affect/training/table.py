@@ -12,7 +12,7 @@ import numpy as np
 from affect.config import load_rows, read_json, write_json
 from affect.config.experiment import EvaluationProtocol
 from affect.errors import InputError
-from affect.files import replacing
+from affect.files import replace_file
 from affect.progress import Track, hide_progress
 from affect.reading.run import load_trained
 from affect.tasks import TASKS, TableLayout, find_task
@@ -99,10 +99,10 @@ def table(
         "rows": rows,
     }
     write_json(workdir / "table.json", result)
-    with replacing(workdir / "table.md") as temporary:
+    with replace_file(workdir / "table.md") as temporary:
         temporary.write_text(markdown(result), encoding="utf-8")
     with (
-        replacing(workdir / "table.csv") as temporary,
+        replace_file(workdir / "table.csv") as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.DictWriter(file, layout.columns)

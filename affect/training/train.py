@@ -21,9 +21,9 @@ from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards, names_damage
 from affect.errors import InputError
 from affect.extras import find_missing
-from affect.files import is_intact, replacing, seal
-from affect.models.device import describe_device, leave_accelerator_to_backend, repeatable
-from affect.models.precision import computing_in
+from affect.files import is_intact, replace_file, seal
+from affect.models.device import describe_device, leave_accelerator_to_backend, make_repeatable
+from affect.models.precision import use_precision
 from affect.progress import make_progress
 from affect.reading.run import load_trained
 from affect.tasks import Training, find_task
@@ -78,8 +78,8 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
     training = task.prepare_training(experiment, shards, workdir)
     leave_accelerator_to_backend()
     device = describe_device(settings)
-    with repeatable(settings.seed, device["deterministic"]):
-        with computing_in(settings.precision):
+    with make_repeatable(settings.seed, device["deterministic"]):
+        with use_precision(settings.precision):
             model = task.build(experiment.model, training.classes, settings)
         _open_run(workdir, _describe_run(training, shards, device), data, training.delay)
         model.compile(
@@ -335,7 +335,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def save(self, name: str) -> None:
         """Writes a sealed checkpoint of the model into the folder of the run."""
-        with replacing(self.workdir / name) as temporary:
+        with replace_file(self.workdir / name) as temporary:
             self.model.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description}))
@@ -387,7 +387,7 @@ def _write_rows(path, rows):
     if not rows:
         path.unlink(missing_ok=True)
         return
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replace_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

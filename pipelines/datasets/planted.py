@@ -21,7 +21,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import xlogy
 
 from affect.config import read_json, write_json
-from affect.files import replacing
+from affect.files import replace_file
 from affect.progress import Track, hide_progress
 
 # Landmarks in pixels of `skimage.data.astronaut()`, rows of the face. Brows and lids run from its side to its
@@ -436,7 +436,7 @@ def write_video(path, images, frame_rate_hz):
     """Writes RGB uint8 `(H, W, 3)`, one or more, as H.264, or MPEG-4 part 2 where PyAV lacks x264, in yuv420p."""
     encoder = next(name for name in ENCODERS if name in av.codecs_available)
     rate = Fraction(frame_rate_hz).limit_denominator(1001)
-    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with replace_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream(encoder, rate=rate, options=ENCODERS[encoder])
         stream.pix_fmt = "yuv420p"
         for index, image in enumerate(images):
