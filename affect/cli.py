@@ -692,7 +692,7 @@ def demo(
     """Run the whole pipeline on videos animated from a public-domain portrait; no data needed."""
     require("plots", "affect demo")
     from affect.models.backbones import get_weights
-    from affect.pipelines.datasets.planted import generate
+    from affect.pipelines.planted.clips import generate
     from affect.reading.run import load_trained
 
     experiment = load_config(config)

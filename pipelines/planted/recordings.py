@@ -12,7 +12,7 @@ import numpy as np
 
 from affect.config import read_json, write_json
 from affect.data.labels import DIMENSIONS
-from affect.pipelines.datasets.planted import (
+from affect.pipelines.planted.portrait import (
     BLINK,
     BROWS,
     MOUTHS,
@@ -80,7 +80,7 @@ def generate_recordings(
         delay_s: how long ratings lag.
         label_step_s: between ratings.
         tremor: standard deviation of a frame's own strength about the curve, which itself has 0.45.
-        size, pose, light, blur, noise: as in `planted.generate`.
+        size, pose, light, blur, noise: as in `clips.generate`.
         twitch: how much eyes and chin move; 0 holds them still.
         seed: of everything random.
         track: Shows progress.
