@@ -13,6 +13,7 @@ from PIL import Image
 
 from affect.data.records import Clip, Face
 from affect.errors import InputError
+from affect.pipelines.decoder import FrameGrid
 from affect.pipelines.files import name_fault
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -40,12 +41,10 @@ def read_clip(folder, settings, **identity):
         `(clip, problem)`: `affect.data.records.Clip`; str. Damaged images are left out; the problem says how
         many they are and names the first.
     """
-    faces, damaged, looked_at, due_s = [], [], 0, -math.inf
+    faces, damaged, looked_at, grid = [], [], 0, FrameGrid(settings.frame_rate_hz)
     for timestamp_s, path in timed_images(folder):
-        if timestamp_s < due_s - 1e-6:
+        if not grid.take(timestamp_s):
             continue
-        if settings.frame_rate_hz:
-            due_s = (math.floor(timestamp_s * settings.frame_rate_hz + 1e-6) + 1) / settings.frame_rate_hz
         looked_at += 1
         try:
             faces.append(_face(timestamp_s, read_image(path), settings))

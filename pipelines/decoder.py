@@ -210,16 +210,13 @@ def decode(path, max_pixels, note, *, start_s, end_s, frame_rate_hz):
         for text in _remarks(container, stream):
             note(text)
         reader, converter = Reader(container, stream, start_s or 0.0, logs), Converter(stream, max_pixels, note)
-        due_s = from_s = reader.from_s
+        grid = FrameGrid(frame_rate_hz, reader.from_s)
         for timestamp_s, frame in reader.frames():
             if end_s is not None and timestamp_s >= end_s - 1e-6:
                 break
-            if frame is None or timestamp_s < due_s - 1e-6:
+            if frame is None or not grid.take(timestamp_s):
                 yield None
                 continue
-            if frame_rate_hz:
-                # The grid is fixed to the start, so that rounding does not let it drift.
-                due_s = from_s + (math.floor((timestamp_s - from_s) * frame_rate_hz + 1e-6) + 1) / frame_rate_hz
             try:
                 yield timestamp_s, *converter.convert(frame)
             except MemoryError:
@@ -230,6 +227,29 @@ def decode(path, max_pixels, note, *, start_s, end_s, frame_rate_hz):
             note(text)
         if losses := reader.losses():
             raise VideoError(losses)
+
+
+class FrameGrid:
+    """Chooses the frames that are looked at: the first one at or after each point of a regular grid of time.
+
+    The grid is fixed to its start, so that rounding does not let it drift.
+
+    Args:
+        frame_rate_hz: Points of the grid in a second. `None` chooses every frame.
+        start_s: Time of the first point in seconds. Frames before it are not chosen.
+    """
+
+    def __init__(self, frame_rate_hz: float | None, start_s: float = 0.0):
+        self.frame_rate_hz, self.start_s, self._due_s = frame_rate_hz, start_s, start_s
+
+    def take(self, timestamp_s: float) -> bool:
+        """Returns whether the next frame is chosen, given its time in seconds. Times must rise."""
+        if timestamp_s < self._due_s - 1e-6:
+            return False
+        if self.frame_rate_hz:
+            steps = math.floor((timestamp_s - self.start_s) * self.frame_rate_hz + 1e-6) + 1
+            self._due_s = self.start_s + steps / self.frame_rate_hz
+        return True
 
 
 class Converter:

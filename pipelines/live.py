@@ -1,6 +1,5 @@
 """A file, a camera or an address → its frames as they come, and the one face in them that is followed."""
 
-import math
 import queue
 import re
 import threading
@@ -10,7 +9,7 @@ import av
 
 from affect.errors import InputError
 from affect.pipelines import video
-from affect.pipelines.decoder import Clock, VideoError, frame_rate, video_stream
+from affect.pipelines.decoder import Clock, FrameGrid, VideoError, frame_rate, video_stream
 from affect.pipelines.faces import cut_face
 from affect.pipelines.follow import KEY_S, find_faces
 from affect.pipelines.tracks import TRACK_GAP_S, Tracks, chosen_tracks, find_pictures
@@ -133,7 +132,8 @@ class Live:
                 return self._held.put(end, timeout=1)
 
     def _decode(self, container):
-        stream, clock, origin_s, due_s = video_stream(container), Clock(), None, 0.0
+        stream, clock, origin_s = video_stream(container), Clock(), None
+        grid = FrameGrid(self.frame_rate_hz)
         step_s = 1 / frame_rate(stream)
         for packet in container.demux(stream):
             try:
@@ -148,11 +148,8 @@ class Live:
                 if origin_s is None and frame.time is not None:
                     origin_s = frame.time - (0.0 if clock.last_s is None else clock.last_s + step_s)
                 timestamp_s = clock.rise(None if frame.time is None else frame.time - origin_s, step_s)
-                if timestamp_s < due_s - 1e-6:
-                    continue
-                if self.frame_rate_hz:
-                    due_s = (math.floor(timestamp_s * self.frame_rate_hz + 1e-6) + 1) / self.frame_rate_hz
-                yield timestamp_s, frame.to_ndarray(format="rgb24")
+                if grid.take(timestamp_s):
+                    yield timestamp_s, frame.to_ndarray(format="rgb24")
 
     def _hold(self, item):
         while True:
