@@ -11,7 +11,7 @@ import pytest
 
 from affect.data.records import Dimensions
 from affect.errors import InputError
-from affect.pipelines.aligned import stray_images, timed_images
+from affect.pipelines.aligned import list_images, stray_images
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.afew import afew
 from affect.pipelines.datasets.afew_faces import afew_faces
@@ -1030,7 +1030,7 @@ def test_data_sets_that_were_read_wrongly(shared_data):
     assert [clip.problem[-17:] for clip in checked("crema_d", sets / "c_missing")] == ["", " 1001_IEO_SAD_LO."]
     for folder_name, strays, names in (("f_frame_n", [], "frame_{}.jpg"), ("f_mixed", ["cover.jpg"], "{}.jpg")):
         (clip,) = checked("afew_faces", sets / folder_name)
-        assert [path.name for _, path in timed_images(clip.path)] == [names.format(number) for number in range(12)]
+        assert [path.name for _, path in list_images(clip.path)] == [names.format(number) for number in range(12)]
         assert [path.name for path in stray_images(clip.path)] == strays
 
 
