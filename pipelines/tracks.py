@@ -194,11 +194,12 @@ class Tracks:
         for row, column in _assign(np.where(np.isinf(apart), 0, 2 - apart)):
             nearest = DOUBT_RATIO * apart[row, column]
             seen, face = self._known[missing[row]], detections[looking[column]]
-            others = [self._known[missing[other]] for other in np.flatnonzero(apart[:, column] < nearest)]
-            faces = [detections[looking[other]] for other in np.flatnonzero(apart[row] < nearest)]
-            if all(seen.compare_looks(other.last) < ALIKE for other in others) and all(
-                compare_looks(face, other) < ALIKE for other in faces
-            ):
+            others = [missing[other] for other in np.flatnonzero(apart[:, column] < nearest) if other != row]
+            faces = [looking[other] for other in np.flatnonzero(apart[row] < nearest) if other != column]
+            differences = [seen.compare_looks(self._known[other].last) for other in others]
+            differences += [compare_looks(face, detections[other]) for other in faces]
+            # A track whose last face has no descriptor may be another person.
+            if all(difference is not None and difference < ALIKE for difference in differences):
                 ids[looking[column]] = missing[row]
 
 

@@ -116,6 +116,15 @@ def test_a_person_is_known_again_after_a_cut_and_a_gap():
     assert link(frames) == [[0], *[[1]] * 9, [0]]
 
 
+def test_a_person_whose_last_face_has_no_descriptor_is_known_again():
+    gap = [(0.08 + index, []) for index in range(4)]
+    again = (4.0, [seen(0.9 * ANNA, 60)])
+    assert link([(0.0, [seen(ANNA, 0)]), (0.04, [detection(0)]), *gap, again])[-1] == [0]
+    # Of two people who fit about as well, one may be the other as far as is known.
+    pair = [(0.0, [seen(ANNA, 0), seen(ANNA, 40)]), (0.04, [detection(0), detection(40)])]
+    assert link([*pair, *gap, again])[-1] == [2]
+
+
 def test_people_of_one_place_whose_cut_was_not_seen_are_two():
     assert link([(index / 25, [seen(ANNA if index < 5 else BERT, 0)]) for index in range(10)]) == [[0]] * 5 + [[1]] * 5
 
