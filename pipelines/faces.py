@@ -60,7 +60,7 @@ def cut_faces(
     times_s: list[float] | None = None,
     notes: list[str] | None = None,
 ) -> Iterator[tuple[int, Face]]:
-    """Cuts all faces of a video while it is read. Only one window of frames is in memory, whatever the length.
+    """Cuts all faces of a video while it is read. Only one window of frames is in memory, also of a long video.
 
     Args:
         path: Video file.

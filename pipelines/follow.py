@@ -10,10 +10,10 @@ missed, because it appears and disappears between two of them. The same video al
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -21,8 +21,6 @@ from affect.errors import InputError
 from affect.pipelines.appearance import Dissolves, describe_face, find_cuts
 from affect.pipelines.tracks import TRACK_IOU, Detection, iou, match
 
-# Built from a row of `DETECTORS`, whose docstring says which methods it has. None of them has all.
-Detector = Any
 # `"follow"` detects in key frames and follows faces in between; `"every"` detects in every frame.
 Detect = Literal["follow", "every"]
 # Key frames are at most so far apart, in seconds and in frames. So many frames are in memory.
@@ -30,6 +28,44 @@ KEY_S = 0.5
 WINDOW_FRAMES = 16
 # Two faces of a larger overlap are one face.
 SAME_FACE_IOU = 0.7
+
+
+class FrameDetector(Protocol):
+    """A detector that searches frames. With a method `follow`, as in `FollowingDetector`, it follows faces too."""
+
+    def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """Returns the faces of each frame, best first, given frames of one shape, uint8 (H, W, 3), RGB."""
+
+
+class FollowingDetector(FrameDetector, Protocol):
+    """A detector that also follows faces."""
+
+    def follow(self, frames: Sequence[np.ndarray], boxes: np.ndarray) -> list[Detection | None]:
+        """Looks for one face in each frame, near its box.
+
+        Args:
+            frames: N arrays, uint8 (H, W, 3), RGB.
+            boxes: float (N, 4): x0 y0 x1 y1 in pixels.
+
+        Returns:
+            N faces; `None` for a frame without a face near its box.
+        """
+
+
+class ListDetector(Protocol):
+    """A detector that knows the faces beforehand, and gets no pixels."""
+
+    def detect_at(self, key: str, timestamps_s: Sequence[float]) -> list[list[Detection]]:
+        """Returns the faces of each frame, best first.
+
+        Args:
+            key: Key of the clip.
+            timestamps_s: Times of the frames in seconds of the video.
+        """
+
+
+# Built from a row of `affect.pipelines.detectors.DETECTORS`.
+Detector = FrameDetector | FollowingDetector | ListDetector
 
 
 def find_faces(

@@ -172,7 +172,7 @@ class Tracks:
         return {j: here[row] for row, j in _assign(affinity)}
 
     def _link_by_looks(self, detections, ids):
-        """Adds to `ids` the faces that are recognised by what they look like, wherever they are."""
+        """Adds to `ids` the faces that are recognised by their descriptors, in any place."""
         young = {}  # faces of tracks with a few frames, which may belong to an older track
         for j, i in ids.items():
             if self._known[i].frames < YOUNG_FRAMES:

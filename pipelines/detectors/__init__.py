@@ -7,15 +7,18 @@ A detector is built from `affect.config.Faces`. It has one of these methods:
 
 A detector with `detect` may also have `follow(frames, boxes)`. It looks for one face in each frame, near its box, and
 returns a `Detection` or `None` for each. A detector without `follow` is run on every frame.
+`affect.pipelines.follow.Detector` has the types.
 """
 
-from typing import Any
+from collections.abc import Callable
 
+from affect.config import Faces
 from affect.pipelines.detectors.boxes import Boxes
 from affect.pipelines.detectors.dlib import Dlib
 from affect.pipelines.detectors.mtcnn import Mtcnn
+from affect.pipelines.follow import Detector
 
-DETECTORS: dict[str, type[Any]] = {
+DETECTORS: dict[str, Callable[[Faces], Detector]] = {
     "boxes": Boxes,
     "dlib": Dlib,
     "mtcnn": Mtcnn,
