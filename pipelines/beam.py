@@ -59,7 +59,7 @@ def write_parts(
     except Exception as error:  # the runners' errors have no common class
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise InputError(
-            f"The Beam pipeline failed: {reason[0]} The clips that were done are kept: run the same command again."
+            f"The Beam pipeline failed: {reason[0]} Finished clips are kept. Run the same command again."
         ) from error
     if missing := [clip.key for clip in sources if not outcome_of(parts, clip).exists()]:
         raise InputError(

@@ -382,10 +382,12 @@ class Clock:
         for how, jumps in (("jumps back", self.jumps), ("leaps by more than a day", self.leaps)):
             if jumps.count:
                 times, place = "once" if jumps.count == 1 else f"{jumps.count} times", jumps.place("after")
-                remarks.append(f"has a clock that {how} {times}, {place}: the times of its frames are carried on.")
+                remarks.append(f"has a clock that {how} {times}, {place}: the times of its frames continue without it.")
         if self.unordered.count:
             frames, place = _count_frames(self.unordered.count), self.unordered.place("after")
-            remarks.append(f"has {frames} whose time does not rise, {place}: each follows the frame before it.")
+            remarks.append(
+                f"has {frames} whose time does not rise, {place}: each is placed right after the frame before it."
+            )
         return remarks
 
 
@@ -577,7 +579,7 @@ class Reader:
             frames = _count_frames(undecoded.count)
             found.append(f"{frames} could not be decoded, {undecoded.place()}{undecoded.reason}")
         if faulty.count:
-            found.append(f"{_count_frames(faulty.count)} came damaged, {faulty.place()}")
+            found.append(f"{_count_frames(faulty.count)} arrived damaged, {faulty.place()}")
         # If a transport stream lost all packets of a frame, the only sign is a gap in time. It is a sign only if the
         # other frames are evenly spaced.
         is_even = self.regular >= 0.8 * self.steps
@@ -646,12 +648,12 @@ def _read_display(frame):
     # angles, the matrix is no rotation.
     lengths = math.hypot(a, b) * math.hypot(c, d)
     if not lengths or abs(a * c + b * d) > 0.1 * lengths:
-        return {"mirrored": False, "quarter_turns": 0}, "has a display matrix that is no rotation: it is not turned."
+        return {"mirrored": False, "quarter_turns": 0}, "has a display matrix that is no rotation: it is not rotated."
     angle = -math.degrees(math.atan2(b, a))
     turns = round(angle / 90)
     remark = ""
     if abs(angle - 90 * turns) > 1:
-        remark = f"is to be turned by {angle:.0f}°: it is turned by {90 * turns}°."
+        remark = f"should be rotated by {angle:.0f}°: it is rotated by {90 * turns}°."
     return {"mirrored": a * d < b * c, "quarter_turns": turns % 4}, remark  # the determinant is below 0 if it mirrors
 
 

@@ -92,7 +92,7 @@ def find_listed(folder: Path, text: str) -> tuple[Path, str]:
         if path := _walk(folder / each, lambda name: unicodedata.normalize("NFC", name)):
             return path, ""
     alike = _walk(folder / text.replace("\\", "/"), fold)
-    return written, f"{written} is not there, and {alike} is spelt much like it." if alike else ""
+    return written, f"{written} is not there, and {alike} has a similar name." if alike else ""
 
 
 def find_spelt(folder: Path, name: str) -> Path | None:

@@ -155,9 +155,9 @@ def _check_effects(faces, are_aligned):
     idle: tuple[str, ...]
     if are_aligned:
         idle = ("detector", "min_face_px", "score_threshold", "margin_ratio", "detect", "tracks", "boxes")
-        reason = "these faces are cut already, and --face-size, --frame-rate-hz and --jpeg-quality are what has one"
+        reason = "these faces are cut already. Only --face-size, --frame-rate-hz and --jpeg-quality have an effect"
     elif faces.detector == "boxes":
-        idle, reason = ("min_face_px",), "the faces are those of --boxes, of which --score-threshold leaves some out"
+        idle, reason = ("min_face_px",), "the faces are read from --boxes. --score-threshold can leave some of them out"
     else:
         return
     for field in dataclasses.fields(faces):
@@ -241,8 +241,10 @@ def _open_parts(out, parts, settings):
 
 def _cut(sources, parts, faces, classes, workers):
     """Writes the parts of clips. Yields each clip when its part is on disk."""
-    if workers == 1 or len(sources) <= 1:
-        detector = DETECTORS[faces.detector](faces) if sources else None
+    if not sources:
+        return  # no detector needs to be built
+    if workers == 1 or len(sources) == 1:
+        detector = DETECTORS[faces.detector](faces)
         for clip in sources:
             write_part(clip, parts, faces, classes, detector)
             yield clip
@@ -257,7 +259,7 @@ def _cut(sources, parts, faces, classes, workers):
                 yield futures[future]
         except BrokenProcessPool as error:
             raise InputError(
-                "A worker process died, perhaps for want of memory. The clips that were done are kept: run the same "
+                "A worker process died, perhaps because memory ran out. Finished clips are kept. Run the same "
                 "command again, with fewer --workers."
             ) from error
         except BaseException:
@@ -363,6 +365,6 @@ def _check_same_clips(out, sources, entries):
     if changed:
         names = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
         raise InputError(
-            f"{out} was prepared from other videos or labels; {len(changed)} came, went or changed ({names}). "
+            f"{out} was prepared from other videos or labels. Added, removed or changed: {len(changed)} ({names}). "
             "Choose another --out, or discard it with --overwrite."
         )

@@ -159,7 +159,7 @@ def test_afew_faces_are_prepared_without_detection(tmp_path):
         (root / path).touch()
     write_images(faces / "001", "000.jpg", "001.jpg", value=90)
     for change, text in (({"min_face_px": 60}, "--min-face-px 60"), ({"tracks": "all"}, "--faces all")):
-        with pytest.raises(InputError, match=f"^{text} has no effect: these faces are cut already, and --face-size, "):
+        with pytest.raises(InputError, match=f"^{text} has no effect: these faces are cut already. Only --face-size, "):
             prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=replace(SMALL_FACES, **change))
     manifest = prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
     found = {clip["key"]: clip for clip in manifest["clips"]}
@@ -178,7 +178,7 @@ def test_afew_faces_are_prepared_without_detection(tmp_path):
     assert records[b"train/002"]["image/timestamp"].numpy().tolist() == []
     assert prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1) == manifest
     write_images(faces / "001", "002.jpg")
-    with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(train/001\)"):
+    with pytest.raises(InputError, match=r"other videos or labels. Added, removed or changed: 1 \(train/001\)"):
         prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
 
 

@@ -35,7 +35,7 @@ def afew_faces(source: Path | str) -> Clips:
                 for path in folders_in(folder):
                     first = faces.setdefault(f"{split}/{path.name}", path)
                     if first != path:
-                        clips.left_out.append(f"Two folders are of {path.name}: {first} is used, and not {path}.")
+                        clips.left_out.append(f"Two folders belong to {path.name}: {first} is used, and not {path}.")
     known = {clip.key for clip in clips}
     for key in sorted(faces.keys() - known):
         clips.left_out.append(f"{faces[key]} has no label: no video is named {key}.avi in that split.")

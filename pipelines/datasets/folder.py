@@ -48,7 +48,7 @@ def folder(source: Path | str) -> Clips:
         labelled = [_make_clip(root, path, each.name, outer.name) for each in inner for path in videos_in(each)]
         clips += labelled or [_make_clip(root, path, "", outer.name) for path in videos_in(outer)]
     if any(clip.label for clip in clips):
-        problem = "{} lies beside the folders of classes, and so it has no label."
+        problem = "{} is beside the folders of classes, so it has no label."
         clips[:] = [
             replace(clip, problem=problem.format(clip.path)) if clip.path.parent == root else clip for clip in clips
         ]

@@ -62,10 +62,10 @@ def recola(source: Path | str) -> Clips:
         path = videos.get(name, root / "recordings_video" / f"{name}.mp4")
         clips.append(Source(name, path, subject=name, split=split, dimensions=dimensions, problem=problem))
     if splits and names:
-        clips.notes.append(f"{root / SPLITS_FILE} names what is not there: {', '.join(sorted(splits))}.")
+        clips.notes.append(f"{root / SPLITS_FILE} names recordings that do not exist: {', '.join(sorted(splits))}.")
     if unknown := [clip.key for clip in clips if clip.split == "all"]:
         clips.notes.append(
-            f"No split is known of {', '.join(unknown)}: they are of the split 'all'. Say it in "
+            f"The split of {', '.join(unknown)} is unknown, so it is 'all'. Give it in "
             f"{root / SPLITS_FILE}, with the columns name and split."
         )
     return clips.require(f"{root} is not RECOLA. Expected {root}/ratings_gold_standard/arousal/train_1.arff and so on.")
@@ -88,7 +88,7 @@ def _find_ratings(source, clips):
             if fold(path.parent.parent.name) != place or dimension not in DIMENSIONS:
                 continue
             if not NAME.fullmatch(path.stem):
-                clips.notes.append(f"{path} is of no recording: expected the name train_1, dev_1, test_1 or P16.")
+                clips.notes.append(f"{path} belongs to no recording. Expected the name train_1, dev_1, test_1 or P16.")
             elif (key := (dimension, _spell(path.stem))) in here:
                 clips.left_out.append(
                     f"{path.stem} has two files of {dimension}: {here[key]} is used, and not {path}. Remove one."
@@ -112,7 +112,7 @@ def _read_splits(source, left_out):
                 f"Received: {row['name'][:40]!r} and {row['split'][:40]!r}"
             )
         elif match[1] and SPLITS[match[1]] != split:
-            left_out.append(f"{path}, line {line}: {name} is of the split {SPLITS[match[1]]!r} by its name.")
+            left_out.append(f"{path}, line {line}: the name {name} means the split {SPLITS[match[1]]!r}.")
         elif not match[1]:
             splits[name] = split
     return splits
@@ -130,7 +130,7 @@ def _read_dimensions(source, ratings, name, split, notes):
     # Records store times in microseconds.
     if len(times_s) != len(others_s) or np.abs(times_s - others_s).max() > 1.000001e-6:
         raise InputError(
-            f"{source}: arousal and valence of {name} are rated at other times, {len(times_s)} and "
+            f"{source}: arousal and valence of {name} are rated at different times, {len(times_s)} and "
             f"{len(others_s)} of them."
         )
     return Dimensions(*(tuple(values.tolist()) for values in (times_s, valence[1], arousal[1])))

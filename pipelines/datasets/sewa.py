@@ -38,7 +38,7 @@ def sewa(source: Path | str) -> Clips:
         if fold(path.parent.name) != "labels":
             continue
         if not NAME.fullmatch(path.stem):
-            clips.notes.append(f"{path} is of no recording: expected the name Train_01, Devel_01 or Test_01.")
+            clips.notes.append(f"{path} belongs to no recording. Expected the name Train_01, Devel_01 or Test_01.")
         elif (name := _spell(path.stem)) in labels:
             clips.left_out.append(
                 f"{name} has two files of ratings: {labels[name]} is used, and not {path}. Remove one."

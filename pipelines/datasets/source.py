@@ -154,13 +154,13 @@ def check_clips(source: Path | str, clips: Iterable[Source]) -> Clips:
     _note_alike("labels", {name for clip in found for name in (clip.label, *(clip.votes or ()))}, found.notes)
     _note_alike("splits", {*SPLITS[:3], *(clip.split for clip in found)}, found.notes)
     found.notes += [
-        f"The label {label!r} looks like the split {split!r}; its clips are of the split {clip.split!r}."
+        f"The label {label!r} looks like the split {split!r}. Its clips are in the split {clip.split!r}."
         for label, clip in {clip.label: clip for clip in found}.items()
         for split in SPLITS[:3]
         if _names_split(label, split)
     ]
     found.notes += [
-        f"The split {name!r} may be the split {split!r}. If it is, call it {split!r}."
+        f"The split {name!r} may mean the split {split!r}. If it does, rename it to {split!r}."
         for name in sorted({clip.split for clip in found})
         for split in OTHER_SPLITS
         if _names_split(name, split) and not _is_alike(name, split)
@@ -221,7 +221,7 @@ def _choose_spellings(what, names, known, notes):
         best = folded if folded in known else unicodedata.normalize("NFC", " ".join(written[0].split()))
         chosen |= dict.fromkeys(written, best)
         if len(written) > 1:
-            notes.append(f"The {what}s {', '.join(map(repr, sorted(written)))} are one, read as {best!r}.")
+            notes.append(f"The {what}s {', '.join(map(repr, sorted(written)))} are read as one, {best!r}.")
     return chosen
 
 
@@ -229,7 +229,7 @@ def _note_alike(what, names, notes):
     if len(names) > MOST_COMPARED:
         return
     notes.extend(
-        f"The {what} {one!r} and {two!r} look alike and stay apart. If they are one, rename one of them."
+        f"The {what} {one!r} and {two!r} are similar and are kept separate. If they mean the same, rename one."
         for one, two in itertools.combinations(sorted(names), 2)
         if _is_alike(one, two)
     )
@@ -272,7 +272,7 @@ def _drop_doubles(source, clips):
             left_out.append(f"{source}: the key {key} may also be a part of {whole}. Rename one of them.")
         elif len({(each.label, each.subject, each.split) for each in (first, *others)}) > 1:
             left_out.append(
-                f"{twice}, and other labels, subjects or splits. None is used: {first.path}, {paths}. "
+                f"{twice}, and different labels, subjects or splits. None is used: {first.path}, {paths}. "
                 "Rename or remove one of them."
             )
         else:
@@ -431,7 +431,7 @@ def videos_by_name(
         if not pattern.fullmatch(path.stem):
             odd.append(path)
         elif (name := spell(path.stem)) in videos:
-            clips.left_out.append(f"{name} lies in two places: {videos[name]} is used, and not {path}. Remove one.")
+            clips.left_out.append(f"{name} is in two places: {videos[name]} is used, and not {path}. Remove one.")
         else:
             videos[name] = path
     name_rest(clips, folder, f"Expected the name {expected}.", videos=odd)

@@ -80,14 +80,16 @@ def _parse_row(path, line, row, template):
     """Returns `(timestamp_s, detection)`."""
     timestamp_s, x0, y0, x1, y1 = (_parse_number(path, line, row, name) for name in COLUMNS[1:])
     if min(x1 - x0, y1 - y0) < 1:
-        raise InputError(f"{path}, line {line}: x1 and y1 must lie beyond x0 and y0. Received: {x0}, {y0}, {x1}, {y1}")
+        raise InputError(
+            f"{path}, line {line}: x1 and y1 must be greater than x0 and y0. Received: {x0}, {y0}, {x1}, {y1}"
+        )
     score = _parse_number(path, line, row, "score") if row.get("score") else 1.0
     if not 0 <= score <= 1:
         raise InputError(f"{path}, line {line}: the score must lie in [0, 1]. Received: {score}")
     if any(row.get(name) for name in POINTS):
         landmarks = np.reshape([_parse_number(path, line, row, name) for name in POINTS], (5, 2))
         if np.ptp(landmarks, axis=0).max() < 1:
-            raise InputError(f"{path}, line {line}: the landmarks lie in one point.")
+            raise InputError(f"{path}, line {line}: all landmarks are the same point.")
     else:
         landmarks = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + (np.array(template) - 0.5) * max(x1 - x0, y1 - y0)
     return timestamp_s, Detection(np.array([x0, y0, x1, y1], np.float32), landmarks.astype(np.float32), score)
