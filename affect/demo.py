@@ -7,7 +7,7 @@ from affect import terminal
 from affect.config import Faces, load_config, read_json, write_json
 from affect.models.backbones import get_weights
 from affect.models.device import describe_device
-from affect.pipelines.datasets.planted import generate
+from affect.pipelines.planted.clips import generate
 from affect.pipelines.prepare import prepare
 from affect.progress import Track, hide_progress
 from affect.reading.run import load_trained

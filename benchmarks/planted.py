@@ -23,7 +23,8 @@ from affect.config import Faces, load_config, read_json, write_json
 from affect.data.records import parse_example
 from affect.data.shards import Shards, eval_batches
 from affect.models.backbones import get_weights
-from affect.pipelines.datasets.planted import MOUTHS, TWO_REGIONS, generate
+from affect.pipelines.planted.clips import TWO_REGIONS, generate
+from affect.pipelines.planted.portrait import MOUTHS
 from affect.pipelines.prepare import prepare
 from affect.reading.run import load_trained
 from affect.tasks.statistics import compare

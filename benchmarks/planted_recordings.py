@@ -20,7 +20,7 @@ from affect.data.labels import DIMENSIONS
 from affect.data.records import parse_example
 from affect.data.shards import Shards
 from affect.data.windows import eval_windows, read_recordings
-from affect.pipelines.datasets.planted_recordings import generate_recordings
+from affect.pipelines.planted.recordings import generate_recordings
 from affect.pipelines.prepare import prepare
 from affect.reading.run import load_trained
 from affect.training.evaluate import evaluate

@@ -1,6 +1,6 @@
 """The demo: four planted expressions on a portrait, mini-Xception's features, attention and joint softmax.
 
-Data:     made by `affect demo` (pipelines/datasets/planted.py): 40 training and 20 test clips of 32 frames.
+Data:     made by `affect demo` (pipelines/planted/clips.py): 40 training and 20 test clips of 32 frames.
 Cost:     about a minute on two cores; the backbone is frozen.
 Expected: accuracy ≥ 0.9 on the test clips, whose frame of highest importance lies in the planted interval for ≥ 90 %.
 Command:  affect demo

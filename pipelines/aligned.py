@@ -1,54 +1,49 @@
-"""A folder of faces that others have cut and aligned → a clip: no detection, no alignment."""
+"""A folder of faces that others have aligned → a clip. No face is detected or aligned here."""
 
 import hashlib
-import io
 import math
 import re
-import warnings
 from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from affect.config import Faces
 from affect.data.records import Clip, Face
 from affect.errors import InputError
-from affect.pipelines.files import name_fault
+from affect.pipelines.decoder import FrameGrid
+from affect.pipelines.images import encode_jpeg, read_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-# Of images that are named where they lie among the frames.
+# Suffixes of images that are named when they lie among the frames.
 IMAGES = (*SUFFIXES, ".bmp", ".gif", ".heic", ".jp2", ".jpe", ".tif", ".tiff", ".webp")
-# AFEW's. Images carry no time: the number in a name is the number of the frame.
+# The frame rate of AFEW. Images carry no time: the number in a name is the number of the frame.
 FRAME_RATE_HZ = 25.0
-# Far beyond any face that is cut; a damaged or hostile file may claim more than memory holds.
-MOST_BYTES = 32 * 2**20
-MOST_PIXELS = 4096 * 4096
 
 
-def read_clip(folder, settings, **identity):
+def read_clip(folder: Path, settings: Faces, **identity: Any) -> tuple[Clip, str]:
     """Reads a folder of aligned faces.
 
-    Each image becomes a face of `settings.face_size`, with black beside it if it is not square, and is encoded again.
-    Its box is the whole image, its score 1, and its landmarks are unknown, NaN.
+    Each image becomes a face of `settings.face_size`. If it is not square, it is padded with black. It is encoded
+    again. Its box is the whole image, its score is 1, and its landmarks are NaN, because they are unknown.
 
     Args:
         folder: Folder of JPEG or PNG images.
-        settings: `affect.config.Faces`; its detector and margin are not used.
+        settings: The detector and the margin are not used.
         **identity: `key`, `label`, ... of the `Clip`.
 
     Returns:
-        `(clip, problem)`: `affect.data.records.Clip`; str. Damaged images are left out; the problem says how
-        many they are and names the first.
+        `(clip, problem)`. Damaged images are left out; the problem says how many they are and names the first.
     """
-    faces, damaged, looked_at, due_s = [], [], 0, -math.inf
-    for timestamp_s, path in timed_images(folder):
-        if timestamp_s < due_s - 1e-6:
+    faces, damaged, looked_at, grid = [], [], 0, FrameGrid(settings.frame_rate_hz)
+    for timestamp_s, path in list_images(folder):
+        if not grid.take(timestamp_s):
             continue
-        if settings.frame_rate_hz:
-            due_s = (math.floor(timestamp_s * settings.frame_rate_hz + 1e-6) + 1) / settings.frame_rate_hz
         looked_at += 1
         try:
-            faces.append(_face(timestamp_s, read_image(path), settings))
+            faces.append(_fit(timestamp_s, read_image(path), settings))
         except InputError as error:
             damaged.append(str(error))
     problem = "" if faces else f"{folder} holds no images."
@@ -60,31 +55,35 @@ def read_clip(folder, settings, **identity):
     return clip, problem
 
 
-def timed_images(folder):
-    """Returns `(timestamp_s, path)` of a folder's frames in time order; hidden files are left out.
+def list_images(folder: Path) -> list[tuple[float, Path]]:
+    """Returns `(timestamp_s, path)` of a folder's frames in time order. Hidden files are left out.
 
-    Frames are the images whose names differ in one number only, such as `7.jpg` or `frame_7_of_9.jpg`, if they are more
-    than half of all, or all that have a number: it is the number of the frame. Otherwise they are the
-    images with names of one form, such as `a1_x0.5.jpg`, if they are more than half, else all; these follow each other
-    in natural order, 2 before 10, at `FRAME_RATE_HZ`. For the images that are left out see `stray_images`.
+    1. The frames are the images whose names differ in one number only, such as `7.jpg` or `frame_7_of_9.jpg`. They must
+       be more than half of all images, or all images that have a number. The number is the number of the frame.
+    2. Otherwise the frames are the images with names of one form, such as `a1_x0.5.jpg`, if they are more than half.
+    3. Otherwise the frames are all images.
+
+    In cases 2 and 3 the frames follow each other in natural order, 2 before 10, at `FRAME_RATE_HZ`. `stray_images`
+    returns the images that are left out.
     """
     return _sort_images(folder)[0]
 
 
-def stray_images(folder):
+def stray_images(folder: Path) -> list[Path]:
     """Returns the paths of the images in a folder that are no frames, such as `cover.jpg` beside `0.jpg`, `1.jpg`.
 
-    Of two images with one number, such as `1.jpg` and `1.png`, one is the frame: that of the more frequent suffix.
+    If two images have one number, such as `1.jpg` and `1.png`, the one with the more frequent suffix is the frame.
     """
     return _sort_images(folder)[1]
 
 
 def _sort_images(folder):
+    """Returns `(frames, others)`: a list of `(timestamp_s, path)`, and a list of paths."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith("."))
     usable = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
     numbered, forms = defaultdict(list), defaultdict(list)
     for path in usable:
-        # Of a single image, the last number is that of the frame.
+        # Of a single image, the last number is the number of the frame.
         for match in reversed([*re.finditer("[0-9]+", path.stem)]):
             around = path.stem[: match.start()], path.stem[match.end() :]
             numbered[tuple(map(str.casefold, around))].append((int(match[0]), path))
@@ -93,73 +92,44 @@ def _sort_images(folder):
     has_number = sum(bool(re.search("[0-9]", path.stem)) for path in usable)
     has_one_series = len(frames) == has_number and (has_number > 1 or len(usable) <= 2)
     if has_one_series or 2 * len(frames) > len(usable):
-        frames = _without_doubles(frames)
+        frames = _drop_doubles(frames)
     else:
         alike = max(forms.values(), key=len, default=[])
         alike = alike if 2 * len(alike) > len(usable) else usable
-        frames = list(enumerate(sorted(alike, key=_naturally)))
+        frames = list(enumerate(sorted(alike, key=_order_naturally)))
     if max((number for number, _ in frames), default=0) >= 10**9:
         frames = list(enumerate(path for _, path in sorted(frames)))
     timed = sorted((number / FRAME_RATE_HZ, path) for number, path in frames)
     return timed, sorted({*paths} - {path for _, path in timed})
 
 
-def _without_doubles(frames):
-    """Returns one image of each number: that whose suffix most images have."""
+def _drop_doubles(frames):
+    """Returns one `(number, path)` for each number: the path with the most frequent suffix."""
     suffixes = Counter(path.suffix for _, path in frames)
-    return {number: path for number, path in sorted(frames, key=lambda frame: suffixes[frame[1].suffix])}.items()
+    return [*{number: path for number, path in sorted(frames, key=lambda frame: suffixes[frame[1].suffix])}.items()]
 
 
-def _naturally(path):
+def _order_naturally(path):
     parts = re.split(r"([0-9]+)", path.name.casefold())
     return [(part, 0) if index % 2 == 0 else ("", int(part)) for index, part in enumerate(parts)], path.name
 
 
-def size_of_images(folder):
-    """Returns the bytes of the frames in a folder."""
-    return sum(path.stat().st_size for _, path in timed_images(folder) if path.is_file())
+def size_of_images(folder: Path) -> int:
+    """Returns the size of the frames in a folder in bytes."""
+    return sum(path.stat().st_size for _, path in list_images(folder) if path.is_file())
 
 
-def sha256_of_images(folder):
-    """Returns the SHA-256 of the images' bytes, one after the other in time order, in hexadecimal."""
+def sha256_of_images(folder: Path) -> str:
+    """Returns the SHA-256 of the frames' bytes, joined in time order, in hexadecimal."""
     digest = hashlib.sha256()
-    for _, path in timed_images(folder):
+    for _, path in list_images(folder):
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def read_image(path):
-    """Reads a JPEG or PNG file.
-
-    Pillow and not OpenCV, which fills what a truncated file lacks with grey and says nothing.
-
-    Returns:
-        uint8 (H, W, 3), RGB.
-
-    Raises:
-        InputError: When the file is damaged, of another format, or larger than `MOST_BYTES` or `MOST_PIXELS`.
-    """
-    if fault := name_fault(path):
-        raise InputError(fault)
-    with open(path, "rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are checked here, and of metadata, which is not read
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise InputError(f"{path} claims {image.width}×{image.height} pixels, more than {MOST_PIXELS}.")
-                return np.array(image.convert("RGB"))
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not an image that can be read ({error}).") from error
-
-
-def _face(timestamp_s, image, settings):
+def _fit(timestamp_s, image, settings):
+    """Returns an image as a `Face`: scaled to `settings.face_size` and padded to a square."""
     height, width = image.shape[:2]
     scale = settings.face_size / max(height, width)
     inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -168,11 +138,10 @@ def _face(timestamp_s, image, settings):
     face[top : top + inner_height, left : left + inner_width] = cv2.resize(
         image, (inner_width, inner_height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
-    _, jpeg = cv2.imencode(".jpg", face[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
     sx, sy = inner_width / width, inner_height / height
     return Face(
         timestamp_s=timestamp_s,
-        jpeg=jpeg.tobytes(),
+        jpeg=encode_jpeg(face, settings.jpeg_quality),
         box=(0.0, 0.0, float(width), float(height)),
         landmarks=(math.nan,) * 10,
         score=1.0,

@@ -1,22 +1,24 @@
-"""What a face looks like in a few numbers, and where a scene is cut: what tells the people of one video apart.
+"""Descriptors of faces, scene cuts and dissolves, by which the people of one video are told apart.
 
-The descriptor of a face is made of its upright picture: lightness and colour on a coarse grid, and the strength of its
-edges by direction, all less the farther they lie from the middle, because the background changes behind a head. It is
-no face recognition: it compares faces of one video, filmed by one camera. The features of MTCNN and of the backbones
-are not used, because a network that finds faces, or reads what they express, learns to ignore who they are, and because
-another detector has none.
+The descriptor of a face is computed from its upright picture: lightness and colour on a coarse grid, and the strength
+of edges by direction. Pixels count less the farther they are from the middle, because the background changes behind a
+head. This is no face recognition: it compares faces of one video, filmed by one camera. The features of MTCNN and of
+the backbones are not used: a network that finds faces or reads expressions learns to ignore who a person is, and other
+detectors have no features.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
-# A scene is cut where at least this share of the pixels changes its colour among 512.
+# A scene is cut if at least this share of the pixels changes its colour. There are 512 colours.
 CUT_RATIO = 0.5
-# A picture dissolves into another where one of the pictures between them is a mixture of both: its share of either is
-# at least MIXED_SHARE, what it differs from the mixture is less than MIXED_REST of what they differ, and they differ by
-# so many levels of 256. They are at most DISSOLVE_S apart; pictures are compared at least so far apart, and so small.
+# One picture dissolves into another if a picture between them is a mixture of both: its share of either is at least
+# MIXED_SHARE, its difference from the mixture is less than MIXED_REST of their difference, and they differ by at least
+# MIXED_LEVELS of 256 levels. They are at most DISSOLVE_S apart. Pictures of the size THUMB are compared, at least
+# DISSOLVE_STEP_S apart.
 MIXED_SHARE, MIXED_REST, MIXED_LEVELS = 0.3, 0.12, 20.0
 DISSOLVE_S, DISSOLVE_STEP_S, THUMB = 2.0, 0.08, (32, 24)
 # Side of the upright picture, as a multiple of the distance from the eyes to the mouth, and in pixels.
@@ -24,20 +26,20 @@ SIDE_RATIO, SIDE_PX = 2.6, 32
 # The picture is divided into GRID × GRID places for lightness and colour, and CELLS × CELLS for edges.
 GRID, CELLS = 8, 4
 DIRECTIONS = 8
-# What lightness, colour and edges count. Lightness and colour are less their mean, because lamps change it.
+# Weights of lightness, colour and edges. The mean of lightness and colour is subtracted, because lamps change it.
 LIGHT, COLOUR, EDGES = 1.35, 1.0, 2.7
-# The head is an ellipse so wide and high, as a share of the picture. What lies outside hardly counts.
+# Width and height of the head, an ellipse, as a share of the picture. Pixels outside have almost no weight.
 HEAD_RATIO = 0.72, 0.85
-# Distances of two descriptors. 35 faces were pasted ten times each on coloured backgrounds, turned, scaled, made
+# Distances of two descriptors. 35 faces were pasted ten times each on coloured backgrounds, rotated, scaled, made
 # lighter or darker, and encoded as JPEG. Of 1,558 pairs of one person 98.8 % are closer than ALIKE and 99.4 % closer
 # than DIFFERENT. Of 58,820 pairs of two people none is closer than ALIKE, and 0.9 % are closer than DIFFERENT.
 ALIKE, DIFFERENT = 1.0, 1.25
-# A picture whose lightness varies less, in levels of 256, shows nothing that could be compared.
+# A picture whose lightness varies by fewer of 256 levels is flat and has no descriptor.
 FLAT_LEVELS = 2.0
 
 
 def _weigh_head():
-    """Returns what each pixel of the upright picture counts, float32 (SIDE_PX, SIDE_PX) in [0, 1]."""
+    """Returns the weight of each pixel of the upright picture, float32 (SIDE_PX, SIDE_PX) in [0, 1]."""
     y, x = (np.mgrid[:SIDE_PX, :SIDE_PX] + 0.5) * 2 / SIDE_PX - 1
     return np.exp(-(((x / HEAD_RATIO[0]) ** 2 + (y / HEAD_RATIO[1]) ** 2) ** 2)).astype(np.float32)
 
@@ -49,15 +51,15 @@ _CELL = np.arange(SIDE_PX) * CELLS // SIDE_PX
 _CELL = DIRECTIONS * (CELLS * _CELL[:, None] + _CELL)  # first bin of each pixel's cell
 
 
-def describe_face(frame, landmarks):
-    """Describes what a face looks like.
+def describe_face(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+    """Computes the descriptor of a face.
 
     Args:
         frame: uint8 (H, W, 3), RGB.
         landmarks: float (5, 2): x y in pixels, in the order of `affect.data.records.LANDMARKS`.
 
     Returns:
-        float32 (3 · GRID² + DIRECTIONS · CELLS²,); `None` where the picture is flat or lies outside the frame.
+        float32 (3 · GRID² + DIRECTIONS · CELLS²,); `None` if the picture is flat or lies outside the frame.
     """
     face = _cut_upright(frame, np.asarray(landmarks, np.float64))
     if face is None:
@@ -83,8 +85,8 @@ def describe_face(frame, landmarks):
     return np.concatenate([light.ravel(), colours.ravel(), edges]).astype(np.float32)
 
 
-def find_cuts(frames):
-    """Returns the indices of the frames, uint8 (H, W, 3), before which the scene is cut."""
+def find_cuts(frames: Iterable[np.ndarray]) -> list[int]:
+    """Returns the indices of the frames, uint8 (H, W, 3), that begin a new scene."""
     histograms = []
     for frame in frames:
         few = np.ascontiguousarray(frame[::4, ::4])
@@ -96,16 +98,20 @@ def find_cuts(frames):
 class Dissolves:
     """Finds where one scene dissolves into another. It holds a few thumbnails of the last `DISSOLVE_S` seconds."""
 
-    def __init__(self):
-        self._past = []  # (timestamp_s, float32 thumbnail)
-        self._products = np.zeros((0, 0))  # of the thumbnails
-        self._before_s = None  # what the last comparison gave
+    def __init__(self) -> None:
+        self._past: list[tuple[float, np.ndarray]] = []  # (timestamp_s, float32 thumbnail)
+        self._products = np.zeros((0, 0))  # scalar products of the thumbnails
+        self._before_s: float | None = None  # result of the last comparison
 
-    def add(self, timestamp_s, frame):
-        """Compares the next frame, uint8 (H, W, 3), with those before, `DISSOLVE_STEP_S` after the last comparison.
+    def add(self, timestamp_s: float, frame: np.ndarray) -> float | None:
+        """Compares the next frame with the frames before, if the last comparison is `DISSOLVE_STEP_S` ago.
+
+        Args:
+            timestamp_s: Time of the frame.
+            frame: uint8 (H, W, 3), RGB.
 
         Returns:
-            The time of the earlier frame from which the scene has dissolved into this one; `None` where it has not.
+            Time of the earlier frame from which the scene has dissolved into this one; `None` without a dissolve.
         """
         if self._past and 0 <= timestamp_s - self._past[-1][0] < DISSOLVE_STEP_S - 1e-6:
             return self._before_s
@@ -122,14 +128,23 @@ class Dissolves:
         return self._before_s
 
     def _find(self, products, size):
-        """Looks for a mixture among the thumbnails, given the products of the next one with them and with itself."""
+        """Looks for a mixture among the thumbnails.
+
+        Args:
+            products: Scalar products of the next thumbnail with the others, then with itself.
+            size: Numbers in a thumbnail.
+
+        Returns:
+            As `add`.
+        """
         others = products[:-1]
-        # Of what two thumbnails differ from the next one.
+        # Scalar products of the thumbnails' differences from the next one.
         product = self._products - others[:, None] - others + products[-1]
         differ = product.diagonal()
         if not np.any(differ >= size * MIXED_LEVELS**2):
             return None
-        # Of thumbnails i before j: the share of i in j, and what j differs from the mixture, as a share of i's.
+        # For thumbnail i before j: the share of i in j, and the difference of j from the mixture, as a share of the
+        # difference of i from the next thumbnail.
         share = product / np.maximum(differ, 1)[:, None]
         rest = differ / np.maximum(differ, 1)[:, None] - share**2
         mixed = (np.minimum(share, 1 - share) >= MIXED_SHARE) & (rest < MIXED_REST**2)
@@ -139,12 +154,12 @@ class Dissolves:
 
 
 def _cut_upright(frame, landmarks):
-    """Returns the picture of a face, uint8 (SIDE_PX, SIDE_PX, 3), eyes above the mouth; `None` outside the frame."""
+    """Returns the picture of a face, uint8 (SIDE_PX, SIDE_PX, 3), eyes above mouth; `None` outside the frame."""
     eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
     down, centre = mouth - eyes, (eyes + mouth) / 2
     length = max(float(np.hypot(*down)), 1.0)
     scale = SIDE_PX / (SIDE_RATIO * length)
-    # The upright square around the turned one is first made smaller, by area.
+    # The upright square around the rotated one is first shrunk by area.
     reach = SIDE_RATIO * length / np.sqrt(2)
     x0, y0 = np.clip(np.floor(centre - reach), 0, frame.shape[1::-1]).astype(int)
     x1, y1 = np.clip(np.ceil(centre + reach), 0, frame.shape[1::-1]).astype(int)

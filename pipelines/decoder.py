@@ -1,10 +1,13 @@
-"""The decoder: a process of its own, because a hostile video may crash, hang or swell what decodes it.
+"""The decoder: a process of its own, because a hostile video may crash or hang it, or make it use too much memory.
 
-`affect.pipelines.video` starts it and gives it its end of a socket and a shared memory. A request is a JSON object:
-`path`, `part` (arguments of `decode`; null asks for the frame rate alone), `max_pixels` and `memory_bytes`. It is
-answered by JSON objects: one for each frame, whose pixels lie in the shared memory until a message without content
-gives the place back; one with a `note` on the video for each; an empty one now and then while frames are passed over;
-and at last one with `end` or `error`.
+`affect.pipelines.video` starts it, with one end of a socket and a shared memory. A request is a JSON object: `path`,
+`part` (arguments of `decode`; null asks for the frame rate only), `max_pixels` and `memory_bytes`. The answers are JSON
+objects:
+
+- One for each frame. Its pixels are in the shared memory until a message without content frees their place.
+- One for each remark on the video, with `note`.
+- An empty one about each second while frames are skipped.
+- The last one, with `end` or `error`.
 """
 
 import errno
@@ -18,8 +21,10 @@ import struct
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from typing import Any
 
 import av
 import av.logging
@@ -28,40 +33,42 @@ from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 
 # The only demuxers that are tried. No playlist is among them (concat, dash, hls, imf, sdp, image sequences, ...), so
-# that a video opens no other file and no address.
-FORMATS = ("asf", "avi", "dv", "flv", "gif", "h264", "hevc", "ivf", "m4v", "matroska", "mjpeg", "mov", "mpeg")
-FORMATS += ("mpegts", "mpegvideo", "mxf", "nut", "obu", "ogg", "rm", "webm", "yuv4mpegpipe")
-# Those that hold frames and no times.
+# that a video can open no other file and no address.
+FORMATS = (
+    *("asf", "avi", "dv", "flv", "gif", "h264", "hevc", "ivf", "m4v", "matroska", "mjpeg", "mov", "mpeg"),
+    *("mpegts", "mpegvideo", "mxf", "nut", "obu", "ogg", "rm", "webm", "yuv4mpegpipe"),
+)
+# Formats that hold frames without times.
 UNTIMED = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo", "obu")
-# Those without an index: a seek lands behind the frames that are wanted.
+# Formats without an index: a seek may end after the frames that are wanted.
 UNINDEXED = ("mpeg", "mpegts")
-# A video stream of these is a picture of a recording, or a part of another stream.
+# A video stream with one of these flags is a picture of a recording, or a part of another stream.
 NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
 # Transfer functions of HDR.
 HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
-# After so many failures to read that follow each other, the rest of a file is given up.
+# After so many failures to read in a row, the rest of a file is not read.
 READ_FAILURES = 32
-# Packets that a demuxer may hold back, when it finds that another stream begins.
+# Number of packets that a demuxer may hold back at the beginning of another stream.
 JOINED_PACKETS = 4
-# A clock that leaps ahead by more is not believed.
+# If a clock jumps forward by more than this, its time is not used.
 LEAP_S = 24 * 3600.0
-# Frames that are decoded ahead of the reader: at most so many, and so many bytes, but one in any case.
+# Limits of the frames that are decoded ahead of the reader. One frame is always decoded ahead.
 AHEAD_FRAMES = 32
 AHEAD_BYTES = 64 * 2**20
-# While frames are passed over, the reader hears so often that the decoder goes on.
+# While frames are skipped, an empty answer is sent after this time, so that the reader does not stop the decoder.
 ALIVE_S = 1.0
 
 
 class VideoError(Exception):
-    """What is wrong with a video, as the end of a sentence that begins with its path."""
+    """The fault of a video, as the end of a sentence that begins with its path."""
 
 
-def main(connection, memory):
+def main(connection: Connection, memory: Any) -> None:
     """Answers requests until the reader closes the connection.
 
     Args:
-        connection: `multiprocessing.connection.Connection`.
-        memory: Writable buffer shared with the reader; a frame must fit in.
+        connection: This process's end of the connection.
+        memory: Writable buffer shared with the reader. The largest frame must fit into it.
     """
     connection.send_bytes(b"{}")
     while True:
@@ -69,22 +76,23 @@ def main(connection, memory):
             request = json.loads(connection.recv_bytes())
         except EOFError:
             return
-        # The hard limit stays, so that the soft one can be another for the next video.
+        # The hard limit is not changed, so that the soft limit can be raised for the next video.
         resource.setrlimit(resource.RLIMIT_AS, (request["memory_bytes"], resource.getrlimit(resource.RLIMIT_AS)[1]))
+        answer: dict[str, Any]
         ahead = Ahead(connection, memory)
         try:
             if request["part"] is None:
-                with opened(request["path"], request["max_pixels"]) as (_, stream):
+                with open_video(request["path"], request["max_pixels"]) as (_, stream):
                     answer = {"end": True, "frame_rate_hz": frame_rate(stream)}
             else:
                 for given in decode(request["path"], request["max_pixels"], ahead.note, **request["part"]):
-                    ahead.alive() if given is None else ahead.put(*given)
+                    ahead.keep_alive() if given is None else ahead.put(*given)
                 answer = {"end": True}
         except VideoError as error:
             answer = {"error": str(error)}
         except MemoryError:
             answer = {"error": f"needs more than {request['memory_bytes'] // 2**20} MiB of memory."}
-        # Where all input is hostile any exception is the input's, such as an overflow or a division by zero.
+        # All input may be hostile, so the input may cause any exception, such as an overflow or a division by zero.
         except Exception as error:
             answer = {"error": f"cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())})."}
         ahead.send(answer)
@@ -92,24 +100,30 @@ def main(connection, memory):
 
 
 class Ahead:
-    """The places of frames that are decoded and not yet read.
+    """The places of the frames that are decoded and not yet read.
 
     Args:
         connection, memory: As in `main`.
     """
 
-    def __init__(self, connection, memory):
+    def __init__(self, connection: Connection, memory: Any):
         self.connection, self.memory = connection, memory
         self.size, self.places, self.unread, self.next = 0, 1, 0, 0
         self.sent_s = time.monotonic()
 
-    def put(self, timestamp_s, frame, display):
-        """Sends a frame in rgb24 as soon as there is a place for it."""
+    def put(self, timestamp_s: float, frame: av.VideoFrame, display: dict[str, Any]) -> None:
+        """Sends a frame as soon as there is a place for it.
+
+        Args:
+            timestamp_s: Time of the frame.
+            frame: In rgb24.
+            display: How it is shown, as `decode` yields it.
+        """
         (plane,) = frame.planes
         stride = plane.line_size
         size = abs(stride) * frame.height
         if size != self.size:
-            # Places of another size overlap with these.
+            # Places of the new size overlap with places of the old size.
             self.wait_until(0)
             self.size, self.next = size, 0
             self.places = max(1, min(AHEAD_FRAMES, AHEAD_BYTES // size))
@@ -122,31 +136,37 @@ class Ahead:
         self.unread += 1
         self.send({"timestamp_s": timestamp_s, **shape, **display})
 
-    def note(self, text):
+    def note(self, text: str) -> None:
+        """Sends a remark on the video."""
         self.send({"note": text})
 
-    def wait_until(self, unread):
-        """Waits until the reader has left at most so many frames."""
+    def wait_until(self, unread: int) -> None:
+        """Waits until at most so many frames are unread."""
         while self.unread > unread:
             self.connection.recv_bytes()
             self.unread -= 1
 
-    def alive(self):
+    def keep_alive(self) -> None:
+        """Sends an empty answer if the last answer was sent more than `ALIVE_S` ago."""
         if time.monotonic() - self.sent_s > ALIVE_S:
             self.send({})
 
-    def send(self, answer):
+    def send(self, answer: dict[str, Any]) -> None:
+        """Sends an answer as JSON."""
         self.connection.send_bytes(json.dumps(answer).encode())
         self.sent_s = time.monotonic()
 
 
 @contextmanager
-def opened(path, max_pixels):
-    """Opens a video as `(container, stream)`, PyAV's.
+def open_video(path: str, max_pixels: int) -> Iterator[tuple[Any, Any]]:
+    """Opens a video as `(container, stream)` of PyAV.
 
     Args:
-        path: Video file; what looks like an address is a file's name too.
-        max_pixels: At most so many in a frame as it is stored.
+        path: Video file. A path that looks like an address is read as the name of a file.
+        max_pixels: Largest number of pixels of a stored frame.
+
+    Raises:
+        VideoError: When the file cannot be opened, has no video, or has too large frames.
     """
     limit = {"max_pixels": str(max_pixels)}
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS), **limit}
@@ -155,9 +175,9 @@ def opened(path, max_pixels):
     except MemoryError:
         raise
     except (av.error.FFmpegError, OSError) as error:
-        if picture := _webp_of(path):
+        if picture := _name_webp(path):
             raise VideoError(f"is {picture}, which cannot be decoded. Convert it to MP4.") from error
-        reason = _reason(error)
+        reason = _name_reason(error)
         if getattr(error, "errno", None) == errno.EINVAL:
             reason = f"{reason}: damaged, or none of the containers {', '.join(FORMATS)}"
         raise VideoError(f"is not a video that can be opened ({reason}).") from error
@@ -166,18 +186,17 @@ def opened(path, max_pixels):
         codec = stream.codec_context
         _check_size(codec.width, codec.height, max_pixels)
         codec.options = limit
-        # Threads that each decode a frame swallow the error of a damaged last frame, and how many good frames are
-        # lost with it depends on the number of cores. Threads within a frame are no faster here, and each takes
-        # memory.
+        # With one thread for each frame, the error of a damaged last frame is lost, and the number of good frames that
+        # are lost with it depends on the number of cores. Threads within a frame are no faster here, and use memory.
         codec.thread_count = 1
         yield container, stream
 
 
-def video_stream(container):
-    """Returns the video stream of an open container that is meant to be seen: one marked default, else the first.
+def video_stream(container: Any) -> Any:
+    """Returns the video stream of an open PyAV container: the one that is marked as default, otherwise the first one.
 
     Raises:
-        VideoError: When there is none that can be decoded; pictures that are attached, such as covers, are none.
+        VideoError: When no stream can be decoded. Attached pictures, such as covers, are no video streams.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & NO_VIDEO]
     if not streams:
@@ -188,63 +207,92 @@ def video_stream(container):
     return min(known, key=lambda stream: not stream.disposition & Disposition.default)
 
 
-def decode(path, max_pixels, note, *, start_s, end_s, frame_rate_hz):
-    """Yields `(timestamp_s, frame, display)` of each frame that is asked for, and `None` for each that is passed over.
+def decode(
+    path: str,
+    max_pixels: int,
+    note: Callable[[str], object],
+    *,
+    start_s: float | None,
+    end_s: float | None,
+    frame_rate_hz: float | None,
+) -> Iterator[tuple[float, Any, dict[str, Any]] | None]:
+    """Yields `(timestamp_s, frame, display)` of each frame that is asked for, and `None` for each that is skipped.
 
-    A frame that does not decode is left out and counted; no frame is left out because of its time.
+    A frame that does not decode is left out and counted. No frame is left out because of its time.
 
     Args:
-        path, max_pixels: As in `opened`; at most so many pixels in a frame as it is shown, too.
-        note: `note(text)` is called with each remark on the video that cost no frame, the end of a sentence that
-            begins with its path.
+        path: Video file.
+        max_pixels: Largest number of pixels of a frame, as it is stored and as it is shown.
+        note: `note(text)` is called with each remark on the video that cost no frame: the end of a sentence that
+            begins with the path.
         start_s, end_s, frame_rate_hz: As in `affect.pipelines.video.read_frames`.
 
     Yields:
-        Seconds since the stream began; PyAV's frame in rgb24, with square pixels; and how it is shown: upside
-        down where `mirrored`, then by so many `quarter_turns` anticlockwise.
+        Seconds since the stream began; PyAV's frame in rgb24, with square pixels; how it is shown: flipped upside
+        down if `mirrored`, then rotated by so many `quarter_turns` anticlockwise.
 
     Raises:
-        VideoError: When the video cannot be opened; or after the last frame, when some were lost.
+        VideoError: When the video cannot be opened; or after the last frame, when frames were lost.
     """
-    with av.logging.Capture() as logs, opened(path, max_pixels) as (container, stream):
-        for text in _remarks(container, stream):
+    with av.logging.Capture() as logs, open_video(path, max_pixels) as (container, stream):
+        for text in _list_remarks(container, stream):
             note(text)
         reader, converter = Reader(container, stream, start_s or 0.0, logs), Converter(stream, max_pixels, note)
-        due_s = from_s = reader.from_s
+        grid = FrameGrid(frame_rate_hz, reader.from_s)
         for timestamp_s, frame in reader.frames():
             if end_s is not None and timestamp_s >= end_s - 1e-6:
                 break
-            if frame is None or timestamp_s < due_s - 1e-6:
+            if frame is None or not grid.take(timestamp_s):
                 yield None
                 continue
-            if frame_rate_hz:
-                # The grid is fixed to the start, so that rounding does not let it drift.
-                due_s = from_s + (math.floor((timestamp_s - from_s) * frame_rate_hz + 1e-6) + 1) / frame_rate_hz
             try:
                 yield timestamp_s, *converter.convert(frame)
             except MemoryError:
                 raise
             except (av.error.FFmpegError, OSError) as error:
-                reader.undecoded.add(timestamp_s, reason=_reason(error))
+                reader.undecoded.add(timestamp_s, reason=_name_reason(error))
         for text in reader.clock.remarks():
             note(text)
         if losses := reader.losses():
             raise VideoError(losses)
 
 
-class Converter:
-    """Brings the frames of a stream into the form in which they are given.
+class FrameGrid:
+    """Chooses the frames that are looked at: the first one at or after each point of a regular grid of time.
+
+    The grid is fixed to its start, so that rounding does not let it drift.
 
     Args:
-        stream: PyAV's.
+        frame_rate_hz: Points of the grid in a second. `None` chooses every frame.
+        start_s: Time of the first point in seconds. Frames before it are not chosen.
+    """
+
+    def __init__(self, frame_rate_hz: float | None, start_s: float = 0.0):
+        self.frame_rate_hz, self.start_s, self._due_s = frame_rate_hz, start_s, start_s
+
+    def take(self, timestamp_s: float) -> bool:
+        """Returns whether the next frame is chosen, given its time in seconds. Times must rise."""
+        if timestamp_s < self._due_s - 1e-6:
+            return False
+        if self.frame_rate_hz:
+            steps = math.floor((timestamp_s - self.start_s) * self.frame_rate_hz + 1e-6) + 1
+            self._due_s = self.start_s + steps / self.frame_rate_hz
+        return True
+
+
+class Converter:
+    """Converts the frames of a stream to rgb24 with square pixels, and HDR to BT.709.
+
+    Args:
+        stream: Video stream of PyAV.
         max_pixels, note: As in `decode`.
     """
 
-    def __init__(self, stream, max_pixels, note):
+    def __init__(self, stream: Any, max_pixels: int, note: Callable[[str], object]):
         self.stream, self.max_pixels, self.note = stream, max_pixels, note
         self.reformatter, self.noted = VideoReformatter(), set()
 
-    def convert(self, frame):
+    def convert(self, frame: Any) -> tuple[Any, dict[str, Any]]:
         """Returns `(frame, display)` as `decode` yields them."""
         width = frame.width
         if (aspect_ratio := self.stream.sample_aspect_ratio) and aspect_ratio > 0:
@@ -254,10 +302,10 @@ class Converter:
         if hdr := HDR.get(frame.color_trc):
             colours = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
             self._note_once(f"is HDR ({hdr}): it is converted to BT.709, and what is brighter than white is clipped.")
-        display, remark = _display(frame)
+        display, remark = _read_display(frame)
         if remark:
             self._note_once(remark)
-        # More threads than one take twice as long to convert a frame.
+        # With more than one thread, the conversion takes twice as long.
         return self.reformatter.reformat(frame, width=width, format="rgb24", threads=1, **colours), display
 
     def _note_once(self, text):
@@ -267,29 +315,32 @@ class Converter:
 
 
 class Clock:
-    """Times of frames, in the order in which they are shown, as they are stored → times that rise.
+    """Stored times of frames, in the order in which they are shown → times that rise.
 
-    Where the stored clock jumps back, as where recordings were joined, or ahead by more than a day, the times go on by
-    one step. A frame that alone is out of order, or has the time of the frame before, is placed right after that frame.
+    If the stored clock jumps back, for example because recordings were joined, or jumps forward by more than a day, the
+    time increases by one step. A single frame that is out of order, or that has the time of the frame before, is placed
+    right after that frame.
 
     Attributes:
-        last_s: Time of the last frame in seconds, `None` before the first.
-        offset_s: What is added to stored times.
+        last_s: Time of the last frame in seconds, `None` before the first frame.
+        offset_s: Number that is added to stored times.
     """
 
-    def __init__(self):
-        self.last_s, self.offset_s = None, 0.0
+    def __init__(self) -> None:
+        self.last_s: float | None = None
+        self.offset_s = 0.0
         self.jumps, self.leaps, self.unordered = Count(), Count(), Count()
-        # While it is open whether a clock that went back stays there: the offset and the last time before, and how
-        # many frames did not rise.
-        self._before, self._run = None, 0
+        # Set while it is unknown whether a clock that went back stays there: the offset and the last time before it
+        # went back; and the number of frames since then whose time did not rise.
+        self._before: tuple[float, float] | None = None
+        self._run = 0
 
-    def rise(self, stored_s, step_s):
+    def rise(self, stored_s: float | None, step_s: float) -> float:
         """Returns the time of the next frame.
 
         Args:
-            stored_s: As it is stored; `None` where none is.
-            step_s: From a frame to the next, as far as is known.
+            stored_s: Stored time; `None` if the frame has none.
+            step_s: Usual time from one frame to the next.
         """
         last_s = self.last_s
         if last_s is None:
@@ -307,7 +358,7 @@ class Clock:
             if time_s <= last_s:
                 self._before = self._before or (self.offset_s, last_s)
                 self._run += 1
-                # A small step leaves room for the frames that follow, if these go on by the old clock.
+                # A small step leaves room for the next frames, because they may continue by the old clock.
                 is_near = last_s - time_s < 2 * step_s and self._run < 8
                 time_s = last_s + (step_s / 2**self._run if is_near else step_s)
                 self.offset_s = time_s - stored_s
@@ -322,8 +373,8 @@ class Clock:
             self.last_s = time_s
         return self.last_s
 
-    def remarks(self):
-        """Returns what is to be said of the times, each the end of a sentence that begins with the video's path."""
+    def remarks(self) -> list[str]:
+        """Returns remarks on the times. Each is the end of a sentence that begins with the path of the video."""
         if self._before is not None:
             self.unordered.add(self._before[1], self._run)
             self._before, self._run = None, 0
@@ -331,31 +382,42 @@ class Clock:
         for how, jumps in (("jumps back", self.jumps), ("leaps by more than a day", self.leaps)):
             if jumps.count:
                 times, place = "once" if jumps.count == 1 else f"{jumps.count} times", jumps.place("after")
-                remarks.append(f"has a clock that {how} {times}, {place}: the times of its frames are carried on.")
+                remarks.append(f"has a clock that {how} {times}, {place}: the times of its frames continue without it.")
         if self.unordered.count:
-            frames, place = _frames(self.unordered.count), self.unordered.place("after")
-            remarks.append(f"has {frames} whose time does not rise, {place}: each follows the frame before it.")
+            frames, place = _count_frames(self.unordered.count), self.unordered.place("after")
+            remarks.append(
+                f"has {frames} whose time does not rise, {place}: each is placed right after the frame before it."
+            )
         return remarks
 
 
 class Count:
-    """How often something happened, and where first.
+    """Counts a kind of event, and keeps the time and the reason of the first one.
 
     Attributes:
-        count: How often.
-        first_s: Seconds of the first, `None` where unknown.
-        reason: Of the first, in parentheses; may be empty.
+        count: Number of events.
+        first_s: Time of the first event in seconds; `None` if unknown.
+        reason: Reason of the first event, in parentheses; may be empty.
     """
 
-    def __init__(self):
-        self.count, self.first_s, self.reason = 0, None, ""
+    def __init__(self) -> None:
+        self.count, self.reason = 0, ""
+        self.first_s: float | None = None
 
-    def add(self, time_s, count=1, reason=""):
+    def add(self, time_s: float | None, count: int = 1, reason: str = "") -> None:
+        """Adds events.
+
+        Args:
+            time_s: Time of the event; `None` if unknown.
+            count: Number of events.
+            reason: Why it happened; may be empty.
+        """
         if not self.count:
             self.first_s, self.reason = time_s, reason and f" ({reason})"
         self.count += count
 
-    def place(self, word="at"):
+    def place(self, word: str = "at") -> str:
+        """Returns when it first happened, for a sentence: `"the first at 0.40 s"`."""
         which = "the first " * (self.count > 1)
         return f"{which}{word} {'an unknown time' if self.first_s is None else f'{self.first_s:.2f} s'}"
 
@@ -364,19 +426,19 @@ class Reader:
     """Reads the frames of a stream with their times, and counts what is lost.
 
     Args:
-        container, stream: PyAV's.
-        from_s: Frames before, in seconds since the stream began, are not wanted, and need not be read.
-        logs: List to which FFmpeg's errors are appended, as `av.logging.Capture` gives it.
+        container, stream: Objects of PyAV.
+        from_s: Frames before this time, in seconds since the stream began, are not wanted and may be skipped.
+        logs: List to which FFmpeg's errors are appended, as `av.logging.Capture` returns it.
 
     Attributes:
-        clock: `Clock`.
-        undecoded: `Count` of packets that gave an error.
+        clock: Computes the times.
+        undecoded: Counts the packets that gave an error.
     """
 
-    def __init__(self, container, stream, from_s, logs):
+    def __init__(self, container: Any, stream: Any, from_s: float, logs: list[tuple[int, str, str]]):
         self.container, self.stream, self.from_s, self.logs, self.clock = container, stream, from_s, logs, Clock()
         self.format, self.step_s = container.format.name, 1 / frame_rate(stream)
-        # Entries of the index of an AVI file, to which what is read without an index is added later.
+        # Number of entries in the index of an AVI file. FFmpeg adds entries later, for packets that are not in it.
         self.listed = len(stream.index_entries) if self.format == "avi" else 0
         self.origin_s = None
         if stream.start_time is not None and stream.time_base:
@@ -385,20 +447,20 @@ class Reader:
         self.packets, self.decoded, self.steps, self.regular, self.demuxed_s, self.broken = 0, 0, 0, 0, -math.inf, ""
         self.undecoded, self.faulty, self.corrupt, self.missing = Count(), Count(), Count(), Count()
         self.unreadable = Count()  # places in the container
-        # What packets say of the times of frames that are still to come, in the order of the packets.
+        # Times that packets store for frames that are not decoded yet, in the order of the packets.
         self.waiting, self.newest, self.shown, self.is_reordered = deque(), None, None, False
 
-    def frames(self):
-        """Yields `(timestamp_s, frame)`: PyAV's frame, or `None` where a packet gave an error."""
+    def frames(self) -> Iterator[tuple[float, Any]]:
+        """Yields `(timestamp_s, frame)`: a frame of PyAV, or `None` for a packet that gave an error."""
         if self.from_s and self.format not in (*UNINDEXED, *UNTIMED):
-            with suppress(av.error.FFmpegError):  # where no seek is possible, all is read
+            with suppress(av.error.FFmpegError):  # if no seek is possible, all frames are read
                 offset_s = self.from_s + (self.origin_s or 0.0)
                 self.container.seek(int(offset_s / self.stream.time_base), stream=self.stream)
                 self.is_sought = True
         suspects, before = deque(), None
-        # All streams are read through, because a container's duration is that of its longest.
+        # All streams are read to their ends, because the duration of a container is the duration of its longest stream.
         for packet in self._demux():
-            # Some demuxers pass over what they cannot read, and say so nowhere else.
+            # Some demuxers skip what they cannot read, and report it in the logs only.
             for _, name, text in self.logs:
                 if name == self.format:
                     self.unreadable.add(self.clock.last_s, reason=" ".join(text.split())[:80])
@@ -410,7 +472,7 @@ class Reader:
             self.packets += packet.size > 0
             stored = packet.dts if self.format == "avi" else packet.pts
             if None not in (packet.dts, before) and packet.dts < before:
-                suspects.clear()  # where two streams were joined, the last packets before it count as incomplete
+                suspects.clear()  # two streams were joined: FFmpeg marks the last packets of the first as corrupt
             while suspects and suspects[0][0] < self.packets - JOINED_PACKETS:
                 self._count(self.corrupt, suspects.popleft()[1])
             before = packet.dts
@@ -430,17 +492,17 @@ class Reader:
             except (av.error.FFmpegError, OSError) as error:
                 if packet.size and self.waiting:
                     self.waiting.pop()
-                self._count(self.undecoded, stored, _reason(error))
+                self._count(self.undecoded, stored, _name_reason(error))
                 yield self.clock.last_s or 0.0, None
                 continue
             for frame in frames:
-                yield self._time(frame), frame
+                yield self._compute_time(frame), frame
         for _, stored in suspects:
             self._count(self.corrupt, stored)
         self.is_at_end = True
 
     def _demux(self):
-        """Yields all packets, and goes on where reading fails, as long as it does not fail too often in a row."""
+        """Yields all packets. After a failure it continues, unless there are `READ_FAILURES` failures in a row."""
         failures, is_over = 0, False
         while not is_over:
             try:
@@ -452,18 +514,19 @@ class Reader:
                 raise
             except (av.error.FFmpegError, OSError) as error:
                 failures += 1
-                self.broken = self.broken or f"reading fails after {_frames(self.decoded)} ({_reason(error)})"
+                after = f"{_count_frames(self.decoded)} ({_name_reason(error)})"
+                self.broken = self.broken or f"reading fails after {after}"
                 is_over = failures >= READ_FAILURES
         if failures:
-            packet = av.Packet()  # an empty one makes the decoder give what it holds
+            packet = av.Packet()  # an empty packet makes the decoder return the frames that it holds
             packet.stream = self.stream
             yield packet
 
-    def _time(self, frame):
+    def _compute_time(self, frame):
         """Returns the time of the next frame.
 
-        Frames come in the order in which they are shown. So where the packets that a decoder reorders have times that
-        only rise, as where the container has no others, a frame takes the time of the first packet that waits.
+        Frames are decoded in the order in which they are shown. If a decoder reorders packets whose times only rise,
+        because the container has no other times, a frame gets the time of the first packet that waits.
         """
         depth = self.stream.codec_context.reorder_depth
         while len(self.waiting) > depth + 1:  # packets without a frame
@@ -493,48 +556,50 @@ class Reader:
         return time_s
 
     def _count(self, count, stored, reason=""):
-        """Counts what happened to a packet, unless it is one before those that are wanted."""
+        """Counts an event of a packet, unless the packet is before the wanted ones."""
         time_s = None
         if stored is not None and self.stream.time_base and self.format not in UNTIMED:
             time_s = float(stored * self.stream.time_base) - (self.origin_s or 0.0) + self.clock.offset_s
         if time_s is None or time_s >= self.from_s - 1e-6:
             count.add(time_s, reason=reason)
 
-    def losses(self):
-        """Returns what is wrong with the video, the end of a sentence that begins with its path; empty if nothing is.
+    def losses(self) -> str:
+        """Returns the faults of the video as the end of a sentence that begins with its path; empty if there are none.
 
-        Whether it is truncated is asked only where it was read to its end.
+        The video is checked for truncation only if it was read to its end.
         """
         undecoded, missing = self.undecoded, self.missing
         faulty = max(self.faulty, self.corrupt, key=lambda count: count.count)
         if not self.decoded and self.is_at_end:
             if undecoded.count:
-                return f"is damaged: none of its {_frames(undecoded.count)} could be decoded{undecoded.reason}."
+                return f"is damaged: none of its {_count_frames(undecoded.count)} could be decoded{undecoded.reason}."
             return f"is damaged: {self.broken}." if self.broken else "has no frames."
         found = []
         if undecoded.count:
-            found.append(f"{_frames(undecoded.count)} could not be decoded, {undecoded.place()}{undecoded.reason}")
+            frames = _count_frames(undecoded.count)
+            found.append(f"{frames} could not be decoded, {undecoded.place()}{undecoded.reason}")
         if faulty.count:
-            found.append(f"{_frames(faulty.count)} came damaged, {faulty.place()}")
-        # Nothing else tells of frames all of whose packets a transport stream lost. Where the others follow each other
-        # evenly, they leave a gap in time.
+            found.append(f"{_count_frames(faulty.count)} arrived damaged, {faulty.place()}")
+        # If a transport stream lost all packets of a frame, the only sign is a gap in time. It is a sign only if the
+        # other frames are evenly spaced.
         is_even = self.regular >= 0.8 * self.steps
         if self.format == "mpegts" and missing.count > undecoded.count and is_even:
             are = "is" if missing.count == 1 else "are"
-            found.append(f"about {_frames(missing.count)} {are} missing, {missing.place('after')}")
+            found.append(f"about {_count_frames(missing.count)} {are} missing, {missing.place('after')}")
         if self.broken:
             found.append(self.broken)
-        truncated = self._truncated() if self.is_at_end else ""
+        truncated = self._name_truncation() if self.is_at_end else ""
         if not found and not truncated and self.unreadable.count:
             found.append(f"its container is broken, {self.unreadable.place('after')}{self.unreadable.reason}")
         if found:
             return f"is damaged: {'; '.join([*found, *([f'it {truncated}'] if truncated else [])])}."
         return truncated and f"{truncated}."
 
-    def _truncated(self):
+    def _name_truncation(self):
+        """Returns how the video is truncated; empty if it is not."""
         if self.format == "avi" and self.packets == self.listed and not _is_cut_off(self.container):
-            return ""  # its header counts frames that were never stored, too; its index does not
-        # An edit list may hide frames, so packets are counted; Matroska counts neither and has only its duration.
+            return ""  # the header may count frames that were never stored; the index does not
+        # An edit list may hide frames, so packets are counted. Matroska stores no number of frames, only the duration.
         if not self.is_sought and self.packets < self.stream.frames:
             return f"is truncated: {self.packets} of {self.stream.frames} frames"
         duration_s = (self.container.duration or 0) / av.time_base
@@ -544,12 +609,12 @@ class Reader:
         return ""
 
 
-def _frames(count):
+def _count_frames(count):
     return f"{count} frame{'s' * (count != 1)}"
 
 
-def _remarks(container, stream):
-    """Returns what is to be said of a video before it is read, as `Clock.remarks` does."""
+def _list_remarks(container, stream):
+    """Returns the remarks on a video that are known before it is read, in the form of `Clock.remarks`."""
     remarks, streams = [], [other for other in container.streams.video if not other.disposition & NO_VIDEO]
     if len(streams) > 1:
         marked = ", which is marked default," if stream.disposition & Disposition.default else ""
@@ -560,10 +625,10 @@ def _remarks(container, stream):
     return remarks
 
 
-def frame_rate(stream):
-    """Returns the frames a second of a PyAV stream; 25 where the container does not say."""
+def frame_rate(stream: Any) -> float:
+    """Returns the frames a second of a PyAV stream; 25 if the container does not say."""
     if stream.container.format.name in UNTIMED and (coded := stream.codec_context.framerate):
-        return float(coded)  # what FFmpeg calls the container's is its own guess
+        return float(coded)  # such a container has no frame rate, and FFmpeg guesses one
     return float(stream.average_rate or stream.guessed_rate or 25)
 
 
@@ -572,35 +637,35 @@ def _check_size(width, height, max_pixels):
         raise VideoError(f"has frames of {width}×{height} pixels; at most {max_pixels / 1e6:g} million can be read.")
 
 
-def _display(frame):
-    """Returns how a frame is shown (see `decode`), and what is to be said of it, empty where nothing is."""
-    # Not `frame.side_data`, which refers back to its frame: the two would stay in memory until they are collected.
-    if not (matrix := SideDataContainer(frame).get("DISPLAYMATRIX")):
+def _read_display(frame):
+    """Returns how a frame is shown (see `decode`), and a remark on it, which may be empty."""
+    # `frame.side_data` refers back to its frame, so both would stay in memory until the garbage is collected.
+    side_data = SideDataContainer(frame)  # type: ignore[call-arg]  # PyAV's stub lacks __init__
+    if not (matrix := side_data.get("DISPLAYMATRIX")):
         return {"mirrored": False, "quarter_turns": 0}, ""
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
-    # The x axis goes to (a, b) and the y axis, downwards, to (c, d). One that vanishes, or axes that are not at right
-    # angles, are no rotation.
+    # The x axis goes to (a, b) and the y axis, downwards, to (c, d). If one of them is 0, or they are not at right
+    # angles, the matrix is no rotation.
     lengths = math.hypot(a, b) * math.hypot(c, d)
     if not lengths or abs(a * c + b * d) > 0.1 * lengths:
-        return {"mirrored": False, "quarter_turns": 0}, "has a display matrix that is no rotation: it is not turned."
-    # Where it mirrors, the y axis goes the other way.
+        return {"mirrored": False, "quarter_turns": 0}, "has a display matrix that is no rotation: it is not rotated."
     angle = -math.degrees(math.atan2(b, a))
     turns = round(angle / 90)
     remark = ""
     if abs(angle - 90 * turns) > 1:
-        remark = f"is to be turned by {angle:.0f}°: it is turned by {90 * turns}°."
-    return {"mirrored": a * d < b * c, "quarter_turns": turns % 4}, remark
+        remark = f"should be rotated by {angle:.0f}°: it is rotated by {90 * turns}°."
+    return {"mirrored": a * d < b * c, "quarter_turns": turns % 4}, remark  # the determinant is below 0 if it mirrors
 
 
 def _is_cut_off(container):
-    """Returns whether an AVI file is shorter than it says; one that was cut off has lost its index, too."""
+    """Returns whether an AVI file is shorter than its header says. Then its index is lost too."""
     with open(container.name.removeprefix("file:"), "rb") as file:
         head = file.read(8)
     return container.size < 8 + int.from_bytes(head[4:], "little")
 
 
-def _webp_of(path):
-    """Returns what a WebP file is called; empty for any other file."""
+def _name_webp(path):
+    """Returns what a WebP file is; empty for any other file."""
     if not os.path.isfile(path):
         return ""
     with open(path, "rb") as file:
@@ -610,21 +675,21 @@ def _webp_of(path):
     return "an animated WebP picture" if head[12:16] == b"VP8X" and head[20] & 2 else "a WebP picture"
 
 
-def _reason(error):
+def _name_reason(error):
     return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _end_with_reader():
-    """Has the kernel end this process, whatever it does, when the reader ends: that closes our standard input."""
+    """Makes the kernel end this process when the reader ends, because standard input is closed then."""
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)  # SIGIO, whose default is to end
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)  # sends SIGIO, which ends a process
 
 
 def _give_up_rights():
-    """Leaves this process no way to write a file, to dump core or to open many files."""
+    """Takes from this process the rights to write a file, to dump core and to open many files."""
     for limit, value in ((resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 16)):
         resource.setrlimit(limit, (value, value))
-    os.dup2(1, 2)  # what a crash prints: the reader says it in one line
+    os.dup2(1, 2)  # discards what a crash prints, because the reader reports it in one line
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """A video → its faces, aligned to frontal and encoded: decode, detect, link, align."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -10,28 +13,29 @@ from affect.config import Faces
 from affect.data.records import Clip, Face
 from affect.errors import InputError
 from affect.pipelines import video
-from affect.pipelines.follow import find_faces
+from affect.pipelines.follow import Detector, find_faces
+from affect.pipelines.images import encode_jpeg
 from affect.pipelines.spool import Spool
-from affect.pipelines.tracks import Track, Tracks, chosen_tracks
+from affect.pipelines.tracks import Detection, Track, Tracks, choose_tracks
 
-# Frames of a video without a face that are turned to see whether one appears.
+# If a video shows no face, so many of its frames are rotated and searched again.
 TURNED_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What came of cutting a video, but for its faces.
+    """The result of cutting a video, without its faces.
 
-    A person may have several tracks: one that is not known again begins a new track, and so does what the detector
-    takes for a face in a single frame.
+    A person may have several tracks: a person who is not recognised begins a new track. A false detection in a single
+    frame is a track too.
 
     Args:
-        tracks: Tuple of the chosen `Track`s, in the order of `chosen_tracks`; empty where there is no face.
+        tracks: The chosen tracks, in the order of `choose_tracks`; empty if there is no face.
         frames: Frames that were looked at.
-        frame_rate_hz: Of the video, or of the frames that were looked at; 0 where unknown.
-        problem: What is wrong with the video in one line, empty where nothing is.
+        frame_rate_hz: Frame rate of the frames that were looked at; 0 if unknown.
+        problem: The fault of the video in one line; empty if there is none.
         notes: One-line remarks on the video that cost no frame, as `affect.pipelines.video.read_frames` gives them.
-        seen: All `Track`s, chosen or not, in the order in which they begin.
+        seen: All tracks, chosen or not, in the order in which they begin.
         times_s: Times in seconds of the frames that were looked at, with a face or without.
     """
 
@@ -44,27 +48,37 @@ class Cut:
     times_s: tuple[float, ...] = ()
 
 
-def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=None, times_s=None, notes=None):
-    """Cuts all faces of a video as it is read; a window of frames is held, however long the video is.
+def cut_faces(
+    path: Path | str,
+    settings: Faces,
+    detector: Detector,
+    tracks: Tracks,
+    *,
+    key: str = "",
+    start_s: float | None = None,
+    end_s: float | None = None,
+    times_s: list[float] | None = None,
+    notes: list[str] | None = None,
+) -> Iterator[tuple[int, Face]]:
+    """Cuts all faces of a video while it is read. Only one window of frames is in memory, also of a long video.
 
     Args:
         path: Video file.
-        settings: `affect.config.Faces`; `tracks` is left to the caller, who chooses at the end with `chosen_tracks`.
+        settings: `settings.tracks` has no effect: the caller chooses at the end with `choose_tracks`.
         detector: Built from a row of `DETECTORS`.
-        tracks: An empty `Tracks`, which learns of every frame before its faces are given.
-        key: The clip's, for a detector that looks faces up.
+        tracks: An empty `Tracks`. Each frame is added to it before the faces of the frame are yielded.
+        key: Key of the clip, for a detector that looks up faces.
         start_s, end_s: Part of the video in seconds.
-        times_s: A list, to which the time of every frame that is looked at is appended.
-        notes: A list, to which remarks on the video are appended, as by `affect.pipelines.video.read_frames`.
+        times_s: List to which the time of every frame that is looked at is appended.
+        notes: List to which remarks on the video are appended, as by `affect.pipelines.video.read_frames`.
 
     Yields:
-        `(track_id, face)`: int, `affect.data.records.Face`; in time order.
+        `(track_id, face)` in time order.
 
     Raises:
-        InputError: When the video cannot be opened or, after the last face before it, is damaged.
+        InputError: When the video cannot be opened, or, after the last face, when it is damaged.
     """
-    part = {"start_s": start_s, "end_s": end_s, "frame_rate_hz": settings.frame_rate_hz}
-    frames = video.read_frames(path, **part, notes=notes)
+    frames = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=settings.frame_rate_hz, notes=notes)
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key):
         ids = tracks.add(timestamp_s, frame.shape, detections)
         if times_s is not None:
@@ -73,31 +87,43 @@ def cut_faces(path, settings, detector, tracks, *, key="", start_s=None, end_s=N
             yield track_id, cut_face(timestamp_s, frame, settings, detection)
 
 
-def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=None):
-    """Cuts all faces of a video and chooses those that `settings.tracks` asks for.
+def cut_video(
+    path: Path | str,
+    settings: Faces,
+    detector: Detector,
+    keep: Callable[[int, Face], object],
+    *,
+    key: str = "",
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> Cut:
+    """Cuts all faces of a video and chooses the tracks that `settings.tracks` asks for.
 
     Args:
         path, settings, detector, key, start_s, end_s: As in `cut_faces`.
-        keep: `keep(track_id, face)` is called with each face, chosen or not: that is known at the end.
+        keep: `keep(track_id, face)` is called with each face of every track, because the choice is made at the end.
 
     Returns:
-        `Cut`. A video that is damaged keeps the faces of all frames that could be decoded.
+        The tracks. A damaged video keeps the faces of all frames that were decoded.
     """
-    tracks, problem, times_s, notes = Tracks(), "", [], []
-    part = {"start_s": start_s, "end_s": end_s, "times_s": times_s, "notes": notes}
+    tracks, problem = Tracks(), ""
+    times_s: list[float] = []
+    notes: list[str] = []
     try:
-        for track_id, face in cut_faces(path, settings, detector, tracks, key=key, **part):
+        for track_id, face in cut_faces(
+            path, settings, detector, tracks, key=key, start_s=start_s, end_s=end_s, times_s=times_s, notes=notes
+        ):
             keep(track_id, face)
     except InputError as error:
         problem = str(error)
     summaries = {track.id: track for track in tracks.summaries()}
-    chosen = tuple(summaries[track_id] for track_id in chosen_tracks([*summaries.values()], settings.tracks))
+    chosen = tuple(summaries[track_id] for track_id in choose_tracks([*summaries.values()], settings.tracks))
     if not chosen and not problem:
         problem = f"{path} shows no face in {tracks.frames} frames."
         if not tracks.frames:
             problem = f"{path} has no frames between start_s={start_s} and end_s={end_s}."
         elif turn := find_turn(path, detector, start_s=start_s, end_s=end_s):
-            problem += f" Turned clockwise by {turn} degrees it does: turn the video, or mend its display angle."
+            problem += f" Rotated clockwise by {turn} degrees it does: rotate the video, or correct its display angle."
     return Cut(
         chosen,
         tracks.frames,
@@ -109,14 +135,16 @@ def cut_video(path, settings, detector, keep, *, key="", start_s=None, end_s=Non
     )
 
 
-def find_turn(path, detector, *, start_s=None, end_s=None):
-    """Finds out whether a video that shows no face shows one when it is turned. It looks at four frames at most.
+def find_turn(
+    path: Path | str, detector: Detector, *, start_s: float | None = None, end_s: float | None = None
+) -> Literal[0, 90, 180, 270]:
+    """Finds the rotation at which a video shows a face. At most `TURNED_FRAMES` frames are examined.
 
     Args:
         path, detector, start_s, end_s: As in `cut_faces`.
 
     Returns:
-        Degrees clockwise, 90, 180 or 270, at which most of these frames show a face; 0 where there is no such turn.
+        Degrees clockwise at which most of these frames show a face; 0 if there is no such rotation.
     """
     if not hasattr(detector, "detect"):
         return 0
@@ -125,28 +153,39 @@ def find_turn(path, detector, *, start_s=None, end_s=None):
         frames = [frame for _, frame in islice(part, TURNED_FRAMES)]
     except InputError:
         return 0
-    for quarters in (2, 1, 3):
-        turned = [np.ascontiguousarray(np.rot90(frame, -quarters)) for frame in frames]
+    turns: tuple[Literal[180, 90, 270], ...] = (180, 90, 270)
+    for degrees in turns:
+        turned = [np.ascontiguousarray(np.rot90(frame, -degrees // 90)) for frame in frames]
         if sum(bool(detector.detect([frame])[0]) for frame in turned) > len(turned) / 2:
-            return 90 * quarters
+            return degrees
     return 0
 
 
-def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, folder=None, **identity):
-    """Cuts one face of a video: the main one, or the largest where `settings.tracks` says so.
+def cut_clip(
+    path: Path | str,
+    settings: Faces,
+    detector: Detector,
+    *,
+    key: str,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    folder: Path | None = None,
+    **identity: Any,
+) -> tuple[Clip, Cut]:
+    """Cuts the first track that `settings.tracks` asks for: the main one or the largest one.
 
     Args:
         path, settings, detector, start_s, end_s: As in `cut_faces`.
         folder: Empty folder in which the faces of all tracks are kept, so that memory does not grow with the video. The
-            caller removes it. `None` keeps them in memory.
-        key, **identity: `key`, `label`, ... of the `Clip`.
+            caller removes it. `None` keeps the faces in memory.
+        key: Key of the clip.
+        **identity: `label`, ... of the `Clip`.
 
     Returns:
-        `(clip, cut)`: `affect.data.records.Clip` with the faces that could be cut, a tuple, or with `folder` a
-        `affect.pipelines.spool.SpooledFaces`; and the `Cut` of `cut_video`, which says what else was seen, and what is
-        wrong.
+        `(clip, cut)`: the clip's `faces` are a tuple, or with `folder` an `affect.pipelines.spool.SpooledFaces`. `cut`
+        says what else was seen, and what is wrong with the video.
     """
-    faces = {}
+    faces: dict[int, list[Face]] = {}
     spool = Spool(folder) if folder else None
     cut = cut_video(
         path,
@@ -157,14 +196,20 @@ def cut_clip(path, settings, detector, *, key, start_s=None, end_s=None, folder=
         start_s=start_s,
         end_s=end_s,
     )
-    chosen = ()
+    chosen: Any = ()
     if cut.tracks:
         chosen = spool.track(cut.tracks[0].id) if spool else tuple(faces[cut.tracks[0].id])
     clip = Clip(key=key, frame_rate_hz=cut.frame_rate_hz, frames_decoded=cut.frames, faces=chosen, **identity)
     return clip, cut
 
 
-def align(frame, landmarks, face_size, margin_ratio, template=Faces.template):
+def align(
+    frame: np.ndarray,
+    landmarks: np.ndarray,
+    face_size: int,
+    margin_ratio: float,
+    template: tuple[tuple[float, float], ...] = Faces.template,
+) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a face by the similarity transform that brings its landmarks closest to the template.
 
     Args:
@@ -175,15 +220,16 @@ def align(frame, landmarks, face_size, margin_ratio, template=Faces.template):
         template: As in `affect.config.Faces`.
 
     Returns:
-        `(face, matrix)`: uint8 (face_size, face_size, 3), black where the frame ends; float64 (2, 3), which maps frame
+        `(face, matrix)`: uint8 (face_size, face_size, 3), black outside the frame; float64 (2, 3), which maps frame
         pixels to face pixels.
     """
     target = (np.asarray(template, np.float64) + margin_ratio) / (1 + 2 * margin_ratio) * face_size
-    matrix = _similarity(np.asarray(landmarks, np.float64), target)
-    # Bilinear sampling skips pixels when it shrinks more than twice: first shrink by area what the face needs.
+    matrix = _fit_similarity(np.asarray(landmarks, np.float64), target)
+    # Bilinear sampling skips pixels when it shrinks by more than 2. So the part of the frame that the face needs is
+    # first shrunk by area.
     shrink = 2 * np.hypot(*matrix[:, 0])
     if shrink < 1:
-        frame, from_frame = _shrunk_around(frame, matrix, face_size, shrink)
+        frame, from_frame = _shrink_around(frame, matrix, face_size, shrink)
         from_small = np.linalg.inv(from_frame)
         face = cv2.warpAffine(frame, matrix @ from_small, (face_size, face_size), flags=cv2.INTER_LINEAR)
     else:
@@ -191,8 +237,8 @@ def align(frame, landmarks, face_size, margin_ratio, template=Faces.template):
     return face, matrix
 
 
-def _similarity(points, target):
-    """Returns the matrix, float64 (2, 3), of the turn, scale and shift that bring points closest to a target."""
+def _fit_similarity(points, target):
+    """Returns the matrix, float64 (2, 3), of the rotation, scale and shift that bring points closest to a target."""
     z, w = points @ (1, 1j), target @ (1, 1j)
     centred = z - z.mean()
     spread = np.vdot(centred, centred).real
@@ -203,16 +249,16 @@ def _similarity(points, target):
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
-def _shrunk_around(frame, matrix, face_size, shrink):
+def _shrink_around(frame, matrix, face_size, shrink):
     """Shrinks the part of a frame that a face is cut from.
 
     Returns:
-        `(small, from_frame)`: uint8; float64 (3, 3), which maps frame pixels to its pixels.
+        `(small, from_frame)`: uint8; float64 (3, 3), which maps frame pixels to pixels of `small`.
     """
     turn, shift = matrix[:, :2], matrix[:, 2]
     corners = np.array([[0, 0], [0, face_size], [face_size, 0], [face_size, face_size]])
     corners = np.linalg.solve(turn, (corners - shift).T)
-    border = 4 / shrink  # a few pixels of the small one
+    border = 4 / shrink  # 4 pixels of the small image
     x0, y0 = np.clip(np.floor(corners.min(axis=1) - border), 0, np.subtract(frame.shape[1::-1], 1)).astype(int)
     x1, y1 = np.ceil(corners.max(axis=1) + border).astype(int)
     part = frame[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
@@ -225,14 +271,19 @@ def _shrunk_around(frame, matrix, face_size, shrink):
     return small, np.array(from_frame)
 
 
-def cut_face(timestamp_s, frame, settings, detection):
-    """Returns the `affect.data.records.Face` of a `Detection` in a frame, uint8 (H, W, 3), by `affect.config.Faces`."""
+def cut_face(timestamp_s: float, frame: np.ndarray, settings: Faces, detection: Detection) -> Face:
+    """Aligns and encodes a face that was detected in a frame.
+
+    Args:
+        timestamp_s: Time of the frame.
+        frame: uint8 (H, W, 3), RGB.
+        settings: Size, margin, template and JPEG quality are used.
+        detection: The face.
+    """
     face, matrix = align(frame, detection.landmarks, settings.face_size, settings.margin_ratio, settings.template)
-    face = cv2.cvtColor(face, cv2.COLOR_RGB2BGR)
-    _, jpeg = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
     return Face(
         timestamp_s=float(timestamp_s),
-        jpeg=jpeg.tobytes(),
+        jpeg=encode_jpeg(face, settings.jpeg_quality),
         box=tuple(map(float, detection.box)),
         landmarks=tuple(map(float, detection.landmarks.ravel())),
         score=detection.score,

@@ -1,24 +1,21 @@
-"""Paths of others' files: what is wrong with one before it is opened, and which file a list means."""
+"""Paths of files that others wrote: their faults before they are opened, and the file that a list means."""
 
 import os
 import stat
 import unicodedata
 from pathlib import Path
 
-# How the small text begins that a repository holds where a large file was not fetched.
+# Start of the small text that a repository holds if a large file was not fetched → its name and the command to fetch.
 POINTERS = {
     b"version https://git-lfs.github.com/spec/": ("a Git LFS pointer", "git lfs pull"),
     b"/annex/objects/": ("a git-annex pointer", "git annex get"),
 }
 
 
-def name_fault(path):
-    """Returns why a path is no file that can be read, as one sentence; an empty str where it is one.
+def name_fault(path: Path | str) -> str:
+    """Returns why a path is no file that can be read, as one sentence; empty if it can be read, or if nothing is there.
 
-    A pipe or a device is not opened, because that could wait for ever.
-
-    Args:
-        path: Path; a link is followed.
+    A link is followed. A pipe or a device is not opened, because reading it could block for ever.
     """
     path = Path(path)
     try:
@@ -34,21 +31,34 @@ def name_fault(path):
     return name_pointer(read_start(path), path)
 
 
-def is_open(folder):
-    """Returns whether what is in a folder may be listed and read."""
+def is_open(folder: Path) -> bool:
+    """Returns whether this process may list and read the content of a folder."""
     return os.access(folder, os.R_OK | os.X_OK)
 
 
-def name_pointer(content, path):
-    """Returns that the bytes of a file are a pointer to a large file, as one sentence; an empty str where not."""
+def name_pointer(content: bytes, path: Path) -> str:
+    """Returns one sentence if a file is a pointer to a large file; otherwise an empty str.
+
+    Args:
+        content: First bytes of the file.
+        path: The file, for the sentence.
+    """
     for start, (name, command) in POINTERS.items():
         if content.startswith(start):
             return f"{path} is {name} and not the file itself. Fetch the file: {command}"
     return ""
 
 
-def read_start(path, count=64):
-    """Returns the first bytes of a regular file; empty where there is none or it cannot be read."""
+def read_start(path: Path | str, count: int = 64) -> bytes:
+    """Reads the start of a regular file.
+
+    Args:
+        path: File.
+        count: Bytes to read.
+
+    Returns:
+        At most `count` bytes; empty if there is no regular file or it cannot be read.
+    """
     if not os.path.isfile(path):
         return b""
     try:
@@ -58,22 +68,22 @@ def read_start(path, count=64):
         return b""
 
 
-def find_listed(folder, text):
+def find_listed(folder: Path, text: str) -> tuple[Path, str]:
     r"""Returns the path that a list means by a text.
 
-    The path as it is written comes first. If it is not there, a name that differs in its Unicode normal form only is
-    taken (macOS writes é as two characters), and `\` as Windows writes it counts as `/`.
+    The path as it is written comes first. If it does not exist, a path is accepted that differs in its Unicode normal
+    form only (macOS writes é as two characters), or that has `/` where the list has the `\` of Windows.
 
     Args:
         folder: Folder of the list.
         text: A path relative to it, or an absolute one.
 
     Returns:
-        `(path, hint)`: Path; the sentence that names a path which differs in case only, empty where there is none or
-        the path is there.
+        `(path, hint)`: the hint is a sentence that names a path which differs in case only. It is empty if there is
+        none, or if `path` exists.
     """
     written = folder / text
-    # Not Path.exists, which raises where a name is too long.
+    # Path.exists would raise if a name is too long.
     if os.path.lexists(written):
         return written, ""
     for each in dict.fromkeys((text, text.replace("\\", "/"))):
@@ -82,13 +92,20 @@ def find_listed(folder, text):
         if path := _walk(folder / each, lambda name: unicodedata.normalize("NFC", name)):
             return path, ""
     alike = _walk(folder / text.replace("\\", "/"), fold)
-    return written, f"{written} is not there, and {alike} is spelt much like it." if alike else ""
+    return written, f"{written} is not there, and {alike} has a similar name." if alike else ""
 
 
-def find_spelt(folder, name):
-    """Returns the path of a name in a folder, whatever the case in which it is written; `None` where there is none.
+def find_spelt(folder: Path, name: str) -> Path | None:
+    """Finds a name in a folder; upper and lower case count as equal.
 
-    What is there counts, a link that leads nowhere too, so that it is named by who reads it.
+    A broken link is found too, so that the caller can name it.
+
+    Args:
+        folder: Folder; it need not exist.
+        name: Name of a file or folder in it.
+
+    Returns:
+        The path; `None` if there is none.
     """
     if os.path.lexists(folder / name):
         return folder / name
@@ -96,13 +113,13 @@ def find_spelt(folder, name):
     return alike[0] if alike else None
 
 
-def fold(name):
-    """Returns a name as it is compared: in one normal form, without case, outer space and doubled space."""
+def fold(name: str) -> str:
+    """Returns the form in which names are compared: one normal form, no upper case, no outer or double space."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _walk(path, form):
-    """Returns the one path whose parts have the same form, `None` where there is none or there are several."""
+    """Returns the only path whose parts have the same form; `None` if there is no such path or there are several."""
     found = Path(path.anchor)
     for part in path.parts[1:] if path.anchor else path.parts:
         if os.path.lexists(found / part):

@@ -1,51 +1,106 @@
 """Frames → the faces in each: detected in every frame, or detected in key frames and followed in between.
 
-Half a second apart at most, key frames get the detector's full detection. A face of two neighbouring key frames is
-looked for on the straight line between its two boxes, in all frames of the window at once. There its descriptor lies
-between those of the two key frames, unless it overlaps another face: then it is described. Full detection returns
-where that is not enough: on both sides of a scene cut, in frames in which a face is lost or two become one, and, by
-halving, between key frames that do not show the same faces. What this can miss is a face that no key frame shows: one
-that appears and goes between two of them. The same video always gives the same faces.
+The detector searches the whole of each key frame. Key frames are at most half a second apart. If two neighbouring key
+frames show the same face, it is looked for between them on the straight line from one box to the other, in all frames
+of the window at once. Its descriptor there is interpolated. If its box overlaps another face, it is described instead.
+
+Other frames are searched as a whole too: both sides of a scene cut, frames in which a face is lost or two faces become
+one, and, by halving, frames between key frames that do not show the same faces. A face that no key frame shows can be
+missed, because it appears and disappears between two of them. The same video always gives the same faces.
 """
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
+from typing import Literal, Protocol
 
 import numpy as np
 
 from affect.errors import InputError
 from affect.pipelines.appearance import Dissolves, describe_face, find_cuts
-from affect.pipelines.tracks import TRACK_IOU, iou, match
+from affect.pipelines.tracks import TRACK_IOU, Detection, iou, match
 
-# Key frames are at most so far apart in time and in frames; so many frames are held.
+# `"follow"` detects in key frames and follows faces in between; `"every"` detects in every frame.
+Detect = Literal["follow", "every"]
+# Key frames are at most so far apart, in seconds and in frames. So many frames are in memory.
 KEY_S = 0.5
 WINDOW_FRAMES = 16
-# Two faces that overlap more are one.
+# Two faces of a larger overlap are one face.
 SAME_FACE_IOU = 0.7
 
 
-def find_faces(frames, detector, detect, clip_key="", most_s=math.inf):
+class FrameDetector(Protocol):
+    """A detector that searches frames. With a method `follow`, as in `FollowingDetector`, it follows faces too."""
+
+    def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """Returns the faces of each frame, best first, given frames of one shape, uint8 (H, W, 3), RGB."""
+
+
+class FollowingDetector(FrameDetector, Protocol):
+    """A detector that also follows faces."""
+
+    def follow(self, frames: Sequence[np.ndarray], boxes: np.ndarray) -> list[Detection | None]:
+        """Looks for one face in each frame, near its box.
+
+        Args:
+            frames: N arrays, uint8 (H, W, 3), RGB.
+            boxes: float (N, 4): x0 y0 x1 y1 in pixels.
+
+        Returns:
+            N faces; `None` for a frame without a face near its box.
+        """
+
+
+class ListDetector(Protocol):
+    """A detector that knows the faces beforehand, and gets no pixels."""
+
+    def detect_at(self, key: str, timestamps_s: Sequence[float]) -> list[list[Detection]]:
+        """Returns the faces of each frame, best first.
+
+        Args:
+            key: Key of the clip.
+            timestamps_s: Times of the frames in seconds of the video.
+        """
+
+
+# Built from a row of `affect.pipelines.detectors.DETECTORS`.
+Detector = FrameDetector | FollowingDetector | ListDetector
+
+
+def find_faces(
+    frames: Iterable[tuple[float, np.ndarray]],
+    detector: Detector,
+    detect: Detect,
+    clip_key: str = "",
+    most_s: float = math.inf,
+) -> Iterator[tuple[float, np.ndarray, list[Detection]]]:
     """Finds the faces of each frame.
 
     Args:
-        frames: Iterable of `(timestamp_s, frame)`; its `InputError` is raised after the frames before it.
+        frames: `(timestamp_s, frame)`. An `InputError` that it raises is raised again after the frames before it.
         detector: Built from a row of `DETECTORS`. Without a method `follow` it detects in every frame.
-        detect: `affect.config.Faces.detect`: `"follow"` or `"every"`.
-        clip_key: The clip's, for a detector that has `detect_at`.
-        most_s: Frames are held back for so long at most, and until the next one comes; `WINDOW_FRAMES` of them at most.
+        detect: Whether faces are followed between key frames.
+        clip_key: Key of the clip, for a detector that has `detect_at`.
+        most_s: A frame is held back until a frame comes that is later by more than this. At most `WINDOW_FRAMES` are
+            held.
 
     Yields:
-        `(timestamp_s, frame, detections)`, `detections` a list of `Detection`, each with its descriptor, the number of
-        its shot, and where the scene dissolves the time before. A shot ends where the scene is cut.
+        `(timestamp_s, frame, detections)`. Each detection has its descriptor, the number of its shot, and in a dissolve
+        the time at which the dissolve began. A shot ends at a scene cut.
+
+    Raises:
+        InputError: When `frames` raises it.
     """
     follows = detect == "follow" and hasattr(detector, "follow")
     dissolves = Dissolves()
-    key, known, shot = None, [], 0  # the last frame of the window before, its detections, and the number of its shot
-    for window in _windows(frames, min(most_s, KEY_S if follows else math.inf)):
+    key: np.ndarray | None = None  # the last frame of the window before
+    known: list[Detection] = []  # its detections
+    shot = 0  # the number of its shot
+    for window in _split_into_windows(frames, min(most_s, KEY_S if follows else math.inf)):
         images = [frame for _, frame in window]
         goes_on = key is not None and key.shape == images[0].shape
-        # Of this window; a cut before its first frame is its frame 0.
+        # Indices into this window. A cut before its first frame has the index 0.
         cuts = find_cuts(images) if key is None else [index - 1 for index in find_cuts([key, *images])]
         if hasattr(detector, "detect_at"):
             found = detector.detect_at(clip_key, [timestamp_s for timestamp_s, _ in window])
@@ -71,8 +126,8 @@ def _describe(frames, found):
     ]
 
 
-def _windows(frames, key_s):
-    """Windows of frames of one shape that end within `key_s` of the end of the window before."""
+def _split_into_windows(frames, key_s):
+    """Yields lists of `(timestamp_s, frame)` of one shape, each of which ends within `key_s` after the one before."""
     window, before_s, error = [], None, None
     try:
         for timestamp_s, frame in frames:
@@ -91,7 +146,14 @@ def _windows(frames, key_s):
 
 
 def _follow(frames, known, cuts, detector):
-    """Returns the detections of each frame; `known` holds those of some by their index, `cuts` the first of shots."""
+    """Returns the detections of each frame.
+
+    Args:
+        frames: List of frames of one shape.
+        known: Index of a frame → its detections, where these are known already.
+        cuts: Indices of the frames that begin a shot.
+        detector: Has `detect` and `follow`.
+    """
 
     def detect(indices):
         images = [frames[index] for index in indices]
@@ -114,7 +176,7 @@ def _follow(frames, known, cuts, detector):
                 boxes.append((1 - share) * one.box + share * other.box)
                 looks.append(_blend(one.descriptor, other.descriptor, share))
     found = [known.get(index, []) for index in range(len(frames))]
-    lost = set()
+    lost: set[int] = set()
     if places:
         followed = detector.follow([frames[index] for index in places], np.array(boxes))
         for index, box, descriptor, detection in zip(places, boxes, looks, followed, strict=True):
@@ -126,17 +188,17 @@ def _follow(frames, known, cuts, detector):
     for index in set(places) - lost:
         if any(one.descriptor is None for one in found[index]) or _touch(found[index]):
             found[index] = _describe([frames[index]], [found[index]])[0]
-    if lost := sorted(lost):
-        for index, detections in detect(lost):
+    if lost:
+        for index, detections in detect(sorted(lost)):
             found[index] = detections
     return found
 
 
 def _blend(one, other, share):
-    """Returns the descriptor between those of two key frames; `None` where one of them is unknown."""
+    """Returns the interpolated descriptor of two key frames; `None` if one of them is unknown."""
     return None if one is None or other is None else (1 - np.float32(share)) * one + np.float32(share) * other
 
 
 def _touch(detections):
-    """Returns whether two faces of a frame overlap: one may have been taken for the other."""
+    """Returns whether two faces of a frame overlap, so that one may be mistaken for the other."""
     return any(iou(one.box, other.box) > 0 for one, other in combinations(detections, 2))

@@ -1,36 +1,45 @@
-"""A file, a camera or an address → its frames as they come, and the one face in them that is followed."""
+"""A file, a camera or an address → its frames as they arrive, and the one face in them that is followed."""
 
-import math
 import queue
 import re
 import threading
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import av
+import numpy as np
 
+from affect.config import Faces
+from affect.data.records import Face
 from affect.errors import InputError
 from affect.pipelines import video
-from affect.pipelines.decoder import Clock, VideoError, frame_rate, video_stream
+from affect.pipelines.decoder import Clock, FrameGrid, VideoError, frame_rate, video_stream
 from affect.pipelines.faces import cut_face
-from affect.pipelines.follow import KEY_S, find_faces
-from affect.pipelines.tracks import TRACK_GAP_S, Tracks, chosen_tracks, find_pictures
+from affect.pipelines.follow import KEY_S, Detector, find_faces
+from affect.pipelines.tracks import TRACK_GAP_S, Tracks, choose_tracks, find_pictures
 
-# Frames that wait for the reader: half a second at 30 a second. Older ones are left out.
+# Frames that wait for the reader: half a second at 30 frames a second. Older frames are left out.
 HELD_FRAMES = 16
-# Seconds until an address must answer, and within which it must go on.
+# An address must answer within the first time, and send the next packet within the second one.
 OPEN_S, STALL_S = 15.0, 60.0
-# What an address may lead to: no file of this machine is among it, whatever a playlist says.
+# Protocols that an address may lead to. `file` is not among them, so that a playlist cannot open a local file.
 PROTOCOLS = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,srt,srtp,tcp,tls,udp"
 
 
-def read_source(source, frame_rate_hz=None, notes=None):
-    """Returns the frames of a source as an iterable of `(timestamp_s, frame)`, as `affect.pipelines.video.read_frames`.
+def read_source(
+    source: Path | str, frame_rate_hz: float | None = None, notes: list[str] | None = None
+) -> Iterable[tuple[float, np.ndarray]]:
+    """Returns the frames of a file, a camera or an address.
 
     Args:
-        source: Video file; or, read by `Live`, a camera by its number (`"0"` is /dev/video0) or device, or an address
-            (`"rtsp://..."`).
-        frame_rate_hz: Frames a second that are given; `None` gives every frame.
+        source: A video file; a camera as its number (`"0"` is /dev/video0) or its device; or an address
+            (`"rtsp://..."`). `Live` reads cameras and addresses.
+        frame_rate_hz: Frames a second that are yielded; `None` yields every frame.
         notes: List to which remarks on a file are appended, as by `affect.pipelines.video.read_frames`.
+
+    Returns:
+        `(timestamp_s, frame)` as from `affect.pipelines.video.read_frames`.
     """
     device = f"/dev/video{source}" if re.fullmatch(r"\d+", str(source)) else str(source)
     if device.startswith("/dev/") or "://" in device:
@@ -38,27 +47,34 @@ def read_source(source, frame_rate_hz=None, notes=None):
     return video.read_frames(source, frame_rate_hz=frame_rate_hz, notes=notes)
 
 
-def follow_face(frames, settings, detector, key="", seen=None):
-    """Cuts the face that is followed out of each frame, in bounded memory, at most half a second and a frame later.
+def follow_face(
+    frames: Iterable[tuple[float, np.ndarray]],
+    settings: Faces,
+    detector: Detector,
+    key: str = "",
+    seen: set[int] | None = None,
+) -> Iterator[tuple[float, np.ndarray, int | None, Face | None]]:
+    """Cuts the face that is followed out of each frame, in bounded memory, at most half a second and one frame late.
 
-    A stream does not know how long a face will be seen. So the face that is followed is chosen when there is none, by
-    the rule `settings.tracks` among the faces seen just then (`"all"` follows the main one), and kept until it was gone
-    for `TRACK_GAP_S` or the scene is cut to others, no matter who else comes. A person who is known again has the same
-    number again. Offline the choice is made at the end, among all faces of the video. Where it falls on the same face,
-    that has the same frames.
+    In a stream nobody knows how long a face will be seen. So if no face is followed, one of the faces that are visible
+    then is chosen by the rule `settings.tracks` (`"all"` follows the main one). It is followed until it has been absent
+    for `TRACK_GAP_S`, or until the scene is cut to other people. A person who is recognised has the same number again.
+
+    Offline the choice is made at the end, among all faces of the video. If it is the same face, it has the same frames.
 
     Args:
-        frames: Iterable of `(timestamp_s, frame)`.
-        settings: `affect.config.Faces`.
+        frames: `(timestamp_s, frame)`.
+        settings: How faces are found, chosen and cut.
         detector: Built from a row of `DETECTORS`.
-        key: For a detector that looks faces up.
-        seen: A set, to which the number of every face that is seen is added, followed or not.
+        key: Key of the clip, for a detector that looks up faces.
+        seen: Set to which the number of every visible face is added, followed or not.
 
     Yields:
-        `(timestamp_s, frame, track_id, face)` of every frame: float; uint8 (H, W, 3); int, the face followed, `None`
-        before the first; `affect.data.records.Face`, or `None` where it is not seen.
+        `(timestamp_s, frame, track_id, face)` of every frame: the id is `None` before the first face is followed, and
+        the face is `None` if it is not visible.
     """
-    tracks, followed = Tracks(forgets=True), None
+    tracks = Tracks(forgets=True)
+    followed: int | None = None
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key, most_s=KEY_S):
         ids = tracks.add(timestamp_s, frame.shape, detections)
         known = tracks.summaries()
@@ -68,7 +84,7 @@ def follow_face(frames, settings, detector, key="", seen=None):
         if settings.tracks == "largest":
             pictures = set()
         if followed in pictures or followed not in [track.id for track in known]:
-            followed = next(iter(chosen_tracks(known, settings.tracks)), followed)
+            followed = next(iter(choose_tracks(known, settings.tracks)), followed)
         face = None
         if followed in ids:
             face = cut_face(timestamp_s, frame, settings, detections[ids.index(followed)])
@@ -76,27 +92,28 @@ def follow_face(frames, settings, detector, key="", seen=None):
 
 
 class Live:
-    """The frames of a camera or an address. Where they come faster than they are used, the oldest are left out.
+    """The frames of a camera or an address. If they arrive faster than they are used, the oldest are left out.
 
-    Their times are those of the stream, seconds since its first frame. Where it has none, or its clock jumps back, as
-    when a camera starts again, they go on by one step.
+    Times are seconds since the first frame of the stream. If a frame has no time, or the clock jumps back because a
+    camera restarts, the time increases by one step.
 
-    They are decoded in this process, by a thread: the process that decodes files can by design open nothing else, and
-    a user who names a device or an address trusts it.
+    A thread of this process decodes the frames. The process that decodes files cannot open devices and addresses by
+    design, and a user who names a device or an address trusts it.
 
     Args:
         source: Device or address.
-        frame_rate_hz: Frames a second that are given; `None` gives every frame.
+        frame_rate_hz: Frames a second that are yielded; `None` yields every frame.
 
     Attributes:
-        left_out: Frames that were left out so far: too late, or damaged.
+        left_out: Number of frames that were left out so far, because they were too late, too large or damaged.
     """
 
-    def __init__(self, source, frame_rate_hz=None):
+    def __init__(self, source: str, frame_rate_hz: float | None = None):
         self.source, self.frame_rate_hz, self.left_out = source, frame_rate_hz, 0
-        self._held, self._is_over = queue.Queue(HELD_FRAMES), threading.Event()
+        self._held: queue.Queue = queue.Queue(HELD_FRAMES)
+        self._is_over = threading.Event()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yields `(timestamp_s, frame)`; raises `InputError` when the source cannot be opened or breaks off."""
         threading.Thread(target=self._read, daemon=True).start()
         try:
@@ -111,7 +128,7 @@ class Live:
             self._is_over.set()
 
     def _read(self):
-        end = None
+        end: Exception | None = None
         try:
             is_device = self.source.startswith("/dev/")
             options = {} if is_device else {"protocol_whitelist": PROTOCOLS}
@@ -126,19 +143,20 @@ class Live:
         except (av.error.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             end = InputError(f"{self.source} cannot be read ({reason}). Expected a camera or an address that answers.")
-        except Exception as error:  # the reader that waits for the next frame must hear of it
+        except Exception as error:  # __iter__, which waits for the next frame, raises it
             end = error
         while not self._is_over.is_set():
             with suppress(queue.Full):
                 return self._held.put(end, timeout=1)
 
     def _decode(self, container):
-        stream, clock, origin_s, due_s = video_stream(container), Clock(), None, 0.0
+        stream, clock, origin_s = video_stream(container), Clock(), None
+        grid = FrameGrid(self.frame_rate_hz)
         step_s = 1 / frame_rate(stream)
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:  # a packet that the network lost; the next one may be whole
+            except av.error.InvalidDataError:  # the network lost a part of the packet; the next one may be whole
                 self.left_out += 1
                 continue
             for frame in frames:
@@ -148,11 +166,8 @@ class Live:
                 if origin_s is None and frame.time is not None:
                     origin_s = frame.time - (0.0 if clock.last_s is None else clock.last_s + step_s)
                 timestamp_s = clock.rise(None if frame.time is None else frame.time - origin_s, step_s)
-                if timestamp_s < due_s - 1e-6:
-                    continue
-                if self.frame_rate_hz:
-                    due_s = (math.floor(timestamp_s * self.frame_rate_hz + 1e-6) + 1) / self.frame_rate_hz
-                yield timestamp_s, frame.to_ndarray(format="rgb24")
+                if grid.take(timestamp_s):
+                    yield timestamp_s, frame.to_ndarray(format="rgb24")
 
     def _hold(self, item):
         while True:

@@ -1,55 +1,62 @@
-"""One clip of a data set → its part: the records of its faces, and the outcome that says that they are whole.
+"""One clip of a data set → its part: the records of its faces, and an outcome file, which says that they are complete.
 
-Parts lie in one folder until `prepare` joins them to shards. Whoever writes them, one process or a cluster, a part is
-the same to the byte.
+The parts are in one folder until `prepare` joins them to shards. A part has the same bytes whether one process or a
+cluster writes it.
 """
 
 import hashlib
 import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import tensorflow as tf
 
-from affect.config import read_json, write_json
+from affect.config import Faces, read_json, write_json
 from affect.data import records
 from affect.files import sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
+from affect.pipelines.datasets.source import Source
 from affect.pipelines.faces import cut_video
 from affect.pipelines.files import name_fault
+from affect.pipelines.follow import Detector
 from affect.pipelines.spool import Spool
 
-# Faces of one example at most, so that it fits in memory: 20 s at 25 frames a second.
+# Largest number of faces of one example, so that it fits in memory: 20 s at 25 frames a second.
 PART_FACES = 512
-# How the folders begin in which a part is made.
+# Prefix of the folders in which a part is made.
 MAKING = "making-"
 
 
-def write_part(source, parts, faces, classes, detector):
+def write_part(source: Source, parts: Path, faces: Faces, classes: Sequence[str], detector: Detector) -> None:
     """Cuts one clip and writes its records and, last, its outcome.
 
-    A part is made in a folder of its own and renamed into place, so that two that write the same one do no harm.
+    A part is made in a folder of its own and renamed into place, so that two processes may write the same part.
 
     Args:
-        source: `affect.pipelines.datasets.source.Source`.
+        source: The clip.
         parts: Folder of the parts.
-        faces: `affect.config.Faces`.
+        faces: How faces are found, cut and stored.
         classes: Class names in the manifest's order.
         detector: Built from a row of `DETECTORS`.
     """
-    video = {**_listed(source), "bytes": 0, "source_sha256": ""}
-    # Tracks are (number of faces, iterator of faces) of each chosen one; `seen` counts all.
-    notes, tracks, clip, seen = [], [], {}, 0
-    with TemporaryDirectory(prefix=MAKING, dir=parts) as folder:
-        folder = Path(folder)
+    video: dict[str, Any] = {**_describe_listing(source), "bytes": 0, "source_sha256": ""}
+    notes: list[str] = []
+    tracks: list[tuple[int, Iterator[records.Face]]] = []  # (number of faces, faces) of each chosen track
+    clip: dict[str, Any] = {}
+    seen = 0  # number of all tracks
+    with TemporaryDirectory(prefix=MAKING, dir=parts) as name:
+        folder = Path(name)
         try:
-            video["bytes"] = _size(source)
+            video["bytes"] = _measure_size(source)
             fault = "" if source.aligned else name_fault(source.path)
-            # A pipe or a device is not opened. The bytes of a pointer to a large file say whether it was fetched since.
-            video["source_sha256"] = _sha256(source) if video["bytes"] or not fault else ""
+            # A pipe or a device is not opened. A pointer to a large file is hashed, so that a later run finds out
+            # whether the file was fetched.
+            video["source_sha256"] = _hash(source) if video["bytes"] or not fault else ""
         except FileNotFoundError:
             problem = f"There is no {'folder' if source.aligned else 'file'} {source.path}."
         except OSError as error:
@@ -65,8 +72,8 @@ def write_part(source, parts, faces, classes, detector):
                     seen = int(bool(whole.faces))
                 else:
                     spool = Spool(folder)
-                    part = {"start_s": source.start_s, "end_s": source.end_s}
-                    cut = cut_video(source.path, faces, detector, spool.add, key=source.key, **part)
+                    times = {"start_s": source.start_s, "end_s": source.end_s}
+                    cut = cut_video(source.path, faces, detector, spool.add, key=source.key, **times)
                     clip, problem = {"frame_rate_hz": cut.frame_rate_hz, "frames_decoded": cut.frames}, cut.problem
                     notes = list(cut.notes)
                     tracks = [(track.frames, spool.faces(track.id)) for track in cut.tracks]
@@ -84,7 +91,7 @@ def write_part(source, parts, faces, classes, detector):
             "dimensions": source.dimensions,
         }
         entries, faces_s = [], []
-        for key, chosen in _examples(source.key, tracks):
+        for key, chosen in _split_into_examples(source.key, tracks):
             example = records.Clip(key=key, part=len(entries), faces=chosen, **clip)
             entry = {"key": key, "recording": source.key, "part": example.part, **video}
             entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen)}
@@ -108,17 +115,17 @@ def write_part(source, parts, faces, classes, detector):
         (folder / "outcome").replace(outcome_of(parts, source))
 
 
-def name_end_fault(source, frames, frame_rate_hz, faces_s):
-    """Compares the end that is listed of a part of a video with the frames that came; see `name_rating_fault`.
+def name_end_fault(source: Source, frames: int, frame_rate_hz: float, faces_s: Sequence[float]) -> str:
+    """Compares the listed end of a part of a video with the frames that were decoded; see `name_rating_fault`.
 
     Args:
-        source: `affect.pipelines.datasets.source.Source`.
+        source: The clip.
         frames: Frames of the part that were looked at.
-        frame_rate_hz: Of these; 0 where unknown.
+        frame_rate_hz: Frame rate of these frames; 0 if unknown.
         faces_s: Times of the part's faces in seconds of the video.
 
     Returns:
-        What is wrong as one sentence; an empty str where nothing is, without an end, or where the rate is unknown.
+        The fault as one sentence; empty if there is none, if no end is listed, or if the rate is unknown.
     """
     if source.end_s is None or not frame_rate_hz:
         return ""
@@ -132,50 +139,77 @@ def name_end_fault(source, frames, frame_rate_hz, faces_s):
     )
 
 
-def is_done(parts, source):
-    """Returns whether a clip has a part, and is not another by now."""
+def is_done(parts: Path, source: Source) -> bool:
+    """Returns whether a clip has a part, and has not changed since.
+
+    Args:
+        parts: Folder of the parts.
+        source: The clip.
+    """
     return outcome_of(parts, source).exists() and not differs(source, read_part(parts, source)[0])
 
 
-def read_part(parts, source):
-    """Returns the manifest's entries of the examples of a clip that is done."""
+def read_part(parts: Path, source: Source) -> list[dict[str, Any]]:
+    """Reads the outcome of a clip.
+
+    Args:
+        parts: Folder of the parts.
+        source: A clip that has a part.
+
+    Returns:
+        The manifest's entries of its examples.
+    """
     return read_json(outcome_of(parts, source))["clips"]
 
 
-def outcome_of(parts, source):
-    """Returns the path of a clip's outcome; where it is there, the part is whole."""
+def outcome_of(parts: Path, source: Source) -> Path:
+    """Returns the path of a clip's outcome file. If the file exists, the part is complete.
+
+    Args:
+        parts: Folder of the parts.
+        source: The clip.
+    """
     return parts / f"{digest(source.key)}.json"
 
 
-def record_of(parts, entry):
-    """Returns the path of the record of an example, given its entry in the manifest."""
+def record_of(parts: Path, entry: dict[str, Any]) -> Path:
+    """Returns the path of the record of an example.
+
+    Args:
+        parts: Folder of the parts.
+        entry: Its entry in the manifest.
+    """
     return parts / f"{digest(entry['recording'])}-{entry['part']}.tfrecord"
 
 
-def differs(source, entry):
-    """Returns whether a clip or its video is another than when it was cut. A video that is gone since does not differ.
+def differs(source: Source, entry: dict[str, Any]) -> bool:
+    """Returns whether a clip or its video has changed since it was cut. A video that was removed since does not differ.
 
-    A video is the same where it has the same SHA-256; when it was written says nothing.
+    The SHA-256 decides, not the time at which the video was written.
+
+    Args:
+        source: The clip.
+        entry: Its entry in the manifest.
     """
-    listed = _listed(source)
+    listed = _describe_listing(source)
     if listed != {name: entry.get(name) for name in listed}:
         return True
-    size = _size(source)
+    size = _measure_size(source)
     if size in (0, entry["bytes"]):
         try:
-            return size > 0 and _sha256(source) != entry["source_sha256"]
+            return size > 0 and _hash(source) != entry["source_sha256"]
         except OSError:
             return False
     return True
 
 
-def digest(key):
-    """Returns the name of a key's files, and what their order depends on."""
+def digest(key: str) -> str:
+    """Returns a hash of a clip's key: the clip's files have it as their name, and clips are sorted by it."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _examples(key, tracks):
-    """Yields `(key, tuple of faces)` of each example, one example's faces at a time."""
+def _split_into_examples(key, tracks):
+    """Yields `(key, tuple of faces)` of each example, so that the faces of one example are in memory."""
     for number, (count, faces) in enumerate(tracks or [(0, iter(()))]):
         name = f"{key}@{number}" if number else key
         examples = max(1, math.ceil(count / PART_FACES))
@@ -183,8 +217,8 @@ def _examples(key, tracks):
             yield f"{name}#{index:03d}" if examples > 1 else name, tuple(islice(faces, PART_FACES))
 
 
-def _listed(source):
-    """Returns what the data set says of a clip, as its entries in the manifest hold it."""
+def _describe_listing(source):
+    """Returns what the data set lists of a clip, as the manifest's entries hold it."""
     series = source.dimensions
     return {
         "label": source.label,
@@ -195,12 +229,13 @@ def _listed(source):
     }
 
 
-def _size(source):
+def _measure_size(source):
+    """Returns the bytes of a clip's video or images; 0 if there are none."""
     if source.aligned:
         return size_of_images(source.path) if source.path.is_dir() else 0
-    # Not Path.is_file, which raises where a name is too long.
+    # Path.is_file would raise if a name is too long.
     return source.path.stat().st_size if os.path.isfile(source.path) else 0
 
 
-def _sha256(source):
+def _hash(source):
     return (sha256_of_images if source.aligned else sha256_of)(source.path)

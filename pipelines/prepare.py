@@ -10,11 +10,13 @@ import shutil
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -31,51 +33,63 @@ from affect.pipelines.parts import MAKING, differs, digest, is_done, outcome_of,
 from affect.progress import Track, hide_progress
 
 MANIFEST = "manifest.json"
-# Folder of what is not finished; its name is unlikely enough to be ours, so that it may be discarded.
+# Folder of the unfinished parts. No other program is likely to use this name, so the folder may be removed.
 PARTS = "unfinished_parts"
 # A shard is closed when it reaches this size: large enough to read fast, small enough to shuffle and move.
 SHARD_BYTES = 128 * 2**20
 
 
 def prepare(
-    source, *, dataset, out, faces, workers=None, overwrite=False, track: Track = hide_progress, beam_options=None
-):
+    source: Path | str,
+    *,
+    dataset: str,
+    out: Path | str,
+    faces: Faces,
+    workers: int | None = None,
+    overwrite: bool = False,
+    track: Track = hide_progress,
+    beam_options: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Cuts the faces of every clip of a data set and writes the shards.
 
-    Each clip becomes a part as soon as it is done; the shards are joined from the parts at the end. A run that was
-    stopped, even killed, goes on from its parts, and the result is the same to the byte. Clips are in the order of
-    the hash of their key, so that each shard holds a fair mix of classes.
+    Each clip becomes a part as soon as it is done. At the end the parts are joined to shards. If the command is stopped
+    or killed, the next call resumes from the parts, and the result has the same bytes. Clips are sorted by the hash of
+    their key, so that each shard holds a fair mix of classes.
 
-    A clip is one example with the clip's key. A track of more than `parts.PART_FACES` faces is several, `KEY#000`,
-    `KEY#001` and so on, so that a video of any length takes the same memory. With `faces.tracks="all"` the main track
-    comes first, under the clip's key, and those that follow it are `KEY@1`, `KEY@2` and so on, each again in one
-    example or several. All examples of a clip have its key as their `recording`, and `part` counts them from 0.
+    A clip is one example with the clip's key. A track of more than `parts.PART_FACES` faces becomes several examples,
+    `KEY#000`, `KEY#001` and so on, so that memory does not grow with the length of a video. With `faces.tracks="all"`
+    the main track comes first, under the clip's key; the other tracks are `KEY@1`, `KEY@2` and so on, and a long one is
+    split in the same way. `recording` of every example is the clip's key, and `part` counts a clip's examples from 0.
 
     Args:
         source: Folder or file of the data set.
         dataset: Name in `DATASETS`.
         out: Folder for the shards.
-        faces: `affect.config.Faces`.
-        workers: Processes; `None` is one for each core. With 1 everything runs in this process.
+        faces: How faces are found, cut and stored.
+        workers: Processes; `None` starts one for each core. With 1 everything runs in this process.
         overwrite: Whether to discard what was prepared in `out` before.
         track: Shows progress.
-        beam_options: Options of Apache Beam, a list of str: the clips are cut by the runner that these name, and
-            `workers` is not used. The shards are joined here. All paths must be absolute, and all of Beam's workers
-            must reach the videos, `faces.boxes` and `out` by them.
+        beam_options: Options of Apache Beam. The runner that they name cuts the clips, and `workers` has no effect. The
+            shards are joined in this process. All paths must be absolute, and all of Beam's workers must reach the
+            videos, `faces.boxes` and `out` by these paths.
 
     Returns:
-        The manifest, a dict: `settings`, `classes`, `counts`, `differences` from the numbers of clips that the data
-        set's publisher gives, `left_out` and `notes` (sentences on what looks like a clip and is none, and on names
-        that were read otherwise than they are written), `shards` and `clips`, which has an entry for each example.
-        `bytes`, `source_sha256`, `frames_decoded`, `problem` and `notes` there are those of the whole clip, the same
-        for all its examples; `counts` has them once, under `videos`, `videos_with_a_face` and `frames`. `problem` is
-        empty where the video could be used without loss; its `notes` are remarks that cost no frame.
+        The manifest:
+
+        - `settings`, `classes`, `counts`, `shards`.
+        - `differences` from the numbers of clips that the data set's publisher gives.
+        - `left_out`: sentences on files that look like clips and cannot be used. `notes`: sentences on names that were
+          not read as they are written.
+        - `clips`: an entry for each example. `bytes`, `source_sha256`, `frames_decoded`, `problem` and `notes` describe
+          the whole clip and are equal for all its examples. `counts` counts them once, as `videos`,
+          `videos_with_a_face` and `frames`. `problem` is empty if the video was used without loss. `notes` are remarks
+          that cost no frame.
 
     Raises:
         InputError: On an unknown name, a setting of faces that can have no effect, a source without clips, clips that
-            `check_clips` refuses, a worker that died, or an `out` that another run writes to, that was prepared with
-            other settings or from other clips (their videos are compared by SHA-256), that lacks a shard or holds
-            another's manifest.
+            `check_clips` refuses, or a worker that died. Also if another process writes to `out`, or if `out` was
+            prepared with other settings or from other clips (videos are compared by SHA-256), lacks a shard, or holds
+            the manifest of another program.
     """
     if dataset not in DATASETS:
         raise InputError(f"Unknown data set. Expected one of {sorted(DATASETS)}. Received: {dataset!r}")
@@ -94,7 +108,7 @@ def prepare(
         settings["boxes_sha256"] = sha256_of(faces.boxes)
     parts = out / PARTS
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out, parts):
+    with _lock(out, parts):
         manifest = _read_manifest(out) if (out / MANIFEST).exists() else None
         if overwrite:
             _discard(out, parts)
@@ -109,25 +123,26 @@ def prepare(
         _open_parts(out, parts, settings | {"classes": list(classes)})
         waiting = [clip for clip in sources if not is_done(parts, clip)]
         for clip in waiting:
-            # Else the outcome of a video that changed would lie beside new records if this run is killed.
+            # Otherwise, if this process is killed, the old outcome of a changed video would lie beside new records.
             outcome_of(parts, clip).unlink(missing_ok=True)
         if beam_options is None:
-            outcomes = _run(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
+            outcomes = _cut(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
         else:
-            outcomes = _beam().write_parts(waiting, parts, faces, classes, beam_options)
+            outcomes = _import_beam().write_parts(waiting, parts, faces, classes, beam_options)
         for _ in track(outcomes, len(waiting), "videos"):
             pass
         entries = [entry for clip in sources for entry in read_part(parts, clip)]
         manifest = {
             "settings": settings,
             "classes": list(classes),
-            "counts": _counts(entries),
-            "differences": _differences(dataset, entries),
+            "counts": _count(entries),
+            "differences": _list_differences(dataset, entries),
             **said,
             "shards": _join(entries, parts),
             "clips": entries,
         }
-        # Where it lies in `out`, the shards do too; while they are moved, it says which they are.
+        # It is moved last, so a manifest in `out` means that all its shards are there. While the shards are moved, the
+        # one in `parts` lists them.
         write_json(parts / MANIFEST, manifest)
         for name in (*(shard["name"] for shard in manifest["shards"]), MANIFEST):
             (parts / name).replace(out / name)
@@ -137,11 +152,12 @@ def prepare(
 
 def _check_effects(faces, are_aligned):
     """Refuses a setting that can have no effect on these faces."""
+    idle: tuple[str, ...]
     if are_aligned:
         idle = ("detector", "min_face_px", "score_threshold", "margin_ratio", "detect", "tracks", "boxes")
-        reason = "these faces are cut already, and --face-size, --frame-rate-hz and --jpeg-quality are what has one"
+        reason = "these faces are cut already. Only --face-size, --frame-rate-hz and --jpeg-quality have an effect"
     elif faces.detector == "boxes":
-        idle, reason = ("min_face_px",), "the faces are those of --boxes, of which --score-threshold leaves some out"
+        idle, reason = ("min_face_px",), "the faces are read from --boxes. --score-threshold can leave some of them out"
     else:
         return
     for field in dataclasses.fields(faces):
@@ -157,7 +173,7 @@ def _check_absolute(*paths):
             raise InputError(f"Beam's workers run in folders of their own: give absolute paths. Received: {path}")
 
 
-def _beam():
+def _import_beam():
     require("beam", "--runner beam")
     from affect.pipelines import beam
 
@@ -165,15 +181,15 @@ def _beam():
 
 
 @contextmanager
-def _alone(out, parts):
-    """Holds a folder against other runs, and waits until the workers of a run that was killed have ended."""
+def _lock(out, parts):
+    """Locks a folder against other runs, and waits until the workers of a killed run have ended."""
     tries = 10
     while True:
         try:
-            held = _hold(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = _lock_folder(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError as error:
-            tries -= 1  # a child that a killed run was about to start lets go at once
+            tries -= 1  # a child that a killed run was about to start releases the lock at once
             if not tries:
                 raise InputError(
                     f"Another affect prepare writes to {out}. Wait for it, or choose another --out."
@@ -181,14 +197,14 @@ def _alone(out, parts):
             time.sleep(0.1)
     try:
         if parts.is_dir():
-            os.close(_hold(parts, fcntl.LOCK_EX))
+            os.close(_lock_folder(parts, fcntl.LOCK_EX))
         yield
     finally:
         os.close(held)
 
 
-def _hold(folder, how):
-    """Locks a folder as `fcntl.flock` does, until what is returned is closed or this process ends."""
+def _lock_folder(folder, how):
+    """Locks a folder with `fcntl.flock` until the returned file descriptor is closed or this process ends."""
     held = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(held, how)
@@ -208,30 +224,32 @@ def _discard(out, parts):
 
 
 def _open_parts(out, parts, settings):
-    """Makes the folder of the parts, or goes on in one of the same settings."""
+    """Makes the folder of the parts, or resumes in the existing one if it has the same settings."""
     listed = parts / "settings.json"
     if listed.exists():
         _check_same(out, settings, read_json(listed))
         for folder in parts.glob(f"{MAKING}*"):
             shutil.rmtree(folder)
         return
-    # Parts without settings are those of a run that was killed when it discarded them.
+    # Parts without settings were left by a run that was killed while it removed them.
     if parts.exists():
         shutil.rmtree(parts)
     parts.mkdir()
-    # Records hold the place of their label in the classes, so parts depend on those too.
+    # Records hold the index of their label, so parts depend on the classes too.
     write_json(listed, settings)
 
 
-def _run(sources, parts, faces, classes, workers):
-    """Yields each clip when its part is on disk."""
-    if workers == 1 or len(sources) <= 1:
-        detector = DETECTORS[faces.detector](faces) if sources else None
+def _cut(sources, parts, faces, classes, workers):
+    """Writes the parts of clips. Yields each clip when its part is on disk."""
+    if not sources:
+        return  # no detector needs to be built
+    if workers == 1 or len(sources) == 1:
+        detector = DETECTORS[faces.detector](faces)
         for clip in sources:
             write_part(clip, parts, faces, classes, detector)
             yield clip
         return
-    # spawn: TensorFlow does not survive a fork.
+    # TensorFlow does not work after a fork, so the workers are spawned.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (parts,)) as pool:
         try:
@@ -241,7 +259,7 @@ def _run(sources, parts, faces, classes, workers):
                 yield futures[future]
         except BrokenProcessPool as error:
             raise InputError(
-                "A worker process died, perhaps for want of memory. The clips that were done are kept: run the same "
+                "A worker process died, perhaps because memory ran out. Finished clips are kept. Run the same "
                 "command again, with fewer --workers."
             ) from error
         except BaseException:
@@ -250,8 +268,10 @@ def _run(sources, parts, faces, classes, workers):
 
 
 def _start_worker(parts):
-    _hold(parts, fcntl.LOCK_SH)
-    parent = multiprocessing.parent_process().sentinel
+    _lock_folder(parts, fcntl.LOCK_SH)
+    process = multiprocessing.parent_process()
+    assert process  # a worker has one
+    parent = process.sentinel
     if wait([parent], timeout=0):
         os._exit(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -260,21 +280,21 @@ def _start_worker(parts):
 
 
 def _end_with(parent):
-    """Ends this worker with the run: one that is killed cannot do it, and the next run must not meet its workers."""
+    """Ends this worker when its run ends. A killed run cannot end its workers, and they would disturb the next run."""
     wait([parent])
     os._exit(1)
 
 
 def _work(clip, parts, faces, classes):
-    write_part(clip, parts, faces, classes, _detector(faces))
+    write_part(clip, parts, faces, classes, _build_detector(faces))
 
 
 @functools.cache
-def _detector(faces):
+def _build_detector(faces):
     return DETECTORS[faces.detector](faces)
 
 
-def _counts(entries):
+def _count(entries):
     videos = [entry for entry in entries if entry["part"] == 0]
     return {
         "videos": len(videos),
@@ -286,8 +306,8 @@ def _counts(entries):
     }
 
 
-def _differences(dataset, entries):
-    """Returns a line for each class that has another number of clips than its publisher says."""
+def _list_differences(dataset, entries):
+    """Returns a line for each class whose number of clips differs from the published one."""
     found = Counter((entry["split"], entry["label"]) for entry in entries if entry["part"] == 0)
     published = PUBLISHED.get(dataset, {})
     return [
@@ -299,7 +319,7 @@ def _differences(dataset, entries):
 
 def _join(entries, parts):
     """Joins the records to shards, split by split, in the folder of the parts; TFRecord files may be concatenated."""
-    shards = []
+    shards: list[dict[str, Any]] = []
     for split in sorted({entry["split"] for entry in entries}):
         groups, size = [], SHARD_BYTES
         for entry in entries:
@@ -330,7 +350,7 @@ def _read_manifest(out):
 
 
 def _check_same(out, wanted, found):
-    # A manifest of an older version lacks settings that were fixed then, at what is the default now.
+    # A manifest of an older version lacks newer settings. Their defaults are the values that were fixed then.
     wanted, found = ({**to_json(Faces()), **values, **values["faces"]} for values in (wanted, found))
     changed = [name for name in wanted if name != "faces" and wanted[name] != found.get(name)]
     if changed:
@@ -345,6 +365,6 @@ def _check_same_clips(out, sources, entries):
     if changed:
         names = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
         raise InputError(
-            f"{out} was prepared from other videos or labels; {len(changed)} came, went or changed ({names}). "
+            f"{out} was prepared from other videos or labels. Added, removed or changed: {len(changed)} ({names}). "
             "Choose another --out, or discard it with --overwrite."
         )

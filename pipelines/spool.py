@@ -1,10 +1,12 @@
-"""Faces on disk until it is known which of them are wanted: one file a track, read back face by face."""
+"""Faces on disk until the tracks are chosen: one file for each track, read back face by face."""
 
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from os import SEEK_CUR
+from pathlib import Path
+from typing import overload
 
 from affect.data.records import LANDMARKS, Face
 
@@ -13,64 +15,75 @@ _HEADER = struct.Struct(f"<{1 + 4 + 2 * len(LANDMARKS) + 1 + 6}dI")
 
 
 class Spool:
-    """Keeps the faces of a video in an empty folder, in no more memory than one face takes.
+    """Keeps the faces of a video in a folder, in the memory of one face.
 
     Args:
-        folder: Folder, which the caller removes.
+        folder: Empty folder, which the caller removes.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         self.folder = folder
 
-    def add(self, track_id, face):
-        """Keeps an `affect.data.records.Face` behind the others of its track."""
+    def add(self, track_id: int, face: Face) -> None:
+        """Appends a face to the file of its track.
+
+        Args:
+            track_id: Track of the face.
+            face: The face.
+        """
         timestamp_s, jpeg, box, landmarks, score, transform = astuple(face)
         numbers = timestamp_s, *box, *landmarks, score, *transform
-        # Opened for each face: a video may have more tracks than a process may have files.
+        # The file is opened for each face, because a video may have more tracks than a process may have open files.
         with open(self._path(track_id), "ab") as file:
             file.write(_HEADER.pack(*numbers, len(jpeg)) + jpeg)
 
-    def faces(self, track_id):
-        """Yields the faces of a track as they were added."""
+    def faces(self, track_id: int) -> Iterator[Face]:
+        """Yields the faces of a track in the order in which they were added."""
         with open(self._path(track_id), "rb") as file:
             while header := file.read(_HEADER.size):
-                yield _face(header, file)
+                yield _read_face(header, file)
 
-    def track(self, track_id):
-        """Returns the faces of a track as a `SpooledFaces`."""
+    def track(self, track_id: int) -> "SpooledFaces":
+        """Returns the faces of a track, which stay on disk."""
         return SpooledFaces(self._path(track_id))
 
     def _path(self, track_id):
         return self.folder / f"{track_id}.faces"
 
 
-class SpooledFaces(Sequence):
-    """The faces of a track in their order. Each is read from disk when it is asked for, and none is held.
+class SpooledFaces(Sequence[Face]):
+    """The faces of a track in their order. Each face is read from disk when it is needed, and is not kept in memory.
 
     Args:
-        path: File that a `Spool` wrote. It must stay where it is.
+        path: File that a `Spool` wrote. It must not be moved or removed.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         self._path, self._starts = path, array("q")
         with open(path, "rb") as file:
             while header := file.read(_HEADER.size):
                 self._starts.append(file.tell() - _HEADER.size)
                 file.seek(_HEADER.unpack(header)[-1], SEEK_CUR)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Face]: ...
+
+    def __getitem__(self, index: int | slice) -> Face | list[Face]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         with open(self._path, "rb") as file:
             file.seek(self._starts[index])
-            return _face(file.read(_HEADER.size), file)
+            return _read_face(file.read(_HEADER.size), file)
 
 
-def _face(header, file):
-    """Returns the `Face` of a header, whose JPEG is read next."""
+def _read_face(header, file):
+    """Returns the `Face` of a header; its JPEG is next in the file."""
     timestamp_s, *numbers, score, a, b, tx, c, d, ty, size = _HEADER.unpack(header)
     box, landmarks = tuple(numbers[:4]), tuple(numbers[4:])
     return Face(timestamp_s, file.read(size), box, landmarks, score, (a, b, tx, c, d, ty))

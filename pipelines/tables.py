@@ -1,17 +1,23 @@
-"""Text and CSV files of others → rows, with file and line in every error."""
+"""Text and CSV files that others wrote → rows. Every error names the file and the line."""
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from affect.errors import InputError
 from affect.pipelines.files import fold, name_fault
 
-# Of a file that is read whole; a rating each 40 ms comes to about 1 MiB in half an hour.
+# Largest file that is read. Half an hour of ratings each 40 ms is about 1 MiB.
 MOST_BYTES = 64 * 2**20
 
 
-def read_text(path):
-    """Returns the text of a file in UTF-8, with or without a byte order mark; refuses one that is too large."""
+def read_text(path: Path | str) -> str:
+    """Returns the text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputError: When the file cannot be read, is larger than `MOST_BYTES` or is not UTF-8.
+    """
     if fault := name_fault(path):
         raise InputError(fault)
     try:
@@ -26,27 +32,29 @@ def read_text(path):
         raise InputError(f"{path} is not text in UTF-8: {error}") from error
 
 
-def read_header(reader):
-    """Returns the names of a `csv.DictReader`'s columns, of the first row that has any value; an empty list of none."""
+def read_header(reader: csv.DictReader) -> list[str]:
+    """Returns the names of the columns: the first row that has any value; an empty list if there is no such row."""
     while reader.fieldnames is not None and not any(map(str.strip, reader.fieldnames)):
-        reader.fieldnames = None  # it is read from the next row
+        reader.fieldnames = None  # so that the next row is read
     return list(reader.fieldnames or ())
 
 
-def read_rows(path, needed, optional=(), faults=None):
-    """Reads a CSV file with a header, whose names decide in any order and case. Rows without any value are blank.
+def read_rows(
+    path: Path | str, needed: Sequence[str], optional: Sequence[str] = (), faults: list[str] | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Reads a CSV file with a header. Columns are found by name, in any order and case. Empty rows are skipped.
 
     Args:
         path: File in UTF-8.
-        needed: Names of the columns that must be there.
-        optional: Names of those that may be there.
-        faults: List to which a sentence on each row of another length is added; `None` refuses the file.
+        needed: Names of the columns that must be present.
+        optional: Names of the columns that may be present.
+        faults: List to which a sentence is appended for each row of another length. With `None` such a row is an error.
 
     Yields:
-        `(line, row)`: number of the line; dict of column → str, those of `needed` and `optional` by these names.
+        `(line, row)`: number of the line; column → text. Columns of `needed` and `optional` have these names.
 
     Raises:
-        InputError: When a needed column is missing, or one of these is there twice; with the line, on a row of another
+        InputError: When a needed column is missing, when one of the columns is present twice, or on a row of another
             length.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))

@@ -1,9 +1,9 @@
 """A video file → its frames, in time order, as they are meant to be seen.
 
-Videos come from anywhere, and a decoder is large and old. So none is opened in this process: `decoder.py` decodes in a
-child, which cannot write files, may take so much time and memory, and ends with this process. One that dies costs the
-video that it was reading; the next video gets another. Frames come through shared memory, decoded ahead while the
-caller works on those before.
+Videos come from anywhere, and a decoder is a large and old program. So this process opens no video. `decoder.py`
+decodes in a child process, which cannot write files, has limits of time and memory, and ends with this process. If the
+child dies, the rest of the video that it was reading is lost, and the next video gets a new child. Frames arrive
+through shared memory. They are decoded ahead, while the caller works on earlier frames.
 """
 
 import atexit
@@ -15,52 +15,61 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from affect.errors import InputError
 
-# Containers that are looked for in folders.
+# Suffixes of the common containers.
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-# Pixels of a frame, as it is stored and as it is shown: twice those of 8K.
+# Largest number of pixels of a frame, as it is stored and as it is shown: twice the pixels of 8K.
 MAX_PIXELS = 64 * 10**6
-# Address space of a decoder, the shared memory included.
+# Largest address space of a decoder, with the shared memory.
 MEMORY_BYTES = 3 * 2**30
-# A decoder that decodes nothing for so long is stopped.
+# A decoder that sends nothing for this time is stopped.
 STALL_S = 60.0
-# RGB, and a third for rows that are padded.
+# RGB, and a third more because lines may be padded.
 SHARED_BYTES = 4 * MAX_PIXELS
 
 
-def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None, notes=None):
-    """Reads the frames of a video one by one; some are decoded ahead, in bounded memory.
+def read_frames(
+    path: Path | str,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    frame_rate_hz: float | None = None,
+    notes: list[str] | None = None,
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Reads the frames of a video one by one. Some are decoded ahead, in bounded memory.
 
-    Rotation (a phone held upright), mirroring and the sample aspect ratio (AFEW has non-square pixels) are honoured:
-    the width is scaled so that pixels become square. HDR is converted to BT.709. Of several video streams the one that
-    is marked default is read, else the first; an attached picture is none.
+    Frames are rotated (a phone held upright) and mirrored as the video says. The width is scaled by the sample aspect
+    ratio, so that pixels are square (AFEW's are not). HDR is converted to BT.709. Of several video streams, the one
+    that is marked as default is read, otherwise the first one. An attached picture is no video stream.
 
-    Every frame that decodes is given. Its time is the stored one where these rise. Where a frame has none, or the
-    clock jumps back, the times go on by one step.
+    Every frame that decodes is yielded. Its time is the stored time as long as the stored times rise. If a frame has no
+    time, or the clock jumps back, the time increases by one step.
 
     Args:
         path: Video file.
-        start_s, end_s: Part of the video that is read, in seconds; `None` is from the start, to the end.
-        frame_rate_hz: Frames a second that are given; `None` gives every frame.
+        start_s, end_s: Part of the video that is read, in seconds. `None` reads from the start or to the end.
+        frame_rate_hz: Frames a second that are yielded; `None` yields every frame.
         notes: List to which a line is appended for each kind of remark on the video that cost no frame: several
             streams, HDR, an assumed frame rate, a clock that jumps back.
 
     Yields:
-        `(timestamp_s, frame)`: float, seconds since the video stream began; uint8 array (H, W, 3), RGB, not used again.
+        `(timestamp_s, frame)`: seconds since the video stream began; uint8 (H, W, 3), RGB, which belongs to the caller.
 
     Raises:
-        InputError: When the file cannot be opened, has no video or too large frames; or, after the last good frame,
+        InputError: When the file cannot be opened, has no video, or has too large frames. After the last good frame:
             when frames did not decode (their number, and the time of the first), packets were lost, the container
-            declares more than came, or the decoder crashes, hangs or needs too much memory.
+            declares more frames than it holds, or the decoder crashes, hangs or needs too much memory.
     """
     part = {"start_s": start_s, "end_s": end_s, "frame_rate_hz": frame_rate_hz}
-    with closing(_answers(path, part)) as answers:
+    with closing(_request(path, part)) as answers:
         for answer in answers:
             if "frame" in answer:
                 yield answer["timestamp_s"], answer["frame"]
@@ -68,32 +77,36 @@ def read_frames(path, *, start_s=None, end_s=None, frame_rate_hz=None, notes=Non
                 notes.append(f"{path} {answer['note']}")
 
 
-def probe_frame_rate(path):
-    """Returns the frames a second of a video file, 0 where it cannot be opened; 25 where the container does not say."""
+def probe_frame_rate(path: Path | str) -> float:
+    """Returns the frames a second of a video file; 25 if the container does not say, 0 if it cannot be opened."""
     try:
-        (answer,) = _answers(path, None)
+        (answer,) = _request(path, None)
     except InputError:
         return 0.0
     return answer["frame_rate_hz"]
 
 
 class Decoder:
-    """A process of `decoder.py` with our ends of its connection and its memory."""
+    """A process of `decoder.py`, and this process's ends of its connection and its memory.
 
-    def __init__(self):
+    Raises:
+        RuntimeError: When the process does not start.
+    """
+
+    def __init__(self) -> None:
         self.connection, theirs = multiprocessing.Pipe()
         memory = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(memory, SHARED_BYTES)
-        # Memory that is shrunk by one process ends the other.
+        # If one process shrank the memory, the other would crash.
         fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self.memory = mmap.mmap(memory, 0, prot=mmap.PROT_READ)
         script = Path(__file__).with_name("decoder.py")
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(script), str(theirs.fileno()), str(memory)],
-            stdin=subprocess.PIPE,  # nothing is written to it: its end tells the decoder of ours
+            stdin=subprocess.PIPE,  # nothing is written to it: it is closed when this process ends, and ends the child
             stdout=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(), memory),
-            start_new_session=True,  # an interrupt from the keyboard must not look like a video's fault
+            start_new_session=True,  # an interrupt from the keyboard must not look like a fault of the video
         )
         theirs.close()
         os.close(memory)
@@ -102,14 +115,15 @@ class Decoder:
         except (EOFError, OSError) as error:
             raise RuntimeError(f"The video decoder does not start ({self.end()}): {script}") from error
 
-    def ask(self, request):
+    def ask(self, request: dict[str, Any]) -> None:
+        """Sends a request; `decoder.py` says what it holds."""
         self.connection.send_bytes(json.dumps(request).encode())
 
-    def answer(self):
-        """Returns the next answer, and with it the `frame` of one that has pixels.
+    def answer(self) -> dict[str, Any]:
+        """Returns the next answer. If it has pixels, they are added to it as `frame`.
 
         Raises:
-            TimeoutError: When there is none for `STALL_S`.
+            TimeoutError: When there is no answer for `STALL_S`.
             EOFError, OSError: When the process has ended.
         """
         if not self.connection.poll(STALL_S):
@@ -120,21 +134,22 @@ class Decoder:
             pixels = np.ndarray(shape, np.uint8, self.memory, answer["offset"], strides)
             pixels = np.rot90(pixels[::-1] if answer["mirrored"] else pixels, answer["quarter_turns"])
             answer["frame"] = np.array(pixels, order="C")
-            with suppress(OSError):  # it has ended, and answers that it gave before are still to be read
+            with suppress(OSError):  # it may have ended; its earlier answers must still be read
                 self.connection.send_bytes(b"")
         return answer
 
-    def end(self):
-        """Ends the process. Returns how it ended."""
+    def end(self) -> str:
+        """Ends the process. Returns how it ended: the name of a signal or the exit code."""
         self.process.kill()
         code = self.process.wait()
-        self.process.stdin.close()
+        if self.process.stdin:
+            self.process.stdin.close()
         self.connection.close()
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-# Decoders that wait for a video: as many as were in use at the same time.
-_idle = []
+# Decoders that wait for a video. There are as many as were in use at the same time.
+_idle: list[Decoder] = []
 
 
 def _end_idle():
@@ -146,11 +161,11 @@ atexit.register(_end_idle)
 os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _answers(path, part):
-    """Yields a decoder's answers to a request (see `decoder.py`), but those that say no more than that it goes on."""
+def _request(path, part):
+    """Yields the answers of a decoder to a request (see `decoder.py`). Empty answers are left out."""
     decoder, given, is_free = _take_decoder(), 0, False
     try:
-        # A decoder that is used again still has the working folder in which it was started.
+        # A decoder keeps the working folder in which it was started, so it needs an absolute path.
         limits = {"max_pixels": MAX_PIXELS, "memory_bytes": MEMORY_BYTES}
         decoder.ask({"path": os.path.abspath(path), "part": part, **limits})
         while not is_free:
@@ -168,7 +183,7 @@ def _answers(path, part):
     except (EOFError, OSError) as error:
         raise InputError(f"{path} crashed the decoder after {given} frames ({decoder.end()}).") from error
     finally:
-        # After an error, or in the middle of a video, its memory may be in any state.
+        # After an error, or in the middle of a video, the state of the decoder is unknown, so it is ended.
         if is_free:
             _idle.append(decoder)
         else:

@@ -78,7 +78,7 @@ def is_killed(child):
 def main(source, boxes, out, kills, seed):
     context = multiprocessing.get_context("fork")
     prepare.multiprocessing.get_context = lambda method: context
-    prepare._start_worker, prepare._hold = as_if_spawned(prepare._start_worker, prepare._hold)
+    prepare._start_worker, prepare._lock_folder = as_if_spawned(prepare._start_worker, prepare._lock_folder)
     parts.PART_FACES = 4
     prepare.SHARD_BYTES = 20_000
     faces = Faces(detector="boxes", boxes=boxes, face_size=32, tracks="all")

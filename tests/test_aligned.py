@@ -15,8 +15,9 @@ import tensorflow as tf
 from affect.config import Faces
 from affect.data.records import parse_example
 from affect.errors import InputError
-from affect.pipelines import aligned
-from affect.pipelines.aligned import read_clip, read_image, sha256_of_images, size_of_images, stray_images, timed_images
+from affect.pipelines import images
+from affect.pipelines.aligned import list_images, read_clip, sha256_of_images, size_of_images, stray_images
+from affect.pipelines.images import read_image
 from affect.pipelines.prepare import prepare
 from tests.conftest import SMALL_FACES, portrait
 
@@ -144,7 +145,7 @@ def test_an_image_that_is_too_large_a_file_or_of_another_format_is_refused(tmp_p
     (tmp_path / "a.tiff").rename(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"a\.jpg is not an image that can be read \(cannot identify image file"):
         read_image(tmp_path / "a.jpg")
-    monkeypatch.setattr(aligned, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(images, "MOST_BYTES", 2**20)
     (tmp_path / "b.jpg").write_bytes(b" " * (2**20 + 1))
     with pytest.raises(InputError, match=r"b\.jpg is larger than 1 MiB\.$"):
         read_image(tmp_path / "b.jpg")
@@ -158,7 +159,7 @@ def test_afew_faces_are_prepared_without_detection(tmp_path):
         (root / path).touch()
     write_images(faces / "001", "000.jpg", "001.jpg", value=90)
     for change, text in (({"min_face_px": 60}, "--min-face-px 60"), ({"tracks": "all"}, "--faces all")):
-        with pytest.raises(InputError, match=f"^{text} has no effect: these faces are cut already, and --face-size, "):
+        with pytest.raises(InputError, match=f"^{text} has no effect: these faces are cut already. Only --face-size, "):
             prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=replace(SMALL_FACES, **change))
     manifest = prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
     found = {clip["key"]: clip for clip in manifest["clips"]}
@@ -177,7 +178,7 @@ def test_afew_faces_are_prepared_without_detection(tmp_path):
     assert records[b"train/002"]["image/timestamp"].numpy().tolist() == []
     assert prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1) == manifest
     write_images(faces / "001", "002.jpg")
-    with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(train/001\)"):
+    with pytest.raises(InputError, match=r"other videos or labels. Added, removed or changed: 1 \(train/001\)"):
         prepare(root, dataset="afew_faces", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
 
 
@@ -185,20 +186,20 @@ def test_strays_change_nothing_and_are_named(tmp_path):
     names = [f"frame_{index}.jpg" for index in range(12)]
     strays = ["Thumbs.bmp", "cover.jpg", "frame_3 (1).jpg", "frame_4.png", "thumb_1.png"]
     write_images(tmp_path, *names, *strays, size=(8, 8))
-    assert [path.name for _, path in timed_images(tmp_path)] == names
+    assert [path.name for _, path in list_images(tmp_path)] == names
     assert [path.name for path in stray_images(tmp_path)] == strays
 
 
 def test_images_whose_names_have_several_numbers_stand_in_natural_order(tmp_path):
     names = ["a1_0.9.jpg", "a2_0.75.jpg", "a10_0.8.jpg"]
     write_images(tmp_path, *names, "cover_1.jpg", size=(8, 8))
-    assert [path.name for _, path in timed_images(tmp_path)] == names
+    assert [path.name for _, path in list_images(tmp_path)] == names
     assert [path.name for path in stray_images(tmp_path)] == ["cover_1.jpg"]
 
 
 def test_images_without_a_common_name_stand_in_natural_order(tmp_path):
     write_images(tmp_path, "b2.jpg", "a10.jpg", "a9.jpg", "c.jpg", size=(8, 8))
-    assert [path.name for _, path in timed_images(tmp_path)] == ["a9.jpg", "a10.jpg", "b2.jpg", "c.jpg"]
+    assert [path.name for _, path in list_images(tmp_path)] == ["a9.jpg", "a10.jpg", "b2.jpg", "c.jpg"]
 
 
 def test_images_that_are_no_files_are_named(tmp_path):

@@ -60,7 +60,7 @@ def test_without_landmarks_a_square_around_the_box_is_cut(tmp_path):
         ("a,soon,0,0,9,9,,", "timestamp_s must be a number. Received: 'soon'"),
         ("a,0,nan,0,9,9,,", "x0 must be a number. Received: 'nan'"),
         ("a,0,0,0,1e9,9,,", "x1 must be a number. Received: '1e9'"),
-        ("a,0,9,0,9,9,,", r"x1 and y1 must lie beyond x0 and y0. Received: 9\.0, 0\.0, 9\.0, 9\.0"),
+        ("a,0,9,0,9,9,,", r"x1 and y1 must be greater than x0 and y0. Received: 9\.0, 0\.0, 9\.0, 9\.0"),
         ("a,0,0,0,9,9,1.5,", r"the score must lie in \[0, 1\]. Received: 1\.5"),
         ("a,0,0,0,9,9,,3", "right_eye_y must be a number. Received: ''"),
         ("a,0,0,0,9", "expected 8 fields"),
@@ -74,7 +74,7 @@ def test_what_is_no_row_is_refused_by_line(tmp_path, row, expected):
 
 def test_landmarks_in_one_point_are_refused(tmp_path):
     text = f"{HEADER},{','.join(POINTS)}\na,0,0,0,9,9{',5' * 10}\n"
-    with pytest.raises(InputError, match="line 2: the landmarks lie in one point"):
+    with pytest.raises(InputError, match="line 2: all landmarks are the same point"):
         boxes(tmp_path, text)
 
 

@@ -71,7 +71,7 @@ def test_prepare_and_watch_say_what_is_odd_about_a_video(face_videos, tmp_path):
     folder.mkdir()
     write_video(odd, [frame for _, frame in read_frames(face_videos / "still.mp4")])
     odd.write_bytes(odd.read_bytes() * 2)
-    note = f"{odd} has a clock that jumps back once, after 0.70 s: the times of its frames are carried on."
+    note = f"{odd} has a clock that jumps back once, after 0.70 s: the times of its frames continue without it."
     code, out, lines = affect("prepare", folder, "--out", tmp_path / "shards", "--face-size", 64, "--workers", 1)
     assert (code, lines) == (0, [f"affect: odd: note: {note}"])
     assert "16 faces in 16 frames" in out

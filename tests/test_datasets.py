@@ -11,7 +11,7 @@ import pytest
 
 from affect.data.records import Dimensions
 from affect.errors import InputError
-from affect.pipelines.aligned import stray_images, timed_images
+from affect.pipelines.aligned import list_images, stray_images
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.afew import afew
 from affect.pipelines.datasets.afew_faces import afew_faces
@@ -488,10 +488,13 @@ def test_recola_of_individual_raters_where_there_is_no_gold_standard(tmp_path):
             {GOLD.format("arousal", "test_1"): arff(0, 1).replace("train", "test")},
             r"test_1 has no ratings of valence\. Expected .*/valence/test_1\.arff",
         ),
-        (RECOLA | {GOLD.format("arousal", "train_1"): arff(0, 1, 2)}, "of train_1 are rated at other times, 3 and 2"),
+        (
+            RECOLA | {GOLD.format("arousal", "train_1"): arff(0, 1, 2)},
+            "of train_1 are rated at different times, 3 and 2",
+        ),
         (
             RECOLA | {GOLD.format("arousal", "train_1"): arff(0, 1, step=0.05)},
-            "of train_1 are rated at other times, 2 and 2",
+            "of train_1 are rated at different times, 2 and 2",
         ),
         (RECOLA | {GOLD.format("arousal", "train_1"): arff(0, "x")}, r"train_1\.arff, line 10: expected a rating"),
     ],
@@ -667,11 +670,11 @@ def test_one_rule_for_labels_and_splits():
     assert {clip.label for clip in found} == {"happy", "Bored", "Café", ""}
     assert {clip.split for clip in found} == {"train", "Training", "val", "all"}
     assert found.notes == [
-        "The labels 'Bored', 'bored' are one, read as 'Bored'.",
-        f"The labels {decomposed!r}, 'Café' are one, read as 'Café'.",
-        "The labels 'HAPPY', 'Happy', 'happy ' are one, read as 'happy'.",
-        "The splits 'Train', 'train' are one, read as 'train'.",
-        "The splits 'Training' and 'train' look alike and stay apart. If they are one, rename one of them.",
+        "The labels 'Bored', 'bored' are read as one, 'Bored'.",
+        f"The labels {decomposed!r}, 'Café' are read as one, 'Café'.",
+        "The labels 'HAPPY', 'Happy', 'happy ' are read as one, 'happy'.",
+        "The splits 'Train', 'train' are read as one, 'train'.",
+        "The splits 'Training' and 'train' are similar and are kept separate. If they mean the same, rename one.",
     ]
     assert check_clips("here", found).notes == found.notes  # said once
 
@@ -694,7 +697,7 @@ def test_labels_that_are_alike_are_noted(one, two, alike):
     found = check_clips("here", [Source("a", Path("a"), one), Source("b", Path("a"), two)])
     assert {clip.label for clip in found} == {one, two}
     assert found.notes == (
-        [f"The labels {one!r} and {two!r} look alike and stay apart. If they are one, rename one of them."]
+        [f"The labels {one!r} and {two!r} are similar and are kept separate. If they mean the same, rename one."]
         if alike
         else []
     )
@@ -711,8 +714,8 @@ def test_folders_of_one_class_or_split_in_two_cases(tmp_path):
     clips = checked("folder", tmp_path)
     assert {(clip.label, clip.split) for clip in clips} == {("happy", "train"), ("happy", "test")}
     assert clips.notes == [
-        "The labels 'HAPPY', 'Happy', 'happy' are one, read as 'happy'.",
-        "The splits 'Train', 'train' are one, read as 'train'.",
+        "The labels 'HAPPY', 'Happy', 'happy' are read as one, 'happy'.",
+        "The splits 'Train', 'train' are read as one, 'train'.",
     ]
 
 
@@ -728,7 +731,7 @@ def test_afew_videos_of_one_id_in_two_classes_are_both_left_out(tmp_path):
     make(tmp_path, "Train_AFEW/Angry/1.avi", "Train_AFEW/Sad/1.avi", "Train_AFEW/Sad/2.avi")
     clips = checked("afew", tmp_path)
     assert [clip.key for clip in clips] == ["train/2"]
-    assert "other labels, subjects or splits. None is used" in clips.left_out[0]
+    assert "different labels, subjects or splits. None is used" in clips.left_out[0]
 
 
 def test_afew_faces_name_what_is_no_frame_and_who_has_no_label(tmp_path):
@@ -781,7 +784,7 @@ def test_csv_name_that_is_much_alike_is_named(tmp_path):
     make(tmp_path, "Clips/A.mp4", "b.mp4")
     clips = csv_list(written(tmp_path, "path\nclips/a.MP4\nb.mp4\nc.mp4\n"))
     assert [clip.problem for clip in clips][1:] == ["", ""]
-    assert clips[0].problem.endswith(f"is not there, and {tmp_path / 'Clips/A.mp4'} is spelt much like it.")
+    assert clips[0].problem.endswith(f"is not there, and {tmp_path / 'Clips/A.mp4'} has a similar name.")
 
 
 def test_csv_two_suffixes_are_two_clips(tmp_path):
@@ -799,11 +802,13 @@ def test_recola_own_tree_with_and_without_splits(tmp_path):
     assert {(clip.key, clip.subject, clip.split) for clip in clips} == {(n, n, "all") for n in ("P16", "P17", "P21")}
     assert clips[0].dimensions.arousal == pytest.approx((108 / 64 - 4 / 3, 108 / 64, 108 / 64 + 4 / 3))
     assert clips[0].path == tmp_path / "RECOLA-Video-recordings/P16.mp4"
-    assert "No split is known of P16, P17, P21" in clips.notes[0]
+    assert "The split of P16, P17, P21 is unknown" in clips.notes[0]
     write(tmp_path, **{"splits.csv": "split,Name\nTrain,P16\ndev,p17\n,\ntest,P99\n"})
     clips = checked("recola", tmp_path)
     assert [(clip.key, clip.split) for clip in clips] == [("P16", "train"), ("P17", "val"), ("P21", "all")]
-    assert "names what is not there: P99" in clips.notes[0] and "No split is known of P21:" in clips.notes[1]
+    assert (
+        "names recordings that do not exist: P99" in clips.notes[0] and "The split of P21 is unknown" in clips.notes[1]
+    )
     write(tmp_path, **{"splits.csv": "name,split\nP16,training\nP17,dev\nP17,test\nP21\ntrain_1,dev\n"})
     clips = checked("recola", tmp_path)
     assert [(clip.key, clip.split) for clip in clips] == [("P16", "all"), ("P17", "val"), ("P21", "all")]
@@ -811,7 +816,7 @@ def test_recola_own_tree_with_and_without_splits(tmp_path):
         "2: expected a recordin",
         "4: expected a recordin",
         "5: expected 2 fields.",
-        "6: train_1 is of the s",
+        "6: the name train_1 me",
     ]
 
 
@@ -839,7 +844,7 @@ def test_times_that_are_equal_to_a_microsecond_are_equal(tmp_path):
     write(tmp_path, **RECOLA | {GOLD.format("valence", "train_1"): arff(0.5, 0).replace(",0.04,", ",0.0400000000001,")})
     assert len(recola(tmp_path)[0].dimensions.times_s) == 2
     write(tmp_path, **{GOLD.format("valence", "train_1"): arff(0.5, 0).replace(",0.04,", ",0.04001,")})
-    with pytest.raises(InputError, match="are rated at other times"):
+    with pytest.raises(InputError, match="are rated at different times"):
         recola(tmp_path)
 
 
@@ -876,7 +881,7 @@ def test_one_file_under_two_names_is_noted(tmp_path):
     assert [clip.key for clip in clips] == ["sub/a", "sub/../sub/a", "é"]
     assert f"{tmp_path}/list.csv: sub/a, sub/../sub/a are one file, {tmp_path}/sub/a.mp4." in clips.notes
     clips = checked("csv", written(tmp_path, text + unicodedata.normalize("NFD", "é.mp4,happy\n")))
-    assert "two videos have the same key: é, and other labels" in clips.left_out[0]
+    assert "two videos have the same key: é, and different labels" in clips.left_out[0]
 
 
 def test_csv_rows_with_a_fault_do_not_cost_the_others(tmp_path):
@@ -902,7 +907,7 @@ def test_other_names_of_splits_are_noted(tmp_path, name, alike):
     assert f"{name!r}" in note and f"{alike!r}" in note
     make(tmp_path, f"{name}/a.mp4", f"{name}/b.mp4")
     (note,) = checked("folder", tmp_path).notes
-    assert note == f"The label {name!r} looks like the split {alike!r}; its clips are of the split 'all'."
+    assert note == f"The label {name!r} looks like the split {alike!r}. Its clips are in the split 'all'."
 
 
 def test_loose_videos_beside_classes_are_named(tmp_path):
@@ -911,7 +916,7 @@ def test_loose_videos_beside_classes_are_named(tmp_path):
     assert {clip.key: clip.problem for clip in clips} == {
         "test/b": "",
         "train/happy/a": "",
-        "notes": f"{tmp_path}/notes.mp4 lies beside the folders of classes, and so it has no label.",
+        "notes": f"{tmp_path}/notes.mp4 is beside the folders of classes, so it has no label.",
     }
 
 
@@ -988,7 +993,7 @@ def test_afew_faces_in_two_places_are_named(tmp_path):
     clips = checked("afew_faces", tmp_path)
     assert [clip.path for clip in clips] == [tmp_path / "AlignedFaces_LBPTOP_Points/Faces/1"]
     assert clips.left_out == [
-        f"Two folders are of 1: {clips[0].path} is used, and not "
+        f"Two folders belong to 1: {clips[0].path} is used, and not "
         f"{tmp_path}/Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/1."
     ]
 
@@ -1030,7 +1035,7 @@ def test_data_sets_that_were_read_wrongly(shared_data):
     assert [clip.problem[-17:] for clip in checked("crema_d", sets / "c_missing")] == ["", " 1001_IEO_SAD_LO."]
     for folder_name, strays, names in (("f_frame_n", [], "frame_{}.jpg"), ("f_mixed", ["cover.jpg"], "{}.jpg")):
         (clip,) = checked("afew_faces", sets / folder_name)
-        assert [path.name for _, path in timed_images(clip.path)] == [names.format(number) for number in range(12)]
+        assert [path.name for _, path in list_images(clip.path)] == [names.format(number) for number in range(12)]
         assert [path.name for path in stray_images(clip.path)] == strays
 
 
@@ -1040,8 +1045,8 @@ def test_lists_and_folders_that_were_read_wrongly(shared_data):
         *("a.mp4", "b.MTS", "c.3gp", "d.ogv", "e.MP4", "f.ts")
     ]
     for name, notes in {
-        "csv_label_case": ["The labels 'Happy', 'happy' are one, read as 'happy'."],
-        "csv_split_case": ["The splits 'Train', 'train' are one, read as 'train'."],
+        "csv_label_case": ["The labels 'Happy', 'happy' are read as one, 'happy'."],
+        "csv_split_case": ["The splits 'Train', 'train' are read as one, 'train'."],
         "csv_empty_lines": [],
         "csv_nfd": [],
         "csv_two_suffixes": [],

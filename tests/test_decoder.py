@@ -163,11 +163,11 @@ class Sent(list):
 def test_frames_that_are_passed_over_are_a_sign_of_life():
     sent = Sent()
     ahead = decoder.Ahead(sent, bytearray())
-    ahead.alive()
+    ahead.keep_alive()
     assert sent == []
     ahead.sent_s -= decoder.ALIVE_S
-    ahead.alive()
-    ahead.alive()
+    ahead.keep_alive()
+    ahead.keep_alive()
     assert sent == [b"{}"]
 
 

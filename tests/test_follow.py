@@ -9,7 +9,7 @@ from affect.errors import InputError
 from affect.pipelines.appearance import ALIKE, describe_face
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.follow import KEY_S, WINDOW_FRAMES, find_faces
-from affect.pipelines.tracks import Detection, iou, looks_apart
+from affect.pipelines.tracks import Detection, compare_looks, iou
 from affect.pipelines.video import read_frames
 from tests.conftest import portrait
 
@@ -219,7 +219,7 @@ def test_real_faces_are_followed_as_full_detection_finds_them(shared_data, name,
     assert np.mean(distances) <= 0.03
     assert max(distances) < 0.05
     # What it looks like between key frames is taken from them.
-    assert max(looks_apart(a, b) for a, b in pairs) < ALIKE
+    assert max(compare_looks(a, b) for a, b in pairs) < ALIKE
 
 
 def test_faces_that_touch_are_each_described_in_every_frame():

@@ -12,13 +12,14 @@ import tensorflow as tf
 from affect.config import Data, Faces
 from affect.data.shards import Shards, eval_batches, names_damage
 from affect.errors import InputError
-from affect.pipelines.aligned import read_clip, read_image
+from affect.pipelines.aligned import read_clip
 from affect.pipelines.datasets.crema_d import crema_d
 from affect.pipelines.datasets.csv_list import csv_list
 from affect.pipelines.datasets.recola import recola
 from affect.pipelines.datasets.sewa import sewa
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors.boxes import Boxes
+from affect.pipelines.images import read_image
 from tests.conftest import portrait
 
 FEW, MANY = 40, 1000

@@ -8,19 +8,17 @@ import numpy as np
 import pytest
 
 from affect.pipelines.datasets.csv_list import csv_list
-from affect.pipelines.datasets.planted import (
-    EXPRESSIONS,
+from affect.pipelines.planted.clips import EXPRESSIONS, TWO_REGIONS, generate
+from affect.pipelines.planted.portrait import (
     HANDLES,
     LANDMARKS,
     NEUTRAL,
     PORTRAIT,
     REGIONS,
     ROWS,
-    TWO_REGIONS,
     Pose,
     displace,
     draw_subject,
-    generate,
     locate,
     render,
     to_frame,

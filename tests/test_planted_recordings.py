@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from affect.data.labels import DIMENSIONS
-from affect.pipelines.datasets.planted import ROWS, displace, draw_subject
-from affect.pipelines.datasets.planted_recordings import CHIN, SHOWN_BY, draw_curve, generate_recordings, perform
 from affect.pipelines.datasets.sewa import sewa
+from affect.pipelines.planted.portrait import ROWS, displace, draw_subject
+from affect.pipelines.planted.recordings import CHIN, SHOWN_BY, draw_curve, generate_recordings, perform
 
 SMALL = {"train": 2, "dev": 1, "length_s": 3.0, "frame_rate_hz": 8.0, "delay_s": 1.0, "label_step_s": 0.125, "size": 96}
 STILL = {"pose": 0, "light": 0, "blur": 0, "noise": 0, "twitch": 0}

@@ -489,7 +489,7 @@ def test_other_votes_or_ratings_are_refused(clips, rated, tmp_path, monkeypatch,
     run("anywhere", tmp_path, dataset="rated")
     rated |= change
     monkeypatch.setitem(DATASETS, "rated", lambda source: [Source("a", clips / "train/sad/a.mp4", "sad", **rated)])
-    with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(a\)"):
+    with pytest.raises(InputError, match=r"other videos or labels. Added, removed or changed: 1 \(a\)"):
         run("anywhere", tmp_path, dataset="rated")
 
 
@@ -642,18 +642,20 @@ def test_other_videos_are_refused_by_name(clips, tmp_path):
         assert contents(tmp_path / "out") == before
 
     shutil.copy(clips / "train/sad/a.mp4", source / "train/sad/e.mp4")
-    refused("was prepared from other videos or labels; 1 came, went or changed (train/sad/e). Choose another --out")
+    refused(
+        "was prepared from other videos or labels. Added, removed or changed: 1 (train/sad/e). Choose another --out"
+    )
     (source / "train/sad/e.mp4").rename(source / "train/sad/a.mp4")
     with open(source / "train/sad/a.mp4", "ab") as file:
         file.write(b"more")
-    refused("1 came, went or changed (train/sad/a).")
+    refused("Added, removed or changed: 1 (train/sad/a).")
     content = bytearray((clips / "train/sad/a.mp4").read_bytes())
     content[-1] ^= 1
     (source / "train/sad/a.mp4").write_bytes(content)
-    refused("1 came, went or changed (train/sad/a).")
+    refused("Added, removed or changed: 1 (train/sad/a).")
     shutil.copy(clips / "train/sad/a.mp4", source / "train/sad/a.mp4")
     (source / "train/sad/b.mp4").unlink()
-    refused("1 came, went or changed (train/sad/b).")
+    refused("Added, removed or changed: 1 (train/sad/b).")
 
 
 @pytest.mark.usefixtures("bright")
@@ -664,7 +666,7 @@ def test_other_labels_subjects_or_splits_are_refused(clips, tmp_path, change):
     listing.write_text(f"{header}{clips}/train/sad/a.mp4,sad,anna,train\n{clips}/train/happy/c.mp4,happy,carl,train\n")
     run(listing, tmp_path / "out", dataset="csv")
     listing.write_text(f"{header}{clips}/train/sad/a.mp4,{change}\n{clips}/train/happy/c.mp4,happy,carl,train\n")
-    with pytest.raises(InputError, match=r"other videos or labels; 1 came, went or changed \(.*train/sad/a\)"):
+    with pytest.raises(InputError, match=r"other videos or labels. Added, removed or changed: 1 \(.*train/sad/a\)"):
         run(listing, tmp_path / "out", dataset="csv")
 
 
@@ -783,7 +785,7 @@ def test_worker_that_dies_is_one_clear_line(clips, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
     with pytest.raises(
-        InputError, match=r"^A worker process died, .* run the same command again, with fewer --workers\.$"
+        InputError, match=r"^A worker process died, .* Run the same command again, with fewer --workers\.$"
     ):
         run(clips, tmp_path, faces=SMALL_FACES, workers=2)
     assert [path.name for path in tmp_path.iterdir()] == [PARTS]
@@ -868,5 +870,5 @@ def test_the_smallest_face_of_boxes_is_refused(tmp_path):
     (tmp_path / "happy" / "a.mp4").write_bytes(b"x")
     (tmp_path / "boxes.csv").write_text("key,timestamp_s,x0,y0,x1,y1\na,0,1,1,9,9\n")
     faces = Faces(detector="boxes", boxes=str(tmp_path / "boxes.csv"), min_face_px=60)
-    with pytest.raises(InputError, match="^--min-face-px 60 has no effect: the faces are those of --boxes, "):
+    with pytest.raises(InputError, match=r"^--min-face-px 60 has no effect: the faces are read from --boxes\. "):
         prepare(tmp_path, dataset="folder", out=tmp_path / "out", faces=faces)

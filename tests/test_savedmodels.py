@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from affect.cli import app
 from affect.config import read_json
-from affect.pipelines.datasets.planted import generate
+from affect.pipelines.planted.clips import generate
 
 SAVEDMODELS = Path(__file__).parents[1] / "savedmodels"
 PLANTED = SAVEDMODELS / "planted" / "1"

@@ -12,7 +12,7 @@ from affect.pipelines.appearance import ALIKE, DIFFERENT, Dissolves, describe_fa
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import cut_video, find_turn
 from affect.pipelines.follow import find_faces
-from affect.pipelines.tracks import KNOWN_TRACKS, TRACK_GAP_S, Detection, Track, Tracks, chosen_tracks, iou, match
+from affect.pipelines.tracks import KNOWN_TRACKS, TRACK_GAP_S, Detection, Track, Tracks, choose_tracks, iou, match
 from tests.conftest import no_face, portrait, write_video
 
 SHAPE = (100, 100, 3)
@@ -116,6 +116,15 @@ def test_a_person_is_known_again_after_a_cut_and_a_gap():
     assert link(frames) == [[0], *[[1]] * 9, [0]]
 
 
+def test_a_person_whose_last_face_has_no_descriptor_is_known_again():
+    gap = [(0.08 + index, []) for index in range(4)]
+    again = (4.0, [seen(0.9 * ANNA, 60)])
+    assert link([(0.0, [seen(ANNA, 0)]), (0.04, [detection(0)]), *gap, again])[-1] == [0]
+    # Of two people who fit about as well, one may be the other as far as is known.
+    pair = [(0.0, [seen(ANNA, 0), seen(ANNA, 40)]), (0.04, [detection(0), detection(40)])]
+    assert link([*pair, *gap, again])[-1] == [2]
+
+
 def test_people_of_one_place_whose_cut_was_not_seen_are_two():
     assert link([(index / 25, [seen(ANNA if index < 5 else BERT, 0)]) for index in range(10)]) == [[0]] * 5 + [[1]] * 5
 
@@ -168,14 +177,14 @@ def test_a_picture_on_the_wall_gives_way_to_a_person_who_moves():
         tracks.add(index / 25, SHAPE, [seen(ANNA, 40, y=40), *person])
     picture, person = tracks.summaries()
     assert (picture.is_still, person.is_still) == (True, False)
-    assert chosen_tracks([picture, person], "all") == [1, 0]
-    assert chosen_tracks([picture, replace(person, frames=9)], "main") == [0]  # too short
-    assert chosen_tracks([picture], "main") == [0]
-    assert chosen_tracks([picture, replace(person, is_still=True)], "main") == [0]
+    assert choose_tracks([picture, person], "all") == [1, 0]
+    assert choose_tracks([picture, replace(person, frames=9)], "main") == [0]  # too short
+    assert choose_tracks([picture], "main") == [0]
+    assert choose_tracks([picture, replace(person, is_still=True)], "main") == [0]
     # However long a picture hangs there, a person of two seconds is enough.
     long = replace(picture, frames=25 * 600, duration_s=600.0)
-    assert chosen_tracks([long, replace(person, frames=51)], "main") == [1]
-    assert chosen_tracks([long, replace(person, frames=49)], "main") == [0]
+    assert choose_tracks([long, replace(person, frames=51)], "main") == [1]
+    assert choose_tracks([long, replace(person, frames=49)], "main") == [0]
 
 
 def test_a_jump_begins_a_new_track():
@@ -206,14 +215,14 @@ def test_summaries_by_hand():
 )
 def test_main_and_largest_track(tracks, main, largest):
     for order in (tracks, tracks[::-1]):
-        assert chosen_tracks(order, "all") == main
-        assert chosen_tracks(order, "main") == main[:1]
-        assert chosen_tracks(order, "largest") == [largest]
+        assert choose_tracks(order, "all") == main
+        assert choose_tracks(order, "main") == main[:1]
+        assert choose_tracks(order, "largest") == [largest]
 
 
 @pytest.mark.parametrize("which", ["main", "largest", "all"])
 def test_no_tracks_are_no_choice(which):
-    assert chosen_tracks([], which) == []
+    assert choose_tracks([], which) == []
 
 
 def test_descriptor_of_a_face_by_its_laws():
@@ -418,8 +427,8 @@ def test_a_turned_picture_is_named(mtcnn, tmp_path, turn):
     cut = cut_video(path, Faces(face_size=32), mtcnn, lambda track_id, face: None)
     assert (cut.seen, cut.problem) == (
         (),
-        f"{path} shows no face in 12 frames. Turned clockwise by {turn} degrees it does: turn the video, or mend its "
-        "display angle.",
+        f"{path} shows no face in 12 frames. Rotated clockwise by {turn} degrees it does: rotate the video, or correct "
+        "its display angle.",
     )
 
 

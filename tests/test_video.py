@@ -194,8 +194,8 @@ def test_frames_are_turned_as_the_display_matrix_says(tmp_path, matrix, shape, q
     ("matrix", "expected"),
     [
         ((0.007, 1, -1, 0.007, 64, 0), []),
-        ((0.985, 0.174, -0.174, 0.985, 0, 0), ["is to be turned by -10°: it is turned by 0°."]),
-        ((0, 0, 0, 0, 0, 0), ["has a display matrix that is no rotation: it is not turned."]),
+        ((0.985, 0.174, -0.174, 0.985, 0, 0), ["should be rotated by -10°: it is rotated by 0°."]),
+        ((0, 0, 0, 0, 0, 0), ["has a display matrix that is no rotation: it is not rotated."]),
     ],
 )
 def test_a_display_matrix_that_is_not_followed_is_noted(tmp_path, matrix, expected):
@@ -390,7 +390,7 @@ def test_lost_transport_packets_are_said(tmp_path, how):
     found, error, notes = reading_of(path)
     assert {round(16 * time_s) for time_s in found} >= {*range(14), *range(16, 32)} and notes == []
     if how == "from within a frame":
-        assert re.fullmatch(r"is damaged: .*1 frame (came damaged|could not be decoded), at 0\.\d\d s.*\.", error)
+        assert re.fullmatch(r"is damaged: .*1 frame (arrived damaged|could not be decoded), at 0\.\d\d s.*\.", error)
     else:
         assert len(found) == 30 and "about 2 frames are missing, the first after 0.81 s" in error
 
@@ -402,7 +402,7 @@ def test_joined_recordings_are_read_to_the_end_and_their_times_rise(tmp_path):
     found, error, notes = reading_of(path)
     assert (found, error) == (pytest.approx(np.arange(48) / 16, abs=1e-4), "")
     assert notes == [
-        "has a clock that jumps back 2 times, the first after 0.94 s: the times of its frames are carried on."
+        "has a clock that jumps back 2 times, the first after 0.94 s: the times of its frames continue without it."
     ]
 
 
@@ -595,7 +595,7 @@ FAILING = {
     "cat.ts": (np.arange(64), "", ["has a clock that jumps back once, after 1.94 s"]),
     "upright89.6.mp4": (np.arange(32), "", []),
     "upright89.999.mp4": (np.arange(32), "", []),
-    "rot-10.mp4": (np.arange(32), "", ["is to be turned by -10°"]),
+    "rot-10.mp4": (np.arange(32), "", ["should be rotated by -10°"]),
     "zero_matrix.mp4": (np.arange(32), "", ["has a display matrix that is no rotation"]),
     "fps0.2.mp4": (80 * np.arange(32), "", []),
     "two_streams_second_default.mkv": (np.arange(32), "", ["has 2 video streams: number 2, which is marked default"]),

@@ -1,4 +1,7 @@
-"""Data sets: name → function from a path to its list of `Source`."""
+"""Data sets: name → function from a path to its `Clips`."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 from affect.pipelines.datasets.afew import PUBLISHED as AFEW_CLIPS
 from affect.pipelines.datasets.afew import afew
@@ -10,8 +13,9 @@ from affect.pipelines.datasets.folder import folder
 from affect.pipelines.datasets.ravdess import ravdess
 from affect.pipelines.datasets.recola import recola
 from affect.pipelines.datasets.sewa import sewa
+from affect.pipelines.datasets.source import Clips
 
-DATASETS = {
+DATASETS: dict[str, Callable[[Path | str], Clips]] = {
     "afew": afew,
     "afew_faces": afew_faces,
     "crema_d": crema_d,
@@ -22,8 +26,8 @@ DATASETS = {
     "sewa": sewa,
 }
 
-# Data sets whose publishers say how many clips there are: name → (split, label) → clips.
-PUBLISHED = {
+# Published numbers of clips: name of a data set → (split, label) → clips.
+PUBLISHED: dict[str, dict[tuple[str, str], int]] = {
     "afew": AFEW_CLIPS,
     "afew_faces": AFEW_CLIPS,
     "crema_d": CREMA_D_CLIPS,

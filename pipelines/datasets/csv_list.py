@@ -13,20 +13,24 @@ from affect.pipelines.tables import read_header
 COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s")
 
 
-def csv_list(source):
+def csv_list(source: Path | str) -> Clips:
     """Lists the rows of a CSV file with the columns path, label, subject, split, start_s and end_s.
 
-    Only `path` must be there. It is relative to the CSV file's folder. Columns are known by their names, in any order
-    and case; an index before them is not read. Rows of one video differ in their times; a key is the path without its
-    suffix, and with it where two videos differ in nothing else, then `@start-end` where times are given. Rows without
-    any value are blank.
+    Only `path` is required. It is relative to the folder of the CSV file. Columns are found by name, in any order and
+    case. An index before them is ignored. Empty rows are skipped. Several rows may name one video at different times.
+
+    A key is the path without its suffix. If two videos differ in the suffix only, the key includes it. If the row has
+    times, `@start-end` follows.
 
     Args:
         source: CSV file in UTF-8 with a header.
 
     Returns:
-        `Clips`. A row with a fault is left out and named. A path that is not there as it is written is looked for in
-        another Unicode normal form, and with `/` instead of `\\`.
+        Clips. A row with a fault is left out and named. If a path does not exist as it is written, it is looked for in
+        other Unicode normal forms, and with `/` instead of `\\`.
+
+    Raises:
+        InputError: When the file cannot be read, has other columns, or lists no video.
     """
     source = Path(source)
     if not source.is_file():
@@ -40,7 +44,7 @@ def csv_list(source):
             written = read_header(reader)
             header = [fold(name) for name in written]
             if header[:1] in ([""], ["unnamed: 0"], ["index"]):
-                header[0] = "index"  # as pandas writes it: it counts the rows
+                header[0] = "index"  # pandas writes such a column of row numbers
             if (
                 "path" not in header
                 or set(header[1:]) - {*COLUMNS, ""}
@@ -60,7 +64,7 @@ def csv_list(source):
                 try:
                     if any((value or "").strip() for value in beyond):
                         raise InputError(f"{source}, line {reader.line_num}: more fields than the header has columns.")
-                    clips.append(_clip(source, values, reader.line_num))
+                    clips.append(_parse_row(source, values, reader.line_num))
                 except InputError as error:
                     clips.left_out.append(str(error))
         except (UnicodeDecodeError, csv.Error) as error:
@@ -68,8 +72,8 @@ def csv_list(source):
     return spell_alike(distinguish_suffixes(clips)).require(f"{source} lists no videos.")
 
 
-def _clip(source, row, line):
-    start_s, end_s = (_seconds(source, row, name, line) for name in ("start_s", "end_s"))
+def _parse_row(source, row, line):
+    start_s, end_s = (_parse_seconds(source, row, name, line) for name in ("start_s", "end_s"))
     if end_s is not None and end_s <= (start_s or 0.0):
         raise InputError(f"{source}, line {line}: end_s must be after start_s. Received: {start_s} and {end_s}")
     if not PurePosixPath(row["path"]).name:
@@ -78,7 +82,7 @@ def _clip(source, row, line):
     if not re.fullmatch(r"[\w-]+", split):
         raise InputError(f"{source}, line {line}: the split must be a word, such as train. Received: {split!r}")
     path, hint = find_listed(source.parent, row["path"])
-    # What is listed with `\\` and found with `/` is named by its parts.
+    # If a path is written with `\\` and found with `/`, the key has `/`.
     text = row["path"].replace("\\", "/") if path != source.parent / row["path"] else row["path"]
     key = PurePosixPath(unicodedata.normalize("NFC", text)).with_suffix("").as_posix()
     if start_s is not None or end_s is not None:
@@ -95,7 +99,7 @@ def _clip(source, row, line):
     )
 
 
-def _seconds(source, row, name, line):
+def _parse_seconds(source, row, name, line):
     text = row.get(name)
     if not text:
         return None

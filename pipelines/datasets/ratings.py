@@ -4,6 +4,9 @@ import csv
 import itertools
 import math
 import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,43 +15,44 @@ from affect.errors import InputError
 from affect.pipelines.files import fold
 from affect.pipelines.tables import read_text
 
-# Ratings lie in about [-1, 1], and recordings last minutes; what is far beyond is no rating.
+Dimension = Literal["valence", "arousal"]
+# Ratings are in about [-1, 1], and recordings last minutes. Much larger numbers are no ratings and no times.
 MOST_VALUE = 10.0
 MOST_SECONDS = 1e6
-# What columns are called, without case and separators: the recording's name; what counts rows or frames.
+# Names of columns, without case and separators: columns of the recording's name; columns that count rows or frames.
 NAMES = ("name", "instancename", "instance", "recording", "recordingname", "file", "filename", "video", "id")
 PLACES = (
     *("", "index", "idx", "level0", "line", "number", "nr", "row", "sample", "unnamed", "unnamed0"),
     *("frame", "frames", "frameid", "frameidx", "frameindex", "framenumber", "framenr"),
 )
-# Words in the names of columns that sum up the raters.
+# Words in the names of columns that summarise the raters.
 SUMMARIES = {
     *("mean", "average", "avg", "median", "mode", "min", "max", "sum", "std", "stdev", "sd", "var", "variance"),
     *("gold", "goldstandard", "gs", "ewe", "consensus", "count", "ccc", "sem"),
 }
-# RECOLA's raters: FM1, FF2, ... Where there are such columns, no other is a rater.
+# Names of RECOLA's raters: FM1, FF2, ... If a file has such columns, no other column is a rater.
 RATER = re.compile(r"f[mf]\d+")
 SECONDS = ("t", "s", "sec", "secs", "second", "seconds")
 OTHER_UNITS = (
     *("ms", "msec", "msecs", "millis", "millisecond", "milliseconds", "us", "usec", "microseconds"),
     *("ns", "nanoseconds", "minutes", "hours", "frames"),
 )
-# The value of an ARFF file, where there are more numbers than the time and it.
+# Names of the value in an ARFF file with several columns of numbers beside the time.
 VALUES = ("goldstandard", "gold", "value", "rating", *DIMENSIONS)
 
 
-def read_arff(path, *, name=None, dimension=None):
-    """Reads an ARFF file of one recording's ratings, whose attributes are known by their names in any order.
+def read_arff(path: Path | str, *, name: str | None = None, dimension: Dimension | None = None) -> np.ndarray:
+    """Reads an ARFF file of one recording's ratings. Attributes are found by name, in any order.
 
-    It is the part of the format that AVEC uses: string and numeric attributes, comments, and rows, quoted or not. The
-    time is the attribute whose name speaks of time or seconds; of the other numbers, the value is the only one, or the
-    one that is called gold standard, value, rating or as the dimension.
+    The part of the format that AVEC uses is read: string and numeric attributes, comments, and rows with or without
+    quotes. The time is the attribute whose name contains a word for time or seconds. If there is one other number, it
+    is the value. If there are several, the value is the one with the name gold standard, value, rating or the
+    dimension.
 
     Args:
         path: File.
-        name: Of the recording; rows of another are refused. `None` takes any, but of one name.
-        dimension: `"valence"` or `"arousal"`, as which the file is to be read; a value that is called as the other is
-            refused. `None` takes any.
+        name: Name of the recording; rows with another name are refused. `None` accepts any name, the same in all rows.
+        dimension: The file is refused if the name of its value is the other dimension. `None` accepts both.
 
     Returns:
         float64 (T, 2): time in seconds, ascending, and value.
@@ -57,7 +61,7 @@ def read_arff(path, *, name=None, dimension=None):
         InputError: With file and line, on anything else.
     """
     attributes, rows, title = [], None, ""
-    for number, line in ((number, line.strip()) for number, line in _lines(path)):
+    for number, line in ((number, line.strip()) for number, line in _read_lines(path)):
         if rows is not None:
             if not line.startswith("%"):
                 rows.append((number, _split(path, number, line, ",")))
@@ -80,49 +84,56 @@ def read_arff(path, *, name=None, dimension=None):
         raise InputError(f"{path}: expected the attributes name (string), time and value (numeric). Received: {kinds}")
     header = [written for written, _ in attributes]
     numeric = [column for column, kind in enumerate(kinds) if kind == "numeric"]
-    time = _time_column(path, header, numeric)
+    time = _find_time(path, header, numeric)
     texts = [column for column, kind in enumerate(kinds) if kind == "string"]
-    names = texts if len(texts) == 1 else [column for column in texts if _plain(header[column]) in NAMES]
-    others = [column for column in numeric if not _is_time(header[column]) and _plain(header[column]) not in PLACES]
-    values = [column for column in numeric if column != time and _plain(header[column]) in VALUES]
-    own = [column for column in values if _plain(header[column]) == dimension]
+    names = texts if len(texts) == 1 else [column for column in texts if _simplify(header[column]) in NAMES]
+    others = [column for column in numeric if not _is_time(header[column]) and _simplify(header[column]) not in PLACES]
+    values = [column for column in numeric if column != time and _simplify(header[column]) in VALUES]
+    own = [column for column in values if _simplify(header[column]) == dimension]
     values = own or (values if len(others) > 1 else others)
     if len(names) != 1 or len(values) != 1:
         raise InputError(f"{path}: expected one attribute with the name and one with the value. Received: {header}")
     _check_dimension(path, (title, header[values[0]]), dimension)
     _check_lengths(path, rows or [], len(header))
     _check_names(path, rows or [], names[0], name)
-    return _numbers(path, rows or [], [time, *values])
+    return _parse_numbers(path, rows or [], [time, *values])
 
 
-def read_semicolons(path, *, name=None, dimension=None, columns=None, optional=(), notes=None):
-    """Reads a file of one recording's values separated by `;`, or by tabs or commas where its first line has no `;`.
+def read_semicolons(
+    path: Path | str,
+    *,
+    name: str | None = None,
+    dimension: Dimension | None = None,
+    columns: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
+    notes: list[str] | None = None,
+) -> tuple[tuple[str, ...] | None, np.ndarray]:
+    """Reads a file of one recording's values, separated by `;`, or by tabs or commas if its first line has no `;`.
 
-    With a header its names decide, in any order and quoting: the time is the column whose name speaks of time or
-    seconds, and a column that is called name, file or the like holds the recording's name. Raters are the columns that
-    are called FM1, FF1 and so on; where there are none, all others but a mean, an index or a number of frames. Without
-    a header the order is that of `columns`, or the time and then the values.
+    With a header the columns are found by name, in any order and with any quotes. The time is the column whose name
+    contains a word for time or seconds. A column with a name such as name or file holds the name of the recording. The
+    raters are the columns FM1, FF1 and so on. If there are none, the raters are all other columns except a mean, an
+    index or a number of frames. Without a header the order is the order of `columns`, or the time and then the values.
 
     Args:
         path: File.
-        name: Of the recording; rows of another are refused. `None` takes any, but of one name.
-        dimension: `"valence"` or `"arousal"`, as which the file is to be read; a column that is called as the other is
-            refused. `None` takes any.
-        columns: Names of the columns that must be there, of a file that has a name in each row, in their order where
-            there is no header: the first is the name's and the second the time's. `None` is any number of raters
-            behind the time.
-        optional: Of these, those that a header may lack.
-        notes: List to which a sentence is added on columns that are taken for no raters; `None` drops it.
+        name: Name of the recording; rows with another name are refused. `None` accepts any name, the same in all rows.
+        dimension: The file is refused if the name of a column is the other dimension. `None` accepts both.
+        columns: For a file with a name in each row: names of the required columns, in the order of a file without a
+            header. The first is the column of the name, the second the column of the time. `None` reads a time and any
+            number of raters.
+        optional: Columns of `columns` that a header may lack.
+        notes: List to which a sentence is appended on columns that are no raters.
 
     Returns:
-        `(header, numbers)`: tuple of the names of the columns of numbers, the time first: those of `columns`, or the
-        header's in lower case; `None` without a header; float64 (T, columns), the first of which is the time, rising.
+        `(header, numbers)`: the names of the columns of numbers, the time first: as in `columns`, otherwise as in the
+        header in lower case; `None` without a header. float64 (T, columns), the first of which is the rising time.
 
     Raises:
-        InputError: With file and line, when a column is missing or twice there, a row has another number of columns, or
-            something is no rating.
+        InputError: With file and line, when a column is missing or present twice, a row has another number of columns,
+            or a field is no rating.
     """
-    lines = _lines(path)
+    lines = _read_lines(path)
     delimiter = next((each for each in ";\t," for _, line in lines[:1] if each in line), ";")
     rows = [(number, _split(path, number, line, delimiter)) for number, line in lines]
     rows = [(number, fields) for number, fields in rows if any(field.strip() for field in fields)]
@@ -134,14 +145,15 @@ def read_semicolons(path, *, name=None, dimension=None, columns=None, optional=(
     if header is None:
         if columns:
             _check_names(path, rows, 0, name)
-        return None, _numbers(path, rows, range(1 if columns else 0, width))
-    plain = [_plain(each) for each in header]
-    times = _times(header, range(width))
+        return None, _parse_numbers(path, rows, range(1 if columns else 0, width))
+    plain = [_simplify(each) for each in header]
+    times = _list_times(header, range(width))
     found = dict(zip(plain, range(width), strict=True))
+    called: list[str] = []
     if columns:
         found |= {columns[1]: times[0]} if times else {}
-        found |= dict.fromkeys(columns[:1] if set(plain) & set(NAMES) else ())
-        if missing := [each for each in columns if each not in (*found, *optional)]:
+        known = {*found, *optional, *(columns[:1] if set(plain) & set(NAMES) else ())}
+        if missing := [each for each in columns if each not in known]:
             raise InputError(
                 f"{path}: there is no column {', '.join(missing)}. Expected the columns {';'.join(columns)}. "
                 f"Received: {';'.join(header)}"
@@ -155,11 +167,13 @@ def read_semicolons(path, *, name=None, dimension=None, columns=None, optional=(
             if each not in (*PLACES, *NAMES) and not _is_time(header[column])
         ]
         raters = [column for column in chosen if RATER.fullmatch(plain[column])]
-        raters = raters or [column for column in chosen if not SUMMARIES & {*_words(header[column]), plain[column]}]
+        raters = raters or [
+            column for column in chosen if not SUMMARIES & {*_split_words(header[column]), plain[column]}
+        ]
         if notes is not None and (others := [header[column] for column in chosen if column not in raters]):
-            notes.append(f"{path.parent}: columns left out, because they are no raters: {', '.join(others)}.")
+            notes.append(f"{Path(path).parent}: columns left out, because they are no raters: {', '.join(others)}.")
         chosen = raters
-    time = _time_column(path, header, range(width))
+    time = _find_time(path, header, range(width))
     for column in chosen:
         if sum(fold(each) == fold(header[column]) for each in header) > 1:
             raise InputError(f"{path}: there are two columns {header[column]}. Received: {';'.join(header)}")
@@ -167,16 +181,17 @@ def read_semicolons(path, *, name=None, dimension=None, columns=None, optional=(
     names = [column for column, each in enumerate(plain) if each in NAMES]
     for column in names[:1]:
         _check_names(path, rows, column, name)
-    called = (columns[1], *called) if columns else tuple(fold(header[column]) for column in (time, *chosen))
-    return called, _numbers(path, rows, [time, *chosen])
+    names_of_numbers = (columns[1], *called) if columns else tuple(fold(header[column]) for column in (time, *chosen))
+    return names_of_numbers, _parse_numbers(path, rows, [time, *chosen])
 
 
-def gold_standard(path, ratings):
-    """Returns the gold standard of several raters, by the rule of AVEC 2016's organisers.
+def gold_standard(path: Path | str, ratings: np.ndarray) -> np.ndarray:
+    """Computes the gold standard of several raters by the rule of AVEC 2016's organisers.
 
-    Each rater is centred on the mean of all raters' means, weighted by how well each agrees with the others (mean CCC
-    of its pairs); then raters are averaged. The published gold standard of RECOLA is made so (run_gold_standard.m in
-    github.com/AudioVisualEmotionChallenge/AVEC2018), with N − 1 in the variances and N in the covariance.
+    The mean of each rater is replaced with the weighted mean of all raters' means. The weight of a rater is its
+    agreement with the others, the mean CCC of its pairs. Then the raters are averaged. The published gold standard of
+    RECOLA was computed in this way (run_gold_standard.m in github.com/AudioVisualEmotionChallenge/AVEC2018), with N − 1
+    in the variances and N in the covariance.
 
     Args:
         path: The file, for the error.
@@ -184,6 +199,9 @@ def gold_standard(path, ratings):
 
     Returns:
         float64 (T,).
+
+    Raises:
+        InputError: When there are fewer than two raters or rows, or when the raters do not agree.
     """
     if len(ratings) < 2 or ratings.shape[1] < 2:
         raise InputError(f"{path}: a gold standard needs two raters and two rows or more. Received: {ratings.shape}")
@@ -199,14 +217,14 @@ def gold_standard(path, ratings):
     return (ratings - means[:, None]).mean(0) + np.sum(means * agreement) / agreement.sum()
 
 
-def _lines(path):
-    """Returns `(number, line)` of the lines that are not empty; a column at either end may be, so tabs are kept."""
+def _read_lines(path):
+    """Returns `(number, line)` of the lines that are not empty. Tabs are kept, because an outer column may be empty."""
     lines = ((number, line.strip(" \r\n")) for number, line in enumerate(read_text(path).splitlines(), 1))
     return [(number, line) for number, line in lines if line.strip()]
 
 
 def _split(path, number, line, delimiter):
-    """Returns the fields of a line; both quotes are taken."""
+    """Returns the fields of a line, which may have single or double quotes."""
     quote = "'" if "'" in line and '"' not in line else '"'
     try:
         (fields,) = csv.reader([line], delimiter=delimiter, quotechar=quote, skipinitialspace=True)
@@ -223,49 +241,49 @@ def _is_number(text):
     return True
 
 
-def _plain(name):
+def _simplify(name):
     """Returns the letters and digits of a column's name in lower case."""
     return "".join(filter(str.isalnum, fold(name)))
 
 
-def _words(name):
-    """Returns the words of a column's name in lower case: those of frameTime_s are frame, time and s."""
+def _split_words(name):
+    """Returns the words of a column's name in lower case; frameTime_s has the words frame, time and s."""
     return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
 
 
 def _is_time(name):
-    words = _words(name)
+    words = _split_words(name)
     if any(word.endswith(("time", "times", "timestamp", "timestamps")) for word in words):
         return True
     return bool(words) and {*words} <= {*SECONDS, *OTHER_UNITS} and words != ["frames"]
 
 
-def _times(header, columns):
-    """Returns the places of the columns of times; of those in seconds, if there are any."""
+def _list_times(header, columns):
+    """Returns the columns of times in seconds; if there are none, all columns of times."""
     times = [column for column in columns if _is_time(header[column])]
-    return [column for column in times if not {*_words(header[column])} & {*OTHER_UNITS}] or times
+    return [column for column in times if not {*_split_words(header[column])} & {*OTHER_UNITS}] or times
 
 
-def _time_column(path, header, columns):
-    """Returns the place of the one column of times in seconds."""
-    times = _times(header, columns)
+def _find_time(path, header, columns):
+    """Returns the only column of times, which must be in seconds."""
+    times = _list_times(header, columns)
     if len(times) != 1:
         raise InputError(f"{path}: expected one column of times. Received: {header}")
-    if unit := next((word for word in _words(header[times[0]]) if word in OTHER_UNITS), None):
+    if unit := next((word for word in _split_words(header[times[0]]) if word in OTHER_UNITS), None):
         raise InputError(f"{path}: expected times in seconds. Received: the column {header[times[0]]!r}, in {unit}.")
     return times[0]
 
 
 def _check_dimension(path, names, dimension):
-    """Refuses names that speak of the other dimension."""
+    """Refuses names that contain the other dimension."""
     for name in names:
-        found = {*_words(name), _plain(name)} & {*DIMENSIONS}
+        found = {*_split_words(name), _simplify(name)} & {*DIMENSIONS}
         if dimension and found and dimension not in found:
             raise InputError(f"{path}: expected ratings of {dimension}. Received: {name.strip()!r}")
 
 
 def _has_header(rows):
-    """Returns whether the first row names columns: it has fewer numbers than the second, or none where it is alone."""
+    """Returns whether the first row is a header: it has fewer numbers than the second row, or no number."""
     numbers = [sum(map(_is_number, fields)) for _, fields in rows[:2]]
     return bool(numbers) and (numbers[0] == 0 if len(numbers) == 1 else numbers[0] < numbers[1] or numbers[0] == 0)
 
@@ -277,9 +295,9 @@ def _check_lengths(path, rows, width):
 
 
 def _check_names(path, rows, column, name):
-    """Refuses rows of another recording than the first row's, or than `name`."""
+    """Refuses rows with another name than `name`, or than the first row if `name` is `None`."""
     expected = fold(rows[0][1][column] if name is None and rows else name or "")
-    # Some write the name of the file.
+    # Some files hold the name of a file.
     known = (expected, *(expected + suffix for suffix in (".csv", ".arff", ".mp4", ".avi")))
     name = name or (rows[0][1][column] if rows else "")
     for line, fields in rows:
@@ -287,8 +305,8 @@ def _check_names(path, rows, column, name):
             raise InputError(f"{path}, line {line}: expected a row of {name}. Received: {fields[column][:40]!r}")
 
 
-def _numbers(path, rows, columns):
-    """Returns the numbers of some columns, float64 (T, columns), of which the first is the time."""
+def _parse_numbers(path, rows, columns):
+    """Returns the numbers of some columns, float64 (T, columns). The first of these columns is the time."""
     numbers, before_s = np.empty((len(rows), len(columns))), -math.inf
     if not numbers.size:
         raise InputError(f"{path} holds no ratings.")
@@ -299,7 +317,7 @@ def _numbers(path, rows, columns):
                 what = f"a rating in [-{most:g}, {most:g}]" if place else "a time in seconds"
                 raise InputError(f"{path}, line {line}: expected {what}. Received: {text[:40]!r}")
             numbers[index, place] = float(text)
-        # Records hold microseconds.
+        # Records store times in microseconds.
         if abs(numbers[index, 0]) < 5e-7:
             numbers[index, 0] = 0.0
         if numbers[index, 0] < max(0.0, before_s + 1e-6):

@@ -1,0 +1,58 @@
+"""Image files that others wrote → pixels; faces → JPEG."""
+
+import io
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from affect.errors import InputError
+from affect.pipelines.files import name_fault
+
+# No face is nearly so large. A damaged or hostile file may claim more than memory holds.
+MOST_BYTES = 32 * 2**20
+MOST_PIXELS = 4096 * 4096
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Reads a JPEG or PNG file.
+
+    Pillow reads it, because OpenCV fills the missing part of a truncated file with grey and gives no error.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        InputError: When the file is damaged, of another format, or larger than `MOST_BYTES` or `MOST_PIXELS`.
+    """
+    if fault := name_fault(path):
+        raise InputError(fault)
+    with open(path, "rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of sizes, which are checked here, and of metadata, which is not read.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise InputError(f"{path} claims {image.width}×{image.height} pixels, more than {MOST_PIXELS}.")
+                return np.array(image.convert("RGB"))
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is not an image that can be read ({error}).") from error
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """Encodes an image as JPEG.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        quality: 1 to 100.
+    """
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return jpeg.tobytes()

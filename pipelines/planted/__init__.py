@@ -1,0 +1,1 @@
+"""Videos that affect renders itself: their expressions, valence and arousal are known exactly."""
