@@ -1,8 +1,8 @@
-"""The demo: four planted expressions on a portrait, mini-Xception's features, attention and joint softmax.
+"""The demo: four planted expressions and a face at rest, mini-Xception's features, attention and joint softmax.
 
-Data:     made by `affect demo` (pipelines/planted/clips.py): 40 training and 20 test clips of 32 frames.
+Data:     made by `affect demo` (pipelines/planted/clips.py): 50 training and 25 test clips of 32 frames.
 Cost:     about a minute on two cores; the backbone is frozen.
-Expected: accuracy ≥ 0.9 on the test clips, whose frame of highest importance lies in the planted interval for ≥ 90 %.
+Expected: accuracy ≥ 0.9 on the test clips, whose most important frame is in the planted interval for ≥ 90 %.
 Command:  affect demo
 """
 

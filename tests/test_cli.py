@@ -427,7 +427,7 @@ def test_demo_reaches_what_it_promises(tmp_path):
     code, out, _ = affect("demo", "--out", tmp_path / "demo")
     assert code == 0
     summary = read_json(tmp_path / "demo" / "summary.json")
-    assert summary["test_clips"] == 20
+    assert summary["test_clips"] == 25
     assert summary["accuracy"] >= 0.9
     assert summary["peak_in_interval"] >= 0.9
     for name in (

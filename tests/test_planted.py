@@ -120,6 +120,13 @@ def test_strength_is_planted_in_the_interval_only(planted):
         assert not np.any(strength * np.array(clip["blink"]))
 
 
+def test_a_face_at_rest_shows_nothing(tmp_path):
+    arguments = SMALL | {"train_clips": 0, "test_clips": 2, "expressions": ("neutral", "happy")}
+    rest, happy = json.loads(generate(tmp_path, **arguments).read_text())["clips"].values()
+    assert (rest["label"], rest["interval_frames"], rest["interval_s"], rest["regions"]) == ("neutral", None, None, {})
+    assert not any(rest["strength"]) and any(happy["strength"])
+
+
 def test_two_regions_leave_alone_what_faces_are_aligned_by():
     aligned_by = [*ROWS["eye_corner"], *ROWS["nose"], *ROWS["mouth_corner"]]
     for row in TWO_REGIONS.values():

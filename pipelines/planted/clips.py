@@ -90,11 +90,14 @@ EXPRESSIONS: dict[str, Expression] = {
         },
     },
 }
+# A face at rest, which the clips of all expressions also show before and after the expression.
+NO_EXPRESSION: dict[str, Expression] = {"neutral": {"regions": (), "moves": {}}}
 # Brows and mouth in all four combinations: neither region alone tells the class.
 TWO_REGIONS: dict[str, Expression] = {
     f"{brows}_{mouth}": {"regions": ("mouth", "brows"), "moves": BROWS[brows] | MOUTHS[mouth]}
     for brows, mouth in itertools.product(BROWS, MOUTHS)
 }
+ALL_EXPRESSIONS = EXPRESSIONS | TWO_REGIONS | NO_EXPRESSION
 # Limits of random movements without meaning, in the same units.
 TWITCH_RANGES = {"mouth_corner": (0.01, 0.012), "brow_inner": (0.008, 0.012), "brow_outer": (0.0, 0.012)}
 
@@ -143,7 +146,7 @@ def animate(
 
     Args:
         subject: The person.
-        label: Expression, of `EXPRESSIONS` or `TWO_REGIONS`.
+        label: Expression, of `ALL_EXPRESSIONS`.
         rng: Random generator.
         lengths: Shortest and longest interval in frames.
         frames, frame_rate_hz, size, pose, light, blur, noise, twitch: As in `generate`.
@@ -152,11 +155,13 @@ def animate(
         `(images, entry)`: RGB uint8 `(frames, size, size, 3)`; the clip's entry in `planted.json`.
     """
     seconds = np.arange(frames) / frame_rate_hz
-    (start, end), strength = draw_strength(rng, frames, *lengths)
+    drawn, strength = draw_strength(rng, frames, *lengths)
+    interval = None if label in NO_EXPRESSION else drawn
+    strength *= interval is not None
     blinks_s = np.cumsum(rng.uniform(0.8, 5, 2 + int(seconds[-1]))) - 0.8
     shut = np.clip(1 - np.abs(seconds[:, None] - blinks_s) / 0.13, 0, 1).max(1)
     blink = min(twitch, 1) * shut * (strength == 0)
-    expression = (EXPRESSIONS | TWO_REGIONS)[label]
+    expression = ALL_EXPRESSIONS[label]
     acts: list[tuple[Moves, np.ndarray]] = [(expression["moves"], strength), (BLINK, blink)]
     acts += [({handle: limits}, twitch * drift(rng, seconds)) for handle, limits in TWITCH_RANGES.items()]
     faces = subject.neutral + sum(weights[:, None, None] * displace(moves) for moves, weights in acts)
@@ -169,8 +174,8 @@ def animate(
     return np.stack(images), {
         "label": label,
         "subject": subject.name,
-        "interval_frames": [start, end],
-        "interval_s": [start / frame_rate_hz, end / frame_rate_hz],
+        "interval_frames": interval and list(interval),
+        "interval_s": interval and [frame / frame_rate_hz for frame in interval],
         "strength": strength.round(4).tolist(),
         "blink": blink.round(4).tolist(),
         "regions": regions,
@@ -206,16 +211,22 @@ def generate(
         frames, frame_rate_hz: Length and frame rate of a clip.
         size: Side of the frame in pixels, an even number. The face is about half as wide.
         interval_ratio: Shortest and longest expression as shares of the clip. With `(1, 1)` it lasts for the whole
-        clip. pose, light: How much head and camera move and the light changes; with 0 they do not. blur: Largest
-        standard deviation of the blur in pixels. noise: Standard deviation of the sensor's noise in levels of 255.
-        twitch: How much the face moves without meaning; this includes blinks. seed: Seed of everything random.
-        expressions: Expressions that are shown, of `EXPRESSIONS` and `TWO_REGIONS`. track: Shows progress.
+            clip.
+        pose: How much head and camera move; with 0 they do not.
+        light: How much the light changes; with 0 it does not.
+        blur: Largest standard deviation of the blur in pixels.
+        noise: Standard deviation of the sensor's noise in levels of 255.
+        twitch: How much the face moves without meaning; this includes blinks.
+        seed: Seed of everything random.
+        expressions: Expressions that are shown, of `ALL_EXPRESSIONS`.
+        track: Shows progress.
 
     Returns:
         Path of `planted.json`: `{"arguments": {...}, "clips": {key: {...}}}`. An entry of `clips`, for example
-        `"train/happy/0001"`, holds `label`, `subject`, `interval_frames` and `interval_s` as [start, end),
-        `strength` and `blink` of every frame in [0, 1], and `regions`: for each region that moves, the box
-        [x0, y0, x1, y1] in pixels in every frame, which contains the region as it is and as it is at rest.
+        `"train/happy/0001"`, holds `label`, `subject`, `interval_frames` and `interval_s` as [start, end) or
+        `None` where the face is at rest, `strength` and `blink` of every frame in [0, 1], and `regions`: for each
+        region that moves, the box [x0, y0, x1, y1] in pixels in every frame, which contains the region as it is and as
+        it is at rest.
 
     Raises:
         ValueError: On an unknown expression, an odd size, an interval ratio that no number of frames meets, or if `out`
@@ -223,10 +234,10 @@ def generate(
     """
     settings: dict[str, Any] = {"frames": frames, "frame_rate_hz": frame_rate_hz, "size": size, "pose": pose}
     settings |= {"light": light, "blur": blur, "noise": noise, "twitch": twitch}
-    if not expressions or not set(expressions) <= set(EXPRESSIONS | TWO_REGIONS):
+    if not expressions or not set(expressions) <= set(ALL_EXPRESSIONS):
         raise ValueError(
             "Unknown or no expression in `expressions`. "
-            f"Expected one of {sorted(EXPRESSIONS | TWO_REGIONS)}. Received: expressions={expressions!r}"
+            f"Expected one of {sorted(ALL_EXPRESSIONS)}. Received: expressions={expressions!r}"
         )
     if size % 2:
         raise ValueError(f"`size` must be even (yuv420p). Expected an even number. Received: size={size!r}")
