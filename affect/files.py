@@ -1,4 +1,4 @@
-"""Files: their checksum, a checksum inside a zip archive, and writing one so that a reader never sees half of it."""
+"""Files: their checksum, a checksum inside a zip archive, and writing a file under a temporary name."""
 
 import hashlib
 import zipfile
@@ -14,10 +14,11 @@ def sha256_of(path: str | Path) -> str:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, of the same suffix, to be written.
+def replace_file(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, with the same suffix, so that a reader never sees a partly written file.
 
-    When the block ends, it is renamed to `path`; when the block raises, it is removed and `path` stays as it was.
+    When the block ends, the temporary file is renamed to `path`. When the block raises, the temporary file is removed
+    and `path` does not change.
     """
     path = Path(path)
     temporary = path.with_name(f"tmp-{path.name}")
@@ -29,15 +30,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
-# The comment that ends a sealed zip archive: this and the SHA-256 of all that comes before the digits.
+# The comment at the end of a sealed zip archive: this text, and the SHA-256 of everything before the digits.
 _SEAL, _DIGITS = b"SHA-256 ", 64
 
 
 def seal(path: str | Path) -> None:
-    """Ends a zip archive, such as a `.keras` file, with its checksum.
+    """Writes the checksum of a zip archive, such as a `.keras` file, at its end.
 
-    The checksum is part of the file and is renamed with it, so that a run killed at any instant has a whole file. It
-    finds damage. It is no signature: whoever changes a file can seal it again.
+    The checksum is part of the file, so both are renamed together, even when a run is killed. It detects damage. It is
+    not a signature: anybody who changes the file can seal it again.
     """
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = _SEAL + b"0" * _DIGITS
@@ -48,7 +49,7 @@ def seal(path: str | Path) -> None:
 
 
 def is_intact(path: str | Path) -> bool | None:
-    """Returns whether a file is what was sealed; `None` of a file that has no seal."""
+    """Returns whether a file is unchanged since it was sealed; `None` if it has no seal."""
     with open(path, "rb") as file:
         length = file.seek(0, 2)
         file.seek(max(0, length - _DIGITS - len(_SEAL)))
@@ -56,8 +57,8 @@ def is_intact(path: str | Path) -> bool | None:
     return digest == _digest(path) if name == _SEAL else None
 
 
-def _digest(path):
-    """Returns the SHA-256 in hexadecimal, bytes, of a file without the digits that end it."""
+def _digest(path: str | Path) -> bytes:
+    """Returns the SHA-256 of a file without the digits at its end, in hexadecimal, as bytes."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         left = file.seek(0, 2) - _DIGITS

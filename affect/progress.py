@@ -33,12 +33,20 @@ class Track(Protocol):
 
 
 def hide_progress(iterable: Iterable[Item], total: int, description: str) -> Iterable[Item]:
-    """Gives the items and shows nothing; the arguments are those of `Track`."""
+    """Gives the items and shows nothing.
+
+    Args:
+        iterable, total, description: As in `Track`.
+    """
     return iterable
 
 
 def show_progress(iterable: Iterable[Item], total: int, description: str) -> Iterator[Item]:
-    """Gives the items under a progress bar on stderr, with rate and time left; the arguments are those of `Track`."""
+    """Gives the items under a progress bar on stderr, with rate and time left.
+
+    Args:
+        iterable, total, description: As in `Track`.
+    """
     with make_progress() as progress:
         yield from progress.track(iterable, total=total, description=description)
 

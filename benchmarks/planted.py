@@ -27,8 +27,8 @@ from affect.pipelines.planted.clips import TWO_REGIONS, generate
 from affect.pipelines.planted.portrait import MOUTHS
 from affect.pipelines.prepare import prepare
 from affect.reading.run import load_trained
-from affect.tasks.clips import correctness
 from affect.tasks.statistics import compare
+from affect.tasks.table_rows import correctness
 from affect.training.table import markdown, table
 from affect.training.train import train
 
@@ -168,7 +168,7 @@ def prove(folder, sets, *, seeds):
     for rows, name in (("paper_a_table1", "short"), ("paper_a_table2", "short"), ("paper_a_table2", "always")):
         shards, _ = sets[name]
         arguments = {"data": shards, "workdir": runs / f"{rows}_{name}", "seeds": seeds, "split": "test"}
-        result["tables"][f"{rows}_{name}"] = table(CONFIGS / rows, **arguments, overrides=OVERRIDES[rows], track=track)
+        result["tables"][f"{rows}_{name}"] = table(rows, **arguments, overrides=OVERRIDES[rows], track=track)
     for name in ("short", "always"):
         joint, average = (
             correctness(

@@ -28,7 +28,7 @@ from affect.training.table import markdown, table
 from affect.training.train import train
 from benchmarks.planted import in_view, inside, track
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "paper_b_recola"
+TABLE = "paper_b_recola"
 DELAY_S = 2.4
 ATTENTION_SEEDS = 3
 OVERRIDES = (
@@ -128,7 +128,7 @@ def regions(shards, oracle, crop_ratio):
 def prove(folder, shards, oracle, *, seeds, overrides=OVERRIDES):
     """Trains what is missing and returns all numbers; see the top of this file."""
     runs = folder / "runs"
-    result = table(CONFIGS, data=shards, workdir=runs, seeds=seeds, split="val", overrides=overrides, track=track)
+    result = table(TABLE, data=shards, workdir=runs, seeds=seeds, split="val", overrides=overrides, track=track)
     gains = {}
     for row in (line["row"] for line in result["rows"]):
         reports = [read_json(runs / row / f"seed-{seed}" / "evaluation-val.json") for seed in range(seeds)]
@@ -146,7 +146,7 @@ def prove(folder, shards, oracle, *, seeds, overrides=OVERRIDES):
     attention = []
     for seed in range(max(seeds, ATTENTION_SEEDS)):
         run = runs / "sta" / f"seed-{seed}"
-        experiment = load_config(CONFIGS / "sta.py", (*overrides, f"train.seed={seed}"))
+        experiment = load_config(f"{TABLE}/sta", (*overrides, f"train.seed={seed}"))
         train(experiment, data=shards, workdir=run, progress=False)
         attention.append(attended(run, shards, oracle))
     return {

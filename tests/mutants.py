@@ -454,8 +454,8 @@ MUTANTS = (
         ("label smoothing ignored", "label_smoothing=settings.label_smoothing)", "label_smoothing=0.0)", CLIPS),
         (
             "class weights of the frequent classes",
-            "len(keys) / (len(classes) * counts[name])",
-            "len(classes) * counts[name] / len(keys)",
+            "len(counted) / (len(classes) * counts[name])",
+            "len(classes) * counts[name] / len(counted)",
             "test_train.py::test_rare_classes_weigh_more",
         ),
         (
@@ -477,8 +477,8 @@ MUTANTS = (
         ("class weights not passed", "class_weight=training.class_weights,", "class_weight=None,", CLIPS),
         (
             "precision ignored",
-            "with computing_in(settings.precision):",
-            'with computing_in("float32"):',
+            "with use_precision(settings.precision):",
+            'with use_precision("float32"):',
             "test_minimised.py::test_precision_is_that_of_the_settings",
         ),
         (
@@ -495,20 +495,20 @@ MUTANTS = (
         ),
         (
             "backbone at rate 0",
-            "groups[BACKBONE] = group(settings.backbone_learning_rate)",
-            "groups[BACKBONE] = group(0.0)",
+            "groups[BACKBONE] = build_group(settings.backbone_learning_rate)",
+            "groups[BACKBONE] = build_group(0.0)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
         ),
         (
             "one rate for all",
-            "groups[BACKBONE] = group(settings.backbone_learning_rate)",
-            "groups[BACKBONE] = group(settings.head_learning_rate)",
+            "groups[BACKBONE] = build_group(settings.backbone_learning_rate)",
+            "groups[BACKBONE] = build_group(settings.head_learning_rate)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
         ),
         (
             "momentum ignored",
-            "return kind(schedule, momentum=settings.momentum,",
-            "return kind(schedule, momentum=0.0,",
+            "return kind(rate, momentum=settings.momentum,",
+            "return kind(rate, momentum=0.0,",
             "test_golden_optimizers.py::test_same_steps_as_tensorflow_addons",
         ),
         (
@@ -519,8 +519,8 @@ MUTANTS = (
         ),
         (
             "weight decay ignored",
-            "schedule, decay = scheduled(learning_rate), settings.weight_decay",
-            "schedule, decay = scheduled(learning_rate), 0.0",
+            "rate, decay = schedule(learning_rate), settings.weight_decay",
+            "rate, decay = schedule(learning_rate), 0.0",
             "test_golden_optimizers.py::test_same_steps_as_tensorflow_addons",
         ),
         (
@@ -554,7 +554,7 @@ MUTANTS = (
         ("concordance ignored", "ConcordanceLoss(settings.concordance)", "ConcordanceLoss(0.0)", RECORDINGS),
         (
             "the whole window is learnt where its end is predicted",
-            'as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window',
+            'as_learnt = at_end if config.predicts == "end" else lambda *window: window',
             "as_learnt = lambda *window: window",
             RECORDINGS,
         ),
@@ -578,8 +578,8 @@ MUTANTS = (
         "affect/data/shards.py",
         (
             "frames unsorted",
-            "return _decoded(clip, tf.sort(chosen), view_of,",
-            "return _decoded(clip, chosen, view_of,",
+            "return _decode(clip, tf.sort(chosen), view_of,",
+            "return _decode(clip, chosen, view_of,",
             "test_shards.py::test_training_frames_are_drawn_without_replacement_in_time_order",
         ),
         (
@@ -638,8 +638,8 @@ MUTANTS = (
         ),
         (
             "random crops in evaluation",
-            "view = central_view(data.crop_ratio)\n        return _decoded",
-            "view = random_view(data, tf.constant([0, 0]))\n        return _decoded",
+            "view = central_view(data.crop_ratio)\n        return _decode",
+            "view = random_view(data, tf.constant([0, 0]))\n        return _decode",
             "test_shards.py::test_one_clip_in_memory_is_seen_as_it_is_in_shards",
         ),
         (
@@ -680,8 +680,8 @@ MUTANTS = (
         "affect/data/windows.py",
         (
             "ratings before the face",
-            "values = np.interp(times_s + settings.delay_s,",
-            "values = np.interp(times_s - settings.delay_s,",
+            "values = np.interp(times_s + delay_s,",
+            "values = np.interp(times_s - delay_s,",
             "test_windows.py::test_a_window_by_hand",
         ),
         (
@@ -788,7 +788,7 @@ MUTANTS = (
         ),
         (
             "centring without the mean",
-            "offset=steps.offset + float(labels.mean() - applied(steps).mean()))",
+            "offset=steps.offset + float(labels.mean() - apply(steps).mean()))",
             "offset=steps.offset + float(labels.mean()))",
             "test_postprocessing.py::test_a_planted_offset_scale_and_shift_are_found",
         ),

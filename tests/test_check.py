@@ -48,7 +48,7 @@ def test_the_verb_exits_with_1_where_answers_differ(copy):
     path.write_bytes(b"")
     code, _, error = affect("check", copy)
     assert code == 2
-    assert error == f"affect: {copy} is not what was exported: assets.extra/golden.npz was altered. " + (
+    assert error == f"affect: {copy} was changed after its export: assets.extra/golden.npz was altered. " + (
         "Copy it again, or export it again.\n"
     )
 

@@ -10,16 +10,20 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from affect.cli import app
+from affect.cli import Dataset, Detector, Numbers, app
 from affect.config import read_json, write_json
 from affect.data.records import parse_example
+from affect.pipelines.datasets import DATASETS
+from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.video import read_frames
+from affect.serving.convert import NUMBERS
 from tests.conftest import no_face, portrait, write_video
 
 ROOT = Path(__file__).parents[1]
@@ -80,9 +84,11 @@ def test_prepare_and_watch_say_what_is_odd_about_a_video(face_videos, tmp_path):
 def test_prepare_says_how_faces_are_found_and_which_are_kept(face_videos, tmp_path):
     arguments = "prepare", face_videos / "still.mp4", "--out", tmp_path / "s"
     line = refused(*arguments, "--detect", "sometimes")
-    assert line == "affect: faces.detect must be one of ['every', 'follow']. Received: 'sometimes'"
+    reason = "'sometimes' is not one of 'follow', 'every'. See: affect prepare --help"
+    assert line == f"affect: Invalid value for '--detect': {reason}"
     line = refused(*arguments, "--faces", "none")
-    assert line == "affect: faces.tracks must be one of ['all', 'largest', 'main']. Received: 'none'"
+    reason = "'none' is not one of 'main', 'largest', 'all'. See: affect prepare --help"
+    assert line == f"affect: Invalid value for '--faces': {reason}"
     (tmp_path / "videos").mkdir()
     shutil.copy(face_videos / "still.mp4", tmp_path / "videos")
     options = "--detect", "every", "--faces", "largest", "--face-size", 64, "--workers", 1
@@ -127,14 +133,37 @@ def test_prepare_of_nothing_usable_is_the_users_mistake(face_videos, tmp_path):
     assert all("is not a video that can be opened" in line for line in lines if "no_face" not in line)
 
 
+def test_the_choices_of_the_command_line_are_the_keys_of_the_tables():
+    assert set(get_args(Dataset)) == set(DATASETS)
+    assert set(get_args(Detector)) == set(DETECTORS)
+    assert get_args(Numbers) == NUMBERS
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["prepare", "--worker", 2],
+            "No such option: --worker (Possible options: --runner, --workers). See: affect prepare --help",
+        ),
+        (["weights"], "Missing command. See: affect weights --help"),
+        (["trian"], "No such command 'trian'. Did you mean 'train'? See: affect --help"),
+        (["train", "smoke"], "Missing option '--data'. See: affect train --help"),
+        (["convert", "m", "--to", "int4"], "Invalid value for '--to': 'int4' is not one of 'float32', "),
+    ],
+)
+def test_what_is_mistyped_is_refused_in_one_line(words, line):
+    assert refused(*words).startswith(f"affect: {line}")
+
+
 def test_bad_sources(tmp_path, face_videos):
     assert refused("prepare", tmp_path, "--out", tmp_path / "s").startswith(
         f"affect: {tmp_path} holds no videos. Expected"
     )
     assert "There is no folder" in refused("prepare", tmp_path / "gone", "--out", tmp_path / "s")
     line = refused("prepare", face_videos, "--dataset", "affwild", "--out", tmp_path / "s")
-    assert "Unknown data set. Expected one of ['afew', " in line
-    assert "Received: 'affwild'" in line
+    assert line.startswith("affect: Invalid value for '--dataset': 'affwild' is not one of 'folder', 'csv', 'afew', ")
+    assert line.endswith(". See: affect prepare --help")
     assert not (tmp_path / "s").exists()
 
 

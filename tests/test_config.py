@@ -25,12 +25,13 @@ from affect.config import (
     find_config,
     from_json,
     load_config,
+    load_rows,
     override,
     read_json,
-    run_python,
     to_json,
 )
 from affect.config import write_json as write
+from affect.config.loading import run_python
 from affect.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,10 +45,10 @@ HEADER = "from dataclasses import replace\nfrom affect.config import Data, Exper
 MODEL = 'FrameClassifier(backbone="vgg16", weights=None)'
 
 
-def refusal(function, *args):
+def refusal(function, *args, **settings):
     """Returns the text with which the function refuses its arguments; it is one line."""
     with pytest.raises(InputError) as caught:
-        function(*args)
+        function(*args, **settings)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -65,9 +66,9 @@ def config_file(folder, body):
         (f'CONFIG = Experiment(name="x", model={MODEL}, data=Data(crop_ration=1.0))', "crop_ration"),
         (f"CONFIG = replace({MODEL}, head=2)", "head"),
         ('CONFIG = Experiment(name="x")', "model"),
-        ("CONFIG = {}", "must expose CONFIG, an affect.config.Experiment"),
-        (f"CONFIG = {MODEL}", "must expose CONFIG, an affect.config.Experiment"),
-        ("ROW = 1", "must expose CONFIG, an affect.config.Experiment"),
+        ("CONFIG = {}", "must define CONFIG, an affect.config.Experiment"),
+        (f"CONFIG = {MODEL}", "must define CONFIG, an affect.config.Experiment"),
+        ("ROW = 1", "must define CONFIG, an affect.config.Experiment"),
         ("CONFIG = Experiment(", "line 3"),
         ("CONFIG = Experimental()", "Experimental"),
         ("import no_such_module", "no_such_module"),
@@ -172,16 +173,19 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", bundled_configs())
 def test_a_bundled_config_loads_by_its_name_from_everywhere(elsewhere, name):
-    path = ROOT / "configs" / name
-    assert find_config(name) == find_config(Path(name)) == (path if path.is_dir() else path.with_suffix(".py"))
-    if not path.is_dir():
-        assert load_config(name).name in (name, path.name)
+    path = ROOT / "configs" / f"{name}.py"
+    assert find_config(name) == find_config(Path(name)) == (path, "")
+    if "table" in name or name.startswith("paper_b_"):
+        for row, config in load_rows(name).items():
+            assert find_config(f"{name}/{row}") == (path, row)
+            assert load_config(f"{name}/{row}") == load_config(Path(path, row)) == config
+            assert config.name == row
+    else:
+        assert load_config(name).name == name
 
 
 def test_the_bundled_configs_are_all_that_there_are():
-    paths = [path for path in (ROOT / "configs").rglob("[!_]*.py")]
-    tables = [path.parent for path in (ROOT / "configs").glob("*/__init__.py")]
-    assert sorted(bundled_configs().values()) == sorted([*paths, *tables])
+    assert sorted(bundled_configs().values()) == sorted((ROOT / "configs").rglob("[!_]*.py"))
 
 
 def test_a_path_that_exists_is_taken_for_no_name(elsewhere):
@@ -190,14 +194,20 @@ def test_a_path_that_exists_is_taken_for_no_name(elsewhere):
     Path("paper_a_table1").mkdir()
     config_file(Path("paper_a_table1"), "").rename("paper_a_table1/tp")
     for name in ("paper_a", "paper_b", "paper_a_table1", "paper_a_table1/tp"):
-        assert find_config(name) == Path(name)
+        assert find_config(name) == (Path(name), "")
     assert "paper_a is no config." in refusal(load_config, "paper_a")
     assert "There is no config file paper_b (it is a folder)." in refusal(load_config, "paper_b")
 
 
 @pytest.mark.parametrize("name", ["runs/a", "paper_a.py", "../paper_a", "configs/paper_a", "ä", "x" * 300 + "/y"])
 def test_what_is_written_like_a_path_is_taken_for_no_name(elsewhere, name):
-    assert find_config(name) == Path(name)
+    assert find_config(name) == (Path(name), "")
+
+
+def test_the_suffix_may_be_left_out(elsewhere):
+    path = config_file(elsewhere / "configs", TABLE).rename("configs/mine.py")
+    assert find_config("configs/mine") == find_config("configs/mine.py") == (path, "")
+    assert find_config("configs/mine/soft") == find_config("configs/mine.py/soft") == (path, "soft")
 
 
 @pytest.mark.parametrize(
@@ -205,8 +215,6 @@ def test_what_is_written_like_a_path_is_taken_for_no_name(elsewhere, name):
     [
         ("paper_c", "fer2013, paper_a, paper_a_table1, "),
         ("x" * 300, "fer2013, paper_a, paper_a_table1, "),
-        ("paper_a/tp", "fer2013, paper_a, paper_a_table1, "),
-        ("paper_a_table1/tq", "paper_a_table1/tp, paper_a_table1/tp_sa_n1, "),
     ],
 )
 def test_a_name_that_no_bundled_config_has_is_refused_with_those_there_are(elsewhere, name, known):
@@ -215,9 +223,31 @@ def test_a_name_that_no_bundled_config_has_is_refused_with_those_there_are(elsew
     assert text.startswith(start)
 
 
-def test_a_table_is_no_config():
-    text = refusal(load_config, "paper_a_table1")
-    assert text.endswith("or train all rows of a table: affect table paper_a_table1")
+TABLE = f"""
+ROWS = {{"hard": Experiment(name="hard", model={MODEL}), "soft": Experiment(name="soft", model={MODEL}), "wrong": 1}}
+RECIPES = {{"soft": {{"few": replace(ROWS["soft"], recipe="few", data=Data(frames=4))}}}}
+"""
+
+
+def test_a_row_of_a_table_is_a_config(tmp_path):
+    path = config_file(tmp_path, TABLE)
+    assert load_config(path / "soft", ["model.heads=4"]).model.heads == 4
+    assert load_config(path / "soft", recipe="few").data.frames == 4
+    assert list(load_rows(path, names=["soft", "hard"])) == ["soft", "hard"]
+    assert load_rows(path, names=["soft"], recipe="few")["soft"].data.frames == 4
+
+
+def test_what_is_wrong_with_a_table_is_named(tmp_path):
+    path = config_file(tmp_path, TABLE)
+    assert "has no recipe 'few'. Expected none." in refusal(load_config, path / "hard", recipe="few")
+    assert "must define ROWS['wrong'], an affect.config.Experiment." in refusal(load_rows, path)
+    text = refusal(load_config, path)
+    assert f"is a table. Name a row: {path}/hard, {path}/soft, " in text and text.endswith(f"affect table {path}")
+    assert "paper_a_table1 has no row 'tq'. Expected one of tp, " in refusal(load_config, "paper_a_table1/tq")
+    assert "has no row 'tp'. Expected no row, because it is not a table." in refusal(load_config, "paper_a/tp")
+    for name in ("paper_a_table1/tp", tmp_path, tmp_path / "gone.py"):
+        assert f"{name} is no table. Expected a .py file that defines ROWS" in refusal(load_rows, name)
+    assert "paper_a is no table: it defines no ROWS" in refusal(load_rows, "paper_a")
 
 
 def test_a_config_that_imports_what_is_part_of_affect_now_says_so(elsewhere):
@@ -258,7 +288,7 @@ def test_a_recipe_is_chosen_and_then_overridden(tmp_path):
         (f'CONFIG = Experiment(name="x", model={MODEL})', "ours", "has no recipe 'ours'. Expected none."),
         ("RECIPES = [1]", "ours", "has no recipe 'ours'."),
         ("RECIPES = 1", "ours", "has no recipe 'ours'."),
-        (RECIPES, "wrong", "must expose RECIPES['wrong'], an affect.config.Experiment."),
+        (RECIPES, "wrong", "must define RECIPES['wrong'], an affect.config.Experiment."),
         (RECIPES, "mistyped", "RECIPES['mistyped'].data.frames: expected int. Received: 4.0"),
     ],
 )
@@ -561,7 +591,7 @@ def test_an_optimizer_is_one_of_two_and_pytorchs_step_is_of_sgd():
     assert "train.optimizer must be one of ['adam', 'sgd']. Received: 'lion'" in refusal(
         override, BASE, "train.optimizer=lion"
     )
-    assert "train.pytorch_sgd is about SGD alone" in refusal(override, adam, "train.pytorch_sgd=true")
+    assert "train.pytorch_sgd is about SGD" in refusal(override, adam, "train.pytorch_sgd=true")
 
 
 def test_both_networks_are_overridden_field_by_field():

@@ -4,13 +4,12 @@ import ast
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from affect.config import Experiment, from_json, load_config, to_json
+from affect.config import Experiment, bundled_configs, find_config, from_json, load_config, load_rows, to_json
 from affect.data.labels import EMOTIONS
 from affect.data.lgbp import FEATURES
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
@@ -19,9 +18,6 @@ from affect.models.backbones import BACKBONES
 from affect.models.frame_classifier import build_frame_classifier
 from affect.models.video_networks import build_video_classifier, build_video_regressor
 from affect.training.train import build_optimizer
-
-FOLDER = Path(__file__).resolve().parents[1] / "configs"
-
 
 # Accuracy on AFEW's validation clips, arXiv:1910.01254.
 REPORTED = {
@@ -59,41 +55,38 @@ REPORTED_B = {
 }
 
 
-def exposes_config(path):
+def exposes(path, name):
+    """Returns whether a config file defines a name."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
-    return any(isinstance(target, ast.Name) and target.id == "CONFIG" for target in targets)
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
-ROWS = sorted(path for path in FOLDER.rglob("*.py") if exposes_config(path))
-OF_PAPER_A = [path for path in ROWS if path.relative_to(FOLDER).as_posix().startswith("paper_a")]
-OF_PAPER_B = [path for path in ROWS if path.relative_to(FOLDER).as_posix().startswith("paper_b")]
-VIDEO_CLASSES = FOLDER / "video_classes.py"
+TABLES = [name for name, path in bundled_configs().items() if exposes(path, "ROWS")]
+ROWS = [
+    *(name for name in bundled_configs() if name not in TABLES),
+    *(f"{table}/{row}" for table in TABLES for row in load_rows(table)),
+]
+OF_PAPER_A = [name for name in ROWS if name.startswith("paper_a")]
+OF_PAPER_B = [name for name in ROWS if name.startswith("paper_b")]
 RECIPES = ("ours", "paper", "authors_code", "authors_first")
 
-
-def name_of(path):
-    return path.relative_to(FOLDER).as_posix()
-
-
-each_row = pytest.mark.parametrize("path", ROWS, ids=name_of)
+each_row = pytest.mark.parametrize("name", ROWS)
 each_recipe = pytest.mark.parametrize("recipe", RECIPES)
-each_classifier = pytest.mark.parametrize(
-    "path", [path for path in ROWS if path not in (*OF_PAPER_B, VIDEO_CLASSES)], ids=name_of
-)
-each_regression = pytest.mark.parametrize("path", OF_PAPER_B, ids=name_of)
-each_row_of_paper_a = pytest.mark.parametrize("path", OF_PAPER_A, ids=name_of)
+each_classifier = pytest.mark.parametrize("name", [name for name in ROWS if name not in (*OF_PAPER_B, "video_classes")])
+each_regression = pytest.mark.parametrize("name", OF_PAPER_B)
+each_row_of_paper_a = pytest.mark.parametrize("name", OF_PAPER_A)
 
 
 def distinct():
     """Yields each network and optimiser of all rows and recipes once, by the first that has them."""
     found = {}
-    for path in sorted(set(ROWS) - {*OF_PAPER_B, VIDEO_CLASSES}):
-        for recipe in RECIPES if path in OF_PAPER_A else (None,):
-            if recipe == "authors_first" and path.name != "paper_a.py":
+    for name in sorted(set(ROWS) - {*OF_PAPER_B, "video_classes"}):
+        for recipe in RECIPES if name in OF_PAPER_A else (None,):
+            if recipe == "authors_first" and name != "paper_a":
                 continue  # Its rows put together what the base and the rows of other recipes have.
-            config = load_config(path, recipe=recipe)
-            found.setdefault((config.model, config.train), (f"{name_of(path)} {recipe or ''}".strip(), config))
+            config = load_config(name, recipe=recipe)
+            found.setdefault((config.model, config.train), (f"{name} {recipe or ''}".strip(), config))
     yield from (pytest.param(config, id=name) for name, config in found.values())
 
 
@@ -104,29 +97,25 @@ def random_clips(face_size):
 
 
 def test_the_rows_are_found():
-    assert {"fer2013.py", "paper_a.py", "planted.py", "smoke.py"} <= {path.name for path in ROWS}
+    assert {"fer2013", "paper_a", "paper_a_table1/tp", "planted", "smoke"} <= set(ROWS)
+    assert sorted(TABLES) == sorted([*REPORTED, *REPORTED_B])
 
 
 @pytest.mark.parametrize("table", sorted(REPORTED))
 def test_a_table_has_all_its_rows_and_the_numbers_reported(table):
-    paths = [path for path in ROWS if path.parent.name == table]
-    assert {path.stem: load_config(path).reported["accuracy"] for path in paths} == REPORTED[table]
-    for path in paths:
-        command = f"affect train configs/{table}/{path.name} --data shards/afew"
-        assert command in ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert {name: row.reported["accuracy"] for name, row in load_rows(table).items()} == REPORTED[table]
 
 
 def test_the_best_row_is_the_base():
-    base = load_config(FOLDER / "paper_a.py")
-    for row in ("paper_a_table1/tp_sa_n2_l1.py", "paper_a_table2/tp_sa.py"):
-        assert replace(load_config(FOLDER / row), name=base.name) == base
+    base = load_config("paper_a")
+    for row in ("paper_a_table1/tp_sa_n2_l1", "paper_a_table2/tp_sa"):
+        assert replace(load_config(row), name=base.name) == base
 
 
 def test_frames_taken_alone_are_as_many_as_in_the_other_rows():
-    """The overrides in the docstring of the average's row, which make it eq. 7."""
-    path = FOLDER / "paper_a_table2" / "avg.py"
-    overrides = re.findall(r"--set (\S+)", path.read_text(encoding="utf-8"))
-    base, alone = load_config(FOLDER / "paper_a.py"), load_config(path, overrides)
+    """The overrides in the docstring of the table, which make its average eq. 7."""
+    overrides = re.findall(r"--set (\S+)", bundled_configs()["paper_a_table2"].read_text(encoding="utf-8"))
+    base, alone = load_config("paper_a"), load_config("paper_a_table2/avg", overrides)
     assert alone.data.frames == 1
     faces = [config.data.batch_clips * config.data.frames for config in (base, alone)]
     seen = [config.data.frames * config.train.epochs for config in (base, alone)]
@@ -135,9 +124,10 @@ def test_frames_taken_alone_are_as_many_as_in_the_other_rows():
 
 
 @each_row
-def test_it_loads_and_says_what_it_is(path):
-    config = load_config(path)
-    assert config.name == path.stem
+def test_it_loads_and_says_what_it_is(name):
+    config = load_config(name)
+    assert config.name == name.split("/")[-1]
+    path, _ = find_config(name)
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert docstring and docstring.splitlines()[0].endswith((".", ";"))
     assert config.train.selection_metric in ("accuracy", "loss")
@@ -145,8 +135,8 @@ def test_it_loads_and_says_what_it_is(path):
 
 
 @each_classifier
-def test_a_classifier_is_made_of_what_there_is(path):
-    config = load_config(path)
+def test_a_classifier_is_made_of_what_there_is(name):
+    config = load_config(name)
     assert config.model.backbone in BACKBONES
     assert config.model.weights in (None, BACKBONES[config.model.backbone].published.name)
     assert config.model.spatial_pooling in {None, *SPATIAL_POOLINGS}
@@ -156,7 +146,7 @@ def test_a_classifier_is_made_of_what_there_is(path):
 
 @pytest.mark.parametrize("table", sorted(REPORTED_B))
 def test_a_table_of_paper_b_has_its_rows_and_the_numbers_reported(table):
-    rows = {path.stem: load_config(path) for path in OF_PAPER_B if path.parent.name == table}
+    rows = load_rows(table)
     reported = {
         name: dict(zip(("rmse", "cc", "ccc"), numbers, strict=True)) for name, numbers in REPORTED_B[table].items()
     }
@@ -171,10 +161,10 @@ def test_a_table_of_paper_b_has_its_rows_and_the_numbers_reported(table):
 
 
 def test_paper_b_is_the_base_of_its_rows_and_its_best_one():
-    base = load_config(FOLDER / "paper_b.py")
-    assert replace(load_config(FOLDER / "paper_b_recola" / "sta.py"), name=base.name) == base
-    for path in OF_PAPER_B:
-        row = load_config(path)
+    base = load_config("paper_b")
+    assert replace(load_config("paper_b_recola/sta"), name=base.name) == base
+    for name in OF_PAPER_B:
+        row = load_config(name)
         model = replace(row.model, temporal="conv3d", attention="softmax", features="faces")
         windows, data = replace(row.windows, length_s=4.0, stride_s=2.0), row.data
         if row.model.features != "faces":
@@ -186,8 +176,8 @@ def test_paper_b_is_the_base_of_its_rows_and_its_best_one():
 
 
 @each_regression
-def test_a_row_of_paper_b_builds_and_takes_a_step(path):
-    experiment = load_config(path)
+def test_a_row_of_paper_b_builds_and_takes_a_step(name):
+    experiment = load_config(name)
     config = replace(experiment.model, face_size=16, filters=2, attention_filters=2, recurrent_units=3, hidden_units=4)
     keras.utils.set_random_seed(0)
     model = build_video_regressor(config)
@@ -204,7 +194,7 @@ def test_a_row_of_paper_b_builds_and_takes_a_step(path):
 
 
 def test_paper_bs_network_builds_on_classes_and_sees_as_much_of_a_clip_in_evaluation():
-    experiment, base = load_config(VIDEO_CLASSES), load_config(FOLDER / "paper_b.py").model
+    experiment, base = load_config("video_classes"), load_config("paper_b").model
     assert experiment.data.eval_frames == experiment.data.frames
     for name in ("temporal", "attention", "face_size", "blocks", "filters", "hidden_units"):
         assert getattr(experiment.model, name) == getattr(base, name)
@@ -219,18 +209,18 @@ def test_paper_bs_network_builds_on_classes_and_sees_as_much_of_a_clip_in_evalua
 
 def test_all_rows_of_the_paper_have_recipes_and_only_they():
     assert len(OF_PAPER_A) == 12
-    for path in ROWS:
-        assert ("RECIPES = " in path.read_text(encoding="utf-8")) == (path in OF_PAPER_A)
+    for name, path in bundled_configs().items():
+        assert exposes(path, "RECIPES") == name.startswith("paper_a")
 
 
 @each_recipe
 @each_row_of_paper_a
-def test_a_recipe_leaves_what_makes_the_row(path, recipe, tmp_path):
-    row, config = load_config(path), load_config(path, recipe=recipe)
+def test_a_recipe_leaves_what_makes_the_row(name, recipe, tmp_path):
+    row, config = load_config(name), load_config(name, recipe=recipe)
     assert config.recipe == recipe and row.recipe == "ours"
     assert (config.name, config.reported) == (row.name, row.reported)
     own = ["backbone", "weights", "spatial_pooling", "heads", "temporal_pooling", "lstm_units"]
-    if (path.name, recipe) != ("paper_a.py", "authors_first"):  # which is one run, without a penalty
+    if (name, recipe) != ("paper_a", "authors_first"):  # which is one run, without a penalty
         own.append("diversity")
     assert [getattr(config.model, name) for name in own] == [getattr(row.model, name) for name in own]
     wire = tmp_path / "config.json"
@@ -239,10 +229,10 @@ def test_a_recipe_leaves_what_makes_the_row(path, recipe, tmp_path):
 
 
 @each_row_of_paper_a
-def test_ours_and_the_papers_are_what_the_paper_writes(path):
+def test_ours_and_the_papers_are_what_the_paper_writes(name):
     """Section 4 of arXiv:1910.01254, and what a recipe may not take over from the code."""
-    ours, paper = (load_config(path, recipe=recipe) for recipe in ("ours", "paper"))
-    assert ours == load_config(path)
+    ours, paper = (load_config(name, recipe=recipe) for recipe in ("ours", "paper"))
+    assert ours == load_config(name)
     for config in (ours, paper):
         assert (config.model.input_scaling, config.model.output_stride) == ("published", 16)
         attends = config.model.spatial_pooling in ("attention", "shift")
@@ -258,9 +248,9 @@ def test_ours_and_the_papers_are_what_the_paper_writes(path):
 
 @pytest.mark.parametrize("recipe", ["authors_code", "authors_first"])
 @each_row_of_paper_a
-def test_a_row_differs_from_the_authors_run_in_what_makes_the_row_alone(path, recipe):
+def test_a_row_differs_from_the_authors_run_in_what_makes_the_row_alone(name, recipe):
     """tests/test_authors_code.py holds paper_a.py's recipes against golden numbers of their code."""
-    base, row = (load_config(file, recipe=recipe) for file in (FOLDER / "paper_a.py", path))
+    base, row = (load_config(file, recipe=recipe) for file in ("paper_a", name))
     assert row.data == base.data
     if row.model.spatial_pooling in ("attention", "shift"):
         assert row.train == base.train
@@ -274,8 +264,8 @@ def test_a_row_differs_from_the_authors_run_in_what_makes_the_row_alone(path, re
 
 
 @each_row
-def test_it_survives_json(path, tmp_path):
-    config = load_config(path)
+def test_it_survives_json(name, tmp_path):
+    config = load_config(name)
     wire = tmp_path / "config.json"
     wire.write_text(json.dumps({"experiment": to_json(config)}))
     assert load_config(wire) == config

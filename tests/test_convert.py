@@ -214,15 +214,13 @@ def test_a_flipped_bit_anywhere_is_found(file):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(InputError) as error:
             read_artefact(file)
-        assert str(error.value) == (
-            f"{file} is not what affect convert wrote: its checksum is another. Copy it again, or convert it again."
-        )
+        assert str(error.value) == f"{file} is damaged: its checksum differs. Copy it again, or convert it again."
 
 
 @pytest.mark.parametrize("size", [0, 10, 2000, -1])
 def test_half_a_file_is_refused(file, size):
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(InputError, match="is not what affect convert wrote"):
+    with pytest.raises(InputError, match="is damaged: its checksum differs"):
         read_artefact(file)
 
 

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Train
-from affect.models.device import describe_device, repeatable
-from affect.models.precision import computing_in
+from affect.models.device import describe_device, make_repeatable
+from affect.models.precision import use_precision
 
 
 def is_deterministic():
@@ -27,7 +27,7 @@ def test_seeds_and_determinism_end_with_the_run(deterministic):
     random.seed(5), np.random.seed(5)
     expected = random.random(), np.random.rand()
     random.seed(5), np.random.seed(5)
-    with pytest.raises(KeyboardInterrupt), repeatable(0, deterministic):
+    with pytest.raises(KeyboardInterrupt), make_repeatable(0, deterministic):
         random.random(), np.random.rand(), tf.random.uniform(())
         assert is_deterministic() == deterministic
         raise KeyboardInterrupt
@@ -38,15 +38,15 @@ def test_seeds_and_determinism_end_with_the_run(deterministic):
 def test_the_same_seed_gives_the_same_numbers():
     drawn = []
     for _ in range(2):
-        with repeatable(3, deterministic=True):
+        with make_repeatable(3, deterministic=True):
             drawn.append((random.random(), np.random.rand(), float(tf.random.uniform(()))))
     assert drawn[0] == drawn[1]
 
 
 def test_precision_is_of_what_is_built_within():
-    with computing_in("bfloat16"):
+    with use_precision("bfloat16"):
         half = keras.layers.Dense(1)
-        with computing_in("float32"):
+        with use_precision("float32"):
             assert keras.layers.Dense(1).compute_dtype == "float32"
     assert (half.compute_dtype, half.variable_dtype) == ("bfloat16", "float32")
     assert keras.config.dtype_policy().name == "float32"

@@ -23,9 +23,10 @@ from affect.config import (
     Train,
     VideoRegressor,
     Windows,
+    find_without_effect,
     load_config,
+    load_rows,
     read_json,
-    without_effect,
 )
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards
@@ -41,9 +42,9 @@ from affect.serving.export import export
 from affect.tasks import TASKS
 from affect.tasks.delay import search_delay
 from affect.tasks.postprocessing import Postprocessing
-from affect.tasks.recordings import concatenated_ccc
 from affect.tasks.series import Series, at_ratings
 from affect.tasks.statistics import compare
+from affect.tasks.table_rows import concatenated_ccc
 from affect.training.evaluate import evaluate
 from affect.training.table import format_cells, markdown, table
 from affect.training.train import EpochProgress, read_log, train
@@ -154,20 +155,19 @@ def sewa(tmp_path_factory):
 
 
 def rows(folder, *experiments):
-    """Writes the folder of a table, and returns it."""
-    folder.mkdir()
-    (folder / "__init__.py").write_text(f"ROWS = {tuple(row.name for row in experiments)}\n")
-    for row in experiments:
-        (folder / f"{row.name}.py").write_text(f"from affect.config import *\nCONFIG = {row!r}\n")
-        assert load_config(folder / f"{row.name}.py") == row
-    return folder
+    """Writes the file of a table into a folder, and returns its path."""
+    path = folder / "rows.py"
+    by_name = ", ".join(f"{row.name!r}: {row!r}" for row in experiments)
+    path.write_text(f"from affect.config import *\nROWS = {{{by_name}}}\n")
+    assert list(load_rows(path).values()) == list(experiments)
+    return path
 
 
 @pytest.fixture(scope="module")
 def runs(recola, tmp_path_factory):
     """`(workdir, result)` of the table on RECOLA; its first row learns by Adam, at a delay that is searched."""
     workdir = tmp_path_factory.mktemp("table")
-    folder = rows(workdir / "configs", LGBP, BASE)
+    folder = rows(workdir, LGBP, BASE)
     return workdir, table(folder, data=recola[1], workdir=workdir, seeds=1, split="val")
 
 
@@ -223,7 +223,7 @@ def test_recola_from_its_files_to_the_table(runs, report):
 
 @pytest.mark.large
 def test_avec17_from_its_files_to_the_table(sewa, tmp_path):
-    folder = rows(tmp_path / "configs", CNN, RNN)
+    folder = rows(tmp_path, CNN, RNN)
     options = ["--data", sewa[1], "--workdir", tmp_path, "--seeds", 1, "--split", "val"]
     options += ["--set", "train.epochs=1", "--set", "data.selection_ratio=0", "--set", "train.selection_metric=loss"]
     code, out, _ = affect("table", folder, *options)
@@ -351,7 +351,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path,
     config, delay_s = runs[0] / "configs" / "lgbp.py", expected["delay"]["delay_s"]
     code, out, _ = affect("train", config, "--data", recola[1], "--workdir", tmp_path)
     assert code == 0 and f"delay searched: {delay_s:g} s, where a linear probe has a CCC of " in out
-    assert "CCC on the recordings it was fitted on (those of selection): valence +" in out
+    assert "post-processing fitted on selection recordings: CCC valence +" in out
     changed = replace(LGBP, windows=replace(LGBP.windows, delay_s=7.0))
     with pytest.raises(InputError, match="is a run with other settings: windows.delay_s. Choose another"):
         train(changed, data=recola[1], workdir=tmp_path, progress=False)
@@ -558,17 +558,18 @@ def test_learning_from_recordings_reads_the_settings_that_have_an_effect_and_no_
     train(noting, data=sewa[1], workdir=tmp_path, progress=False)
     names = {name for name in fields_of(experiment) if not name.startswith("model.")}
     names.remove("windows.protocol")  # of evaluation
-    assert read & names == names - without_effect(experiment).keys()
+    assert read & names == names - find_without_effect(experiment).keys()
 
 
 def test_plots_of_a_model_that_classifies_are_refused(tmp_path):
     code, _, lines = affect("predict", FER2013, "video.mp4", "--plot", tmp_path / "plot.png")
-    assert code == 2 and "gives classes, and --plot draws valence and arousal" in lines[0]
+    assert code == 2 and "predicts classes, and --plot draws valence and arousal" in lines[0]
 
 
 def sums_of(series):
-    """Sums of one seed's recordings `(y, x)`, as a table adds them up: (M, 1, 6)."""
-    return np.array([[[len(y), y.sum(), x.sum(), (y * y).sum(), (x * x).sum(), (x * y).sum()]] for y, x in series])
+    """Sums of one seed's recordings `(y, x)`, as a table adds them up: (M, 1, 7)."""
+    rows = [(np.ones(len(y)), y, x, y * y, x * x, x * y, (x - y) ** 2) for y, x in series]
+    return np.array([[[term.sum() for term in terms]] for terms in rows])
 
 
 def test_the_interval_and_the_test_are_over_recordings():
@@ -595,7 +596,10 @@ def test_the_interval_and_the_test_are_over_recordings():
 
 
 def test_rows_of_two_kinds_are_no_table(tmp_path):
-    rows(tmp_path / "rows", CNN, BASE)
-    shutil.copy(FER2013, tmp_path / "rows" / "cnn.py")
+    path = tmp_path / "rows.py"
+    path.write_text(
+        "from affect.configs.fer2013 import CONFIG as A\nfrom affect.configs.paper_b import CONFIG as B\n"
+        "ROWS = {'a': A, 'b': B}\n"
+    )
     with pytest.raises(InputError, match="has rows that classify and rows that do not"):
-        table(tmp_path / "rows", data=tmp_path, workdir=tmp_path / "t", seeds=1, split="val")
+        table(path, data=tmp_path, workdir=tmp_path / "t", seeds=1, split="val")

@@ -30,7 +30,7 @@ from tests.documents import (
     split_commands,
     text_of,
 )
-from tests.write_help import PAGE, help_of, list_commands, write_page
+from tests.write_documents import CHOICES, PAGE, fill_in_choices, help_of, list_commands, write_page
 
 WRITTEN = tuple(name for name in DOCUMENTS if name != PAGE)
 # Language of a block → what is done with it here.
@@ -209,6 +209,12 @@ def test_documents_are_in_plain_words(document):
 
 def test_help_is_what_the_commands_print():
     assert text_of(PAGE) == write_page(), "The help has changed. Run make docs."
+
+
+def test_the_tables_of_choices_are_made_from_the_fields():
+    text = text_of(CHOICES)
+    assert text == fill_in_choices(text), "The choices have changed. Run make docs."
+    assert "| `data.frames` | 16 | 16 | 16 | drawn at random" in text and "| `model.filters` | 64 | |" in text
 
 
 def test_the_csv_in_the_readme_is_what_affect_prints(shared_data):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from affect.files import replacing, sha256_of
+from affect.files import replace_file, sha256_of
 
 
 def test_sha256(tmp_path):
@@ -13,7 +13,7 @@ def test_sha256(tmp_path):
 def test_a_file_is_replaced_when_it_is_whole(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("before")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         assert temporary.suffix == ".csv"
         temporary.write_text("half")
         assert path.read_text() == "before"
@@ -26,7 +26,7 @@ def test_a_file_is_replaced_when_it_is_whole(tmp_path):
 def test_an_error_leaves_what_was_there(tmp_path, error):
     path = tmp_path / "table.csv"
     path.write_text("before")
-    with pytest.raises(error), replacing(path) as temporary:
+    with pytest.raises(error), replace_file(path) as temporary:
         temporary.write_text("half")
         raise error
     assert [found.name for found in tmp_path.iterdir()] == ["table.csv"]

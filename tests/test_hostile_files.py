@@ -178,12 +178,12 @@ def test_mutated_shards_are_named(shards, tmp_path, count):
 def test_a_damaged_shard_is_named_by_its_sha256(shards, tmp_path):
     folder = tmp_path / "shards"
     shutil.copytree(shards, folder)
-    assert Shards(folder).damaged() == []
+    assert Shards(folder).find_damaged() == []
     name = Shards(folder).shards[0]["name"]
     content = np.frombuffer((folder / name).read_bytes(), np.uint8).copy()
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content.tobytes())
-    assert Shards(folder).damaged() == [name]
+    assert Shards(folder).find_damaged() == [name]
 
     @names_damage
     def read(data):

@@ -115,7 +115,7 @@ def test_features_are_a_transcription_of_them():
 
 def test_the_sketch_never_changes():
     """A trained network is of no use behind another sketch."""
-    sketch = lgbp._sketch(50_976)
+    sketch = lgbp.draw_sketch(50_976)
     assert sketch.indices[:8].tolist() == [172, 47, 117, 192, 323, 251, 195, 359]
     assert sketch.data[:8].tolist() == [-1, -1, 1, 1, 1, 1, 1, 1]
 
@@ -123,7 +123,7 @@ def test_the_sketch_never_changes():
 def test_the_sketch_keeps_distances():
     x = RANDOM.dirichlet(np.full(59, 0.2), (20, 864)).reshape(20, -1) ** 0.5
     pairs = x[::2] - x[1::2]
-    ratio = np.linalg.norm(pairs @ lgbp._sketch(50_976), axis=1) / np.linalg.norm(pairs, axis=1)
+    ratio = np.linalg.norm(pairs @ lgbp.draw_sketch(50_976), axis=1) / np.linalg.norm(pairs, axis=1)
     np.testing.assert_allclose(ratio, 1, atol=0.15)
 
 

@@ -8,7 +8,7 @@ from affect.reading.run import load_trained
 from affect.training.evaluate import evaluate
 from affect.training.train import train
 from benchmarks.planted import in_view, inside
-from benchmarks.planted_recordings import CONFIGS, DELAY_S, OVERRIDES, attended, make, prove, text
+from benchmarks.planted_recordings import DELAY_S, OVERRIDES, TABLE, attended, make, prove, text
 
 
 def test_a_box_is_carried_to_the_view_by_hand():
@@ -42,7 +42,7 @@ def learnt(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recordings")
     shards, oracle = make(folder)
     rows = {}
-    for row, experiment in load_rows([CONFIGS / "cnn.py", CONFIGS / "sta.py"], OVERRIDES).items():
+    for row, experiment in load_rows(TABLE, OVERRIDES, names=["cnn", "sta"]).items():
         run = folder / "runs" / row / "seed-0"
         train(experiment, data=shards, workdir=run, progress=False)
         rows[row] = run, evaluate(load_trained(run), shards, split="val")

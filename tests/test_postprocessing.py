@@ -112,7 +112,7 @@ def test_survives_json():
 
 
 def test_what_cannot_be_fitted_is_refused():
-    with pytest.raises(InputError, match="expected frames with a prediction and a label"):
+    with pytest.raises(InputError, match="Expected frames with a prediction and a label"):
         fit({"one": series_of(np.ones(4), np.ones(4), np.zeros(4))})
     with pytest.raises(InputError, match="prediction"):
         fit({"one": series_of(np.ones(4), np.array([1, np.nan, 1, 1]))})

@@ -82,5 +82,5 @@ def test_a_run_with_an_altered_checkpoint_is_refused(checkpoint, tmp_path):
     content = bytearray((tmp_path / "best.keras").read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "best.keras").write_bytes(content)
-    with pytest.raises(InputError, match="best.keras is not what was written: its checksum is another. Copy it again"):
+    with pytest.raises(InputError, match="best.keras is damaged: its checksum differs. Copy it again"):
         load_trained(tmp_path)

@@ -84,6 +84,14 @@ def test_workers_may_merge_in_any_order():
     check((parts[3] + parts[0]) + (parts[4] + (parts[2] + parts[1])), y, x)
 
 
+@pytest.mark.parametrize("name", ["noisy", "shifted", "constant prediction", "constant label", "constants"])
+def test_plain_sums_add_up_to_the_same_moments(name):
+    y, x = SERIES[name]
+    sums = np.stack([Moments.of_series(*part).plain_sums() for part in ((y[:150], x[:150]), (y[150:], x[150:]))])
+    check(Moments.of_sums(sums.sum(axis=0)), y, x)
+    np.testing.assert_allclose(Moments.of_sums(sums).count, [150, 250])
+
+
 def test_constants():
     equal = cut(np.full(9, 0.1), np.full(9, 0.1), [2, 3])
     assert numbers(equal) == {"rmse": 0, "cc": 0, "ccc": 1}

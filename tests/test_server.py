@@ -166,7 +166,7 @@ def test_hostile_strings_are_no_frames_and_too_many_are_refused(clients, jpegs, 
 def test_requests_that_the_server_refuses(clients, transport):
     faces, frame_mask = np.zeros((1, 2, 32, 32, 3), np.uint8), np.ones((1, 2), bool)
     for inputs in ({"faces": faces[..., :1]}, {"faces": faces[:, :, :20]}, {"frame_mask": frame_mask[:, :1]}):
-        with pytest.raises(InputError, match="INVALID_ARGUMENT: .*Mend the request"):
+        with pytest.raises(InputError, match="INVALID_ARGUMENT: .*Correct the request"):
             clients[transport].predict({"faces": faces, "frame_mask": frame_mask} | inputs)
 
 
@@ -176,11 +176,11 @@ def test_requests_that_are_not_sent(clients, monkeypatch):
         ask({}, "faces")
     with pytest.raises(InputError, match=r"serving_default takes the inputs .*'frame_mask'.*Received: \['faces'\]"):
         ask({"faces": faces})
-    with pytest.raises(InputError, match="input faces is of uint8. Received: float64"):
+    with pytest.raises(InputError, match="input faces must be uint8. Received: float64"):
         ask({"faces": faces / 255, "frame_mask": np.ones((1, 2), bool)})
-    with pytest.raises(InputError, match="input jpegs is of string. Received: int64"):
+    with pytest.raises(InputError, match="input jpegs must be string. Received: int64"):
         ask({"jpegs": np.array([[1]])}, "jpeg")
-    with pytest.raises(InputError, match=r"as many clips. Received: \[1, 2\]"):
+    with pytest.raises(InputError, match=r"the same number of clips. Received: \[1, 2\]"):
         clients["rows"].predict({"faces": faces, "frame_mask": np.ones((2, 2), bool)})
     monkeypatch.setattr(client_module, "MAX_MESSAGE_BYTES", 2**20)
     with pytest.raises(InputError, match="request of 2 MiB is too large. Expected at most 1 MiB"):
@@ -235,7 +235,7 @@ def test_a_server_that_is_down_or_is_another():
     ["localhost:8500/tiny", "grpc://localhost:8500", "ftp://localhost/tiny", "http://h:8501/tiny/latest", "grpc:///x"],
 )
 def test_what_names_no_server(url):
-    with pytest.raises(InputError, match="A server is named as grpc://HOST:8500/NAME"):
+    with pytest.raises(InputError, match="The address of a server is grpc://HOST:8500/NAME"):
         connect(url)
 
 
@@ -251,13 +251,13 @@ def test_a_copy_is_known_and_another_model_or_version_is_refused(server, clients
     described["signatures"]["serving_default"]["outputs"]["probabilities"]["shape"] = [None, 4]
     with pytest.raises(InputError, match=r"outputs of serving_default: expected .*None, 4\].* found .*None, 3\]"):
         check_served(clients[transport], replace(artefact, description=described))
-    with pytest.raises(InputError, match="is version 1, and .*/2 is 2. Write the version behind"):
+    with pytest.raises(InputError, match="is version 1, and .*/2 is 2. Add the version to the server's URL"):
         check_served(clients[transport], replace(artefact, path=tmp_path / "2"))
     shutil.copytree(artefact.path / "assets.extra", tmp_path / "1" / "assets.extra")
     golden = dict(np.load(artefact.path / "assets.extra" / "golden.npz"))
     golden["frame/outputs/frame_features"] = golden["frame/outputs/frame_features"] + 0.1
     np.savez(tmp_path / "1" / "assets.extra" / "golden.npz", **golden)
-    with pytest.raises(InputError, match="is not .*: on its golden faces it differs by 1.0e-01"):
+    with pytest.raises(InputError, match="is not .*: its outputs for the golden faces differ by 1.0e-01"):
         check_served(clients[transport], replace(artefact, path=tmp_path / "1"))
 
 

@@ -1,7 +1,5 @@
 import csv
-import runpy
 from math import comb
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,35 +7,34 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from affect.cli import app
-from affect.config import read_json
+from affect.config import load_rows, read_json
 from affect.errors import InputError
 from affect.tasks import TASKS
 from affect.tasks.statistics import compare
 from affect.training.table import markdown, table
 
-ROW = """'''A row.'''
+ROWS = """
 from affect.config import *
-CONFIG = Experiment(
-    name={name!r},
-    model=FrameClassifier(backbone="mini_xception", weights=None, face_size=32, heads={heads}, hidden_units=4),
-    data=Data(batch_clips=4, frames=2, eval_frames=2, selection_ratio=0.0),
-    train=Train(epochs=1, backbone_learning_rate=0.0, head_learning_rate=0.01, restart_epochs=1),
-    reported={reported},
-)
+def row(name, heads, reported):
+    return Experiment(
+        name=name,
+        model=FrameClassifier(backbone="mini_xception", weights=None, face_size=32, heads=heads, hidden_units=4),
+        data=Data(batch_clips=4, frames=2, eval_frames=2, selection_ratio=0.0),
+        train=Train(epochs=1, backbone_learning_rate=0.0, head_learning_rate=0.01, restart_epochs=1),
+        reported=reported,
+    )
+ROWS = {"one": row("one", 1, {"accuracy": 0.476}), "base": row("base", 2, {})}
 """
 
 
 @pytest.fixture
-def folder(tmp_path):
-    folder = tmp_path / "rows"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("ROWS = ('one', 'base')\n")
-    (folder / "one.py").write_text(ROW.format(name="one", heads=1, reported={"accuracy": 0.476}))
-    (folder / "base.py").write_text(ROW.format(name="base", heads=2, reported={}))
-    return folder
+def rows(tmp_path):
+    path = tmp_path / "rows.py"
+    path.write_text(ROWS)
+    return path
 
 
-def test_a_table_stopped_in_the_middle_goes_on(folder, shards, tmp_path):
+def test_a_table_stopped_in_the_middle_goes_on(rows, shards, tmp_path):
     def stop(iterable, total, description):
         for done, item in enumerate(iterable):
             if done == 2:
@@ -46,10 +43,10 @@ def test_a_table_stopped_in_the_middle_goes_on(folder, shards, tmp_path):
 
     arguments = {"data": shards, "workdir": tmp_path / "t", "seeds": 2, "split": "test"}
     with pytest.raises(KeyboardInterrupt):
-        table(folder, **arguments, track=stop)
+        table(rows, **arguments, track=stop)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "t").rglob("*.keras")}
     assert len(before) == 4  # best and last of two runs
-    result = table(folder, **arguments)
+    result = table(rows, **arguments)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
     assert [row["row"] for row in result["rows"]] == ["one", "base"]
@@ -77,9 +74,9 @@ def test_a_table_stopped_in_the_middle_goes_on(folder, shards, tmp_path):
     assert "optimistic" in markdown(result | {"is_selection_split": True})
 
     options = ["--data", shards, "--workdir", tmp_path / "t", "--seeds", 2, "--split", "test"]
-    refused = CliRunner().invoke(app, ["table", str(folder), *map(str, options), "--recipe", "paper"])
+    refused = CliRunner().invoke(app, ["table", str(rows), *map(str, options), "--recipe", "paper"])
     assert refused.exit_code == 2 and "has no recipe 'paper'. Expected none." in refused.stderr
-    printed = CliRunner().invoke(app, ["table", str(folder), *map(str, options)])
+    printed = CliRunner().invoke(app, ["table", str(rows), *map(str, options)])
     assert printed.exit_code == 0
     assert "47.6" in printed.stdout and "table.md, table.csv, table.json" in printed.stdout
 
@@ -104,7 +101,7 @@ def test_p_value_is_mcnemars_where_clips_are_right_or_wrong():
 
 
 def test_what_is_no_table(tmp_path, shards):
-    with pytest.raises(InputError, match="is no table. Expected an __init__.py with ROWS"):
+    with pytest.raises(InputError, match="is no table. Expected a .py file that defines ROWS"):
         table(tmp_path, data=shards, workdir=tmp_path / "t", seeds=1, split="test")
 
 
@@ -118,10 +115,8 @@ def test_every_row_of_the_papers_tables_runs(name, recipe, shards, tmp_path):
         *("data.batch_clips=4", "data.frames=3", "data.selection_ratio=0", "train.epochs=1"),
         *(["data.selection_split=test"] if recipe == "authors_code" else []),
     )
-    folder = Path(__file__).parents[1] / "configs" / name
-    result = table(folder, data=shards, workdir=tmp_path, seeds=1, split="test", overrides=overrides, recipe=recipe)
-    assert [row["row"] for row in result["rows"]] == [*runpy.run_path(str(folder / "__init__.py"))["ROWS"]]
-    assert sorted(path.stem for path in folder.glob("[!_]*.py")) == sorted(row["row"] for row in result["rows"])
+    result = table(name, data=shards, workdir=tmp_path, seeds=1, split="test", overrides=overrides, recipe=recipe)
+    assert [row["row"] for row in result["rows"]] == list(load_rows(name))
     assert all(row["reported"] and 0 <= row["accuracy_mean"] <= 1 for row in result["rows"])
     assert f"Recipe {recipe}. " in markdown(result) and "not the paper's setting" in markdown(result)
     assert ("optimistic" in markdown(result)) == (recipe == "authors_code")

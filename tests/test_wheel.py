@@ -79,7 +79,7 @@ def test_it_holds_affect_alone_and_all_of_it(wheel):
         for folder, package in PACKAGES.items()
         for path in (ROOT / folder).rglob("*.py")
     }
-    assert "affect/configs/paper_a_table1/tp.py" in expected
+    assert "affect/configs/paper_a_table1.py" in expected
     found = {name for name in names if name.startswith("affect/") and name.endswith(".py")}
     assert found == expected, "Name every folder with an __init__.py under `packages` in setup.cfg."
 

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 
 # Copying, comparing, writing and checking a config read all of its fields and use none.
-NOT_USED_BY = ("affect.config", "copy", "dataclasses")
+NOT_USED_BY = ("affect.config", "copy", "dataclasses", "typing")
 
 
 def fields_of(experiment):
@@ -33,7 +33,8 @@ def _watched(config, prefix, read):
 
     class Watched(type(config)):
         def __getattribute__(self, name):
-            if sys._getframe(1).f_globals.get("__name__") not in NOT_USED_BY:
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if not caller.startswith(NOT_USED_BY):
                 if name in names:
                     read.add(prefix + name)
                 elif name == "frames":  # of a window

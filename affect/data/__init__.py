@@ -1,1 +1,1 @@
-"""What a data set becomes: records of faces, their labels, and the batches that are made of them."""
+"""Data for training and evaluation: records of faces, their labels, and batches."""

@@ -1,23 +1,33 @@
-"""Views of a face: the part of the stored face that the model sees, drawn for a clip or for each of its frames."""
+"""Views of a face: the part of the stored face that the model sees. A view is drawn for a clip or for a frame."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
+from affect.config import Data
+from affect.config.experiment import Border
 
-def central_view(crop_ratio):
-    """Returns the view of evaluation: the central square of `crop_ratio` of the side, neither mirrored nor turned."""
+
+def central_view(crop_ratio: float) -> dict[str, Any]:
+    """Returns the view of evaluation: a central square, neither mirrored nor turned.
+
+    Args:
+        crop_ratio: Side of the square as a share of the side of the face.
+    """
     view = {"crop_ratio": crop_ratio, "offset": tf.constant([0.5, 0.5]), "flip": False}
     return view | {"angle_rad": None, "border": "reflect"}
 
 
-def random_view(data, seed):
-    """Draws the view of training.
+def random_view(data: Data, seed: tf.Tensor) -> dict[str, Any]:
+    """Draws a view of training.
 
     Args:
-        data: `affect.config.Data`; `crop_ratio`, `random_crop`, `flip`, `rotation_deg` and `rotation_border` are used.
-        seed: int tensor (2,). The same seed gives the same view.
+        data: `crop_ratio`, `random_crop`, `flip`, `rotation_deg` and `rotation_border` are used.
+        seed: int (2,). The same seed gives the same view.
 
     Returns:
-        Dict for `view_face`.
+        Dict that `view_face` takes.
     """
     draw = tf.random.stateless_uniform([4], seed)
     limit_rad = data.rotation_deg * 3.141592653589793 / 180
@@ -30,16 +40,16 @@ def random_view(data, seed):
     }
 
 
-def view_face(jpeg, view, face_size):
-    """Decodes a face and cuts the view: crop, turn about the centre (`turn_face`), mirror, scale (antialiased).
+def view_face(jpeg: tf.Tensor | bytes, view: Mapping[str, Any], face_size: int) -> tf.Tensor:
+    """Decodes a face and applies a view: crop, turn about the centre (`turn_face`), mirror, scale (antialiased).
 
     Args:
-        jpeg: Scalar string tensor.
+        jpeg: Scalar string.
         view: From `central_view` or `random_view`.
         face_size: Height and width of the result in pixels.
 
     Returns:
-        uint8 tensor (face_size, face_size, 3), RGB.
+        uint8 (face_size, face_size, 3), RGB.
     """
     face = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
     side = tf.cast(tf.minimum(tf.shape(face)[0], tf.shape(face)[1]), tf.float32)
@@ -55,14 +65,14 @@ def view_face(jpeg, view, face_size):
     return tf.cast(tf.clip_by_value(tf.round(face), 0, 255), tf.uint8)
 
 
-def turn_face(face, angle_rad, border="reflect"):
-    """Returns the face, float32, turned anticlockwise; of whole numbers the op would cut off the fractions.
+def turn_face(face: tf.Tensor, angle_rad: tf.Tensor | float, border: Border = "reflect") -> tf.Tensor:
+    """Returns a face turned anticlockwise, float32 (H, W, C), because the operation truncates whole numbers.
 
     Args:
-        face: Tensor (H, W, C).
-        angle_rad: float.
-        border: `"reflect"` blends four pixels and reflects the face at its border; `"black"` takes the nearest pixel
-            and leaves corners black.
+        face: (H, W, C), of any numeric dtype.
+        angle_rad: Angle of the turn.
+        border: `"reflect"` interpolates between four pixels and reflects the face at its border; `"black"` takes the
+            nearest pixel and leaves the corners black.
     """
     centre = (tf.cast(tf.shape(face)[0], tf.float32) - 1) / 2
     cos, sin = tf.cos(angle_rad), tf.sin(angle_rad)

@@ -1,9 +1,12 @@
-"""inspect(): what the shards of a folder hold, in numbers and in faces."""
+"""inspect(): summarises the shards of a folder in numbers and in a sheet of faces."""
 
 import io
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,35 +19,37 @@ from affect.errors import InputError
 from affect.extras import require
 from affect.progress import Track, hide_progress
 
-# Rows of faces by valence, where there are no classes.
+# Rows of the sheet, by valence, where there are no classes.
 _PARTS = 5
 
 
 @names_damage
-def inspect(data, *, out=None, columns=8, track: Track = hide_progress):
+def inspect(
+    data: Path | str, *, out: Path | str | None = None, columns: int = 8, track: Track = hide_progress
+) -> dict[str, Any]:
     """Summarises shards and draws a sheet of their faces.
 
-    The sheet shows the middle face of clips that lie evenly over the sorted keys, always the same. Its rows are the
-    classes; without classes the fifths of the faces' valence, and without that the splits.
+    The sheet shows the middle face of clips that are evenly spaced over the sorted keys. It always shows the same
+    clips. Its rows are the classes; without classes, fifths of the faces' valence; without ratings, the splits.
 
     Args:
         data: Folder of shards.
-        out: Image file of the sheet; matplotlib takes the format from its suffix. `None` draws none.
-        columns: Most faces of a row.
+        out: Image file of the sheet; its suffix gives the format. `None` draws no sheet.
+        columns: Largest number of faces in a row.
         track: Shows progress.
 
     Returns:
-        Dict: `settings` and `classes` of the manifest; `clips`, a list of dicts, one for each split and class: `split`,
-        `label`, `clips`, `clips_with_a_face`, `frames`, `faces` and `coverage` (faces by frames, `None` without
-        frames); `subjects`, split → number of those who are named; `subjects_in_several_splits`, list; `length_s`
-        (frames looked at by frame rate, of the clips whose rate is known) and `scores` (the detector's, of all faces),
-        each the lowest, the quartiles and the highest, `None` of nothing; `length_total_s`; `problems`, key → problem,
-        with those of ratings that are of another time than the video; `left_out`, sentences of `affect prepare` on
-        what it left out, and on files that are not of these shards.
+        Dict of `settings` and `classes` of the manifest; `clips`, a list of dicts, one for each split and class, of
+        `split`, `label`, `clips`, `clips_with_a_face`, `frames`, `faces` and `coverage` (faces / frames, `None` without
+        frames); `subjects`, split → number of known subjects; `subjects_in_several_splits`, list; `length_s` (frames
+        that were looked at / frame rate, of the clips whose rate is known) and `scores` (the detector's, of all faces),
+        each a list of minimum, quartiles and maximum, `None` without values; `length_total_s`; `problems`, key →
+        problem, including ratings whose times do not fit the video; `left_out`, sentences of `affect prepare` on what
+        it left out, and sentences on files that do not belong to these shards.
 
     Raises:
-        InputError: When there are no shards, they are not there whole, or they hold no face to be drawn; or a sheet is
-            asked for without the extra `plots`.
+        InputError: When there are no shards, a shard is incomplete, or there is no face to draw; or when a sheet is
+            requested without the extra `plots`.
     """
     if out:
         require("plots", "A sheet of faces")
@@ -52,7 +57,7 @@ def inspect(data, *, out=None, columns=8, track: Track = hide_progress):
     problems = {clip["key"]: clip["problem"] for clip in shards.clips if clip["problem"]}
     rows, lengths_s, scores = defaultdict(Counter), [], []
     subjects, drawable = defaultdict(set), []
-    read = _read(shards)
+    read = _read_clips(shards)
     for split, record in track(read, len(shards.clips), "clips"):
         label, subject = record["clip/label/string"].decode(), record["affect/subject"].decode()
         faces, frames = len(record["image/encoded"]), int(record["affect/frames_decoded"])
@@ -65,11 +70,11 @@ def inspect(data, *, out=None, columns=8, track: Track = hide_progress):
         if record["image/frame_rate"] > 0:
             lengths_s.append(frames / record["image/frame_rate"])
         if faces:
-            drawable.append((record["clip/media_id"].decode(), split, label, _valence(record)))
+            drawable.append((record["clip/media_id"].decode(), split, label, _interpolate_valence(record)))
     if out:
         if not drawable:
             raise InputError(f"{data} holds no face to draw.")
-        _draw(choose_clips(drawable, shards.classes, columns), _read(shards), out)
+        _draw(choose_clips(drawable, shards.classes, columns), _read_clips(shards), out)
     order = {name: index for index, name in enumerate(shards.classes)}
     met = Counter(subject for names in subjects.values() for subject in names)
     return {
@@ -81,40 +86,45 @@ def inspect(data, *, out=None, columns=8, track: Track = hide_progress):
         ],
         "subjects": {split: len(names) for split, names in sorted(subjects.items())},
         "subjects_in_several_splits": sorted(subject for subject, count in met.items() if count > 1),
-        "length_s": _quartiles(lengths_s),
+        "length_s": _compute_quartiles(lengths_s),
         "length_total_s": float(np.sum(lengths_s)),
-        "scores": _quartiles(np.concatenate(scores)) if scores else None,
+        "scores": _compute_quartiles(np.concatenate(scores)) if scores else None,
         "problems": problems,
         "left_out": [*shards.left_out, *(f"{name}: {problem}" for name, problem in find_strays(shards))],
     }
 
 
-def _read(shards):
-    """Yields `(split, record)` of every clip, the record as `records.parse_example` reads it, in NumPy."""
+def _read_clips(shards: Shards) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields `(split, record)` of every clip: the record is from `records.parse_example`, in NumPy."""
     for shard in shards.shards:
         dataset = tf.data.TFRecordDataset(str(shards.folder / shard["name"])).map(records.parse_example).prefetch(1)
         for record in dataset.as_numpy_iterator():
             yield shard["split"], record
 
 
-def _quartiles(values):
+def _compute_quartiles(values: Sequence[float] | np.ndarray) -> list[float] | None:
     return np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist() if len(values) else None
 
 
-def _valence(record):
-    """Returns the valence at a clip's middle face, `None` without ratings."""
+def _interpolate_valence(record: Mapping[str, Any]) -> float | None:
+    """Returns the valence at the middle face of a clip, `None` without ratings."""
     times, valence = record["affect/dimensions/timestamp"], record["affect/dimensions/valence"]
     middle = record["image/timestamp"][len(record["image/timestamp"]) // 2]
     return float(np.interp(middle, times, valence)) if len(times) else None
 
 
-def choose_clips(drawable, classes, columns):
-    """Returns the clips that are drawn: name of a row → up to `columns` keys.
+def choose_clips(
+    drawable: Sequence[tuple[str, str, str, float | None]], classes: Sequence[str], columns: int
+) -> dict[str, list[str]]:
+    """Chooses the clips that are drawn.
 
     Args:
-        drawable: List of `(key, split, label, valence)` of the clips with a face.
-        classes: The manifest's.
-        columns: Most clips of a row.
+        drawable: `(key, split, label, valence)` of each clip with a face.
+        classes: Classes of the manifest.
+        columns: Largest number of clips in a row.
+
+    Returns:
+        Name of a row → up to `columns` keys.
     """
     rated = [valence for *_, valence in drawable if valence is not None and not classes]
     borders = np.quantile(rated, np.linspace(0, 1, _PARTS + 1)) if rated else []
@@ -124,7 +134,7 @@ def choose_clips(drawable, classes, columns):
         if classes:
             name = label or "no label"
         elif valence is not None:
-            name = parts[min(np.searchsorted(borders, valence, side="right"), _PARTS) - 1]
+            name = parts[min(int(np.searchsorted(borders, valence, side="right")), _PARTS) - 1]
         else:
             name = split
         rows.setdefault(name, []).append(key)
@@ -134,8 +144,8 @@ def choose_clips(drawable, classes, columns):
     }
 
 
-def _draw(chosen, read, out):
-    """Draws a row of faces for each name."""
+def _draw(chosen: Mapping[str, Sequence[str]], read: Iterable[tuple[str, dict[str, Any]]], out: Path | str) -> None:
+    """Draws one row of faces for each name."""
     from matplotlib.figure import Figure
 
     from affect.drawing import save_figure

@@ -1,14 +1,16 @@
-"""Ordered class sets, and the maps between the data sets' own labels and ours."""
+"""Ordered class sets, and the maps from the labels of data sets to ours."""
 
-# AFEW's order, which paper A's authors' code uses too.
+from collections.abc import Iterable
+
+# The order of AFEW, which the code of paper A's authors also uses.
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
-# The order in which FER2013 numbers its classes, and so the published mini-Xception.
+# The order in which FER2013, and therefore the published mini-Xception, numbers the classes.
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 AFEW = {name.capitalize(): name for name in EMOTIONS}
 
-# The third number of a file's name. Calm is a class of its own, which its authors set beside neutral.
+# The third number of a file's name. Calm is a separate class beside neutral.
 RAVDESS = {
     "01": "neutral",
     "02": "calm",
@@ -20,25 +22,22 @@ RAVDESS = {
     "08": "surprise",
 }
 
-# The third part of a file's name, what was acted; and the letters of its raters' votes.
+# The third part of a file's name, the acted emotion; and the letters of the raters' votes.
 CREMA_D = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 CREMA_D_VOTES = {name[0]: label for name, label in CREMA_D.items()}
 
-# The order of what a regression network gives.
+# The order of the outputs of a regression network.
 DIMENSIONS = ("valence", "arousal")
 
 
-def order_classes(names):
+def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Returns the distinct names in the project's order.
 
-    Emotions are in the order of `EMOTIONS` and before all other names, which are sorted. A class set is therefore
-    the same tuple whatever the order in which its clips are found.
+    Emotions come first, in the order of `EMOTIONS`. All other names follow, sorted. A class set is therefore the same
+    tuple in whatever order its clips are found.
 
     Args:
-        names: Iterable of str; empty names (clips without a label) are left out.
-
-    Returns:
-        Tuple of str.
+        names: Empty names (clips without a label) are left out.
     """
     rank = {name: index for index, name in enumerate(EMOTIONS)}
     return tuple(sorted({name for name in names if name}, key=lambda name: (rank.get(name, len(rank)), name)))

@@ -1,26 +1,30 @@
-"""The TFRecord schema: one SequenceExample a clip, with MediaSequence's keys where it has them.
+"""The TFRecord schema: one SequenceExample for each clip, with the keys of MediaSequence where it has them.
 
 MediaSequence is MediaPipe's convention for video in SequenceExamples
-(https://github.com/google-ai-edge/mediapipe/tree/master/mediapipe/util/sequence); times are in microseconds there, as
-in its keys here, and in seconds everywhere else in this project. A clip without a face is an example with no frames.
+(https://github.com/google-ai-edge/mediapipe/tree/master/mediapipe/util/sequence). Its times are in microseconds, and so
+are the times in records. Everywhere else in this project times are in seconds. A clip without a face is an example
+without frames.
 
-A long recording may be stored as several examples, each with a key of its own, the recording's name and its place in
-it. Each holds the recording's whole series of valence and arousal: raters lag the video, so that the labels of a frame
-may lie beyond the example's last one, and frames without a face are not stored at all.
+A long recording may be stored as several examples. Each of them has its own key, the name of the recording, and its
+place in it. Each also holds the whole series of valence and arousal, because raters lag behind the video: the rating of
+a frame may come after the last frame of the example. Frames without a face are not stored.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-# Raised whenever a record written before would be read differently.
+# This number rises whenever old records would be read differently.
 VERSION = 2
 
-# Points of `face/landmarks`; right and left are the subject's own.
+# Points of `face/landmarks`; right and left are the subject's.
 LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 
-# What version 1 had not has a default, so that its records come to the check of the version.
+# Keys that version 1 did not have get a default, so that its records reach the check of the version.
 _CONTEXT = {
     "affect/version": tf.io.FixedLenFeature((), tf.int64),
     "affect/dimensions/arousal": tf.io.RaggedFeature(tf.float32),
@@ -48,15 +52,15 @@ _FRAMES = {
 
 @dataclass(frozen=True)
 class Face:
-    """One cut face.
+    """A face that was cut from a frame.
 
     Args:
-        timestamp_s: Presentation time of its frame in seconds.
+        timestamp_s: Presentation time of the frame in seconds.
         jpeg: The aligned face, JPEG, RGB, `face_size` × `face_size`.
         box: `(x0, y0, x1, y1)` in pixels of the displayed frame.
         landmarks: Five `(x, y)` in pixels of the displayed frame, in the order of `LANDMARKS`; NaN where unknown.
-        score: The detector's, in [0, 1].
-        transform: `(a, b, tx, c, d, ty)`: frame pixels to face pixels, row by row.
+        score: Of the detector, in [0, 1].
+        transform: `(a, b, tx, c, d, ty)`, the affine map from frame pixels to face pixels, row by row.
     """
 
     timestamp_s: float
@@ -69,11 +73,12 @@ class Face:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Valence and arousal of a whole recording, as they were rated: nothing is shifted, smoothed or scaled.
+    """Ratings of the valence and arousal of a whole recording, neither shifted nor smoothed nor scaled.
 
     Args:
-        times_s: Times of the ratings in seconds of the recording, ascending; T_l of them.
-        valence, arousal: Rated values, T_l each.
+        times_s: T_l times of the ratings in seconds of the recording, ascending.
+        valence: T_l ratings.
+        arousal: T_l ratings.
     """
 
     times_s: tuple[float, ...] = field(repr=False)
@@ -83,21 +88,23 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip and the faces cut from it.
+    """A clip and the faces that were cut from it.
 
     Args:
-        key: Unique name in its data set, `"train/happy/0003"`.
-        label: Class name; empty where there is none.
-        label_index: Its place in the manifest's classes, for other readers of MediaSequence; -1 where there is none.
-        subject: Person; empty where unknown.
+        key: Unique name in the data set, such as `"train/happy/0003"`.
+        label: Class name; empty without a label.
+        label_index: Index of the label in the manifest's classes, for other readers of MediaSequence; -1 without a
+            label.
+        subject: Person; empty if unknown.
         source_sha256: Of the video file.
-        frame_rate_hz: Of the video; 0 where unknown.
-        frames_decoded: Frames that were looked at.
-        faces: Tuple of `Face` in time order, or another Sequence; empty where there is no face.
-        recording: Name of the video that the clip is a part of; `None` is the key, a clip of its own.
+        frame_rate_hz: Of the video; 0 if unknown.
+        frames_decoded: Number of frames that were looked at.
+        faces: In time order; empty without a face.
+        recording: Name of the video that the clip is a part of; `None` is the key of the clip, which is then a video on
+            its own.
         part: Place of the clip in its recording, from 0.
-        votes: Share of raters for each of the manifest's classes, in their order; `None` where there were no raters.
-        dimensions: `Dimensions` of the whole recording; `None` where it was not rated.
+        votes: Share of the raters for each of the manifest's classes, in their order; `None` without raters.
+        dimensions: Ratings of the whole recording; `None` without ratings.
     """
 
     key: str
@@ -107,42 +114,45 @@ class Clip:
     source_sha256: str = ""
     frame_rate_hz: float = 0.0
     frames_decoded: int = 0
-    faces: tuple[Face, ...] = field(default=(), repr=False)
+    faces: Sequence[Face] = field(default=(), repr=False)
     recording: str | None = None
     part: int = 0
     votes: tuple[float, ...] | None = None
     dimensions: Dimensions | None = None
 
 
-def name_rating_fault(times_s, frames, frame_rate_hz, faces_s=()):
-    """Compares the times of a recording's ratings with its video, at both ends.
+def name_rating_fault(
+    times_s: Sequence[float] | np.ndarray, frames: int, frame_rate_hz: float, faces_s: Iterable[float] = ()
+) -> str:
+    """Compares the times of a recording's ratings with both ends of its video.
 
-    The video ends where its frames end at their rate, or with its last face if that is later. Frames may also have come
-    slower than their rate says, as those of a video whose own rate is lower than the one that was asked for: then the
-    times of the faces say how far apart they were. Ratings may begin after the video's start, and end before or after
-    its end, by 1 s, by 1 % of its length or by two of its frames, whichever is most.
+    The video ends after its number of frames at their rate, or with its last face if that is later. The frames may also
+    be slower than their rate says, for example when the video's own rate is lower than the requested rate. Then the
+    times of the faces give the distance between frames. Ratings may begin after the start of the video, and end before
+    or after its end, by the largest of 1 s, 1 % of its length, and two of its frames.
 
     Args:
         times_s: Times of the ratings in seconds, ascending.
-        frames: Frames of the video that were looked at.
-        frame_rate_hz: Of these; 0 where unknown: then the end is known by the last face only, and ratings may be
-            longer.
+        frames: Number of frames of the video that were looked at.
+        frame_rate_hz: Of these frames; 0 if unknown. Then only the last face gives the end, and ratings may be longer.
         faces_s: Times of the faces in seconds, in any order.
 
     Returns:
-        What is wrong as one sentence; an empty str where nothing is, and without ratings.
+        One sentence on the fault; empty without a fault, and without ratings.
     """
     if not len(times_s) or not frames:
         return ""
     faces_s = sorted({float(time_s) for time_s in faces_s})
-    fault = _rating_fault(times_s, frames, frame_rate_hz, faces_s)
+    fault = _describe_rating_fault(times_s, frames, frame_rate_hz, faces_s)
     step_s = min((after_s - before_s for before_s, after_s in pairwise(faces_s)), default=0.0)
-    if fault and step_s * frame_rate_hz > 1.5 and not _rating_fault(times_s, frames, 1 / step_s, faces_s):
+    if fault and step_s * frame_rate_hz > 1.5 and not _describe_rating_fault(times_s, frames, 1 / step_s, faces_s):
         return ""
     return fault
 
 
-def _rating_fault(times_s, frames, frame_rate_hz, faces_s):
+def _describe_rating_fault(
+    times_s: Sequence[float] | np.ndarray, frames: int, frame_rate_hz: float, faces_s: list[float]
+) -> str:
     first_s, end_s = float(times_s[0]), float(times_s[-1])
     length_s = max([frames / frame_rate_hz if frame_rate_hz > 0 else 0.0, *faces_s[-1:]])
     tolerance_s = max(1.0, 0.01 * length_s, 2 / frame_rate_hz if frame_rate_hz > 0 else 0.0)
@@ -161,8 +171,12 @@ def _rating_fault(times_s, frames, frame_rate_hz, faces_s):
     )
 
 
-def name_record_fault(record):
-    """Returns what `name_rating_fault` says of a record as `parse_example` reads it, in NumPy."""
+def name_record_fault(record: Mapping[str, Any]) -> str:
+    """Returns the result of `name_rating_fault` for a record.
+
+    Args:
+        record: From `parse_example`, in NumPy.
+    """
     return name_rating_fault(
         record["affect/dimensions/timestamp"] / 1e6,
         int(record["affect/frames_decoded"]),
@@ -171,10 +185,10 @@ def name_record_fault(record):
     )
 
 
-def _feature(values):
+def _make_feature(values: Iterable[Any]) -> tf.train.Feature:
     values = list(values)
     if not values:
-        return tf.train.Feature()  # of no kind, and so of any
+        return tf.train.Feature()  # It has no kind, so a reader takes it for any kind.
     if isinstance(values[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
     if isinstance(values[0], int):
@@ -182,10 +196,10 @@ def _feature(values):
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
-def encode_example(clip):
-    """Returns a `Clip` as the bytes of a SequenceExample. The same clip always gives the same bytes."""
+def encode_example(clip: Clip) -> bytes:
+    """Returns a clip as the bytes of a SequenceExample. Equal clips give equal bytes."""
     faces, dimensions = clip.faces, clip.dimensions or Dimensions((), (), ())
-    context = {
+    context: dict[str, Iterable[Any]] = {
         "affect/dimensions/arousal": map(float, dimensions.arousal),
         "affect/dimensions/timestamp": [round(time_s * 1e6) for time_s in dimensions.times_s],
         "affect/dimensions/valence": map(float, dimensions.valence),
@@ -202,7 +216,7 @@ def encode_example(clip):
         "image/format": [b"JPEG"],
         "image/frame_rate": [float(clip.frame_rate_hz)],
     }
-    frames = {
+    frames: dict[str, list[Iterable[Any]]] = {
         "image/encoded": [[face.jpeg] for face in faces],
         "image/timestamp": [[round(face.timestamp_s * 1e6)] for face in faces],
         "face/box": [map(float, face.box) for face in faces],
@@ -212,27 +226,27 @@ def encode_example(clip):
     }
     example = tf.train.SequenceExample()
     for key in sorted(context):
-        example.context.feature[key].CopyFrom(_feature(context[key]))
+        example.context.feature[key].CopyFrom(_make_feature(context[key]))
     for key in sorted(frames):
-        example.feature_lists.feature_list[key].feature.extend(_feature(values) for values in frames[key])
+        example.feature_lists.feature_list[key].feature.extend(_make_feature(values) for values in frames[key])
     return example.SerializeToString(deterministic=True)
 
 
-def parse_example(serialized):
-    """Parses a record in a tf.data graph; JPEGs are not decoded.
+def parse_example(serialized: tf.Tensor | bytes) -> dict[str, tf.Tensor]:
+    """Parses a record, also in a tf.data graph. It does not decode the JPEGs.
 
     Args:
-        serialized: Scalar string tensor.
+        serialized: Scalar string.
 
     Returns:
-        Dict of tensors: the context keys (scalars); `affect/votes` float32 (E,) in the order of the manifest's classes,
+        Dict of tensors: the context keys, scalars; `affect/votes` float32 (E,) in the order of the manifest's classes,
         or (0,) without raters; the series `affect/dimensions/timestamp` int64 in microseconds and
         `affect/dimensions/valence` and `affect/dimensions/arousal` float32, all (T_l,), with T_l = 0 without ratings;
         and, for the T frames with a face, `image/encoded` (T,) string, `image/timestamp` (T,) int64 in microseconds,
         `face/box` (T, 4), `face/landmarks` (T, 10), `face/score` (T,) and `face/transform` (T, 6) float32.
 
     Raises:
-        tf.errors.InvalidArgumentError: When the record is of another version.
+        tf.errors.InvalidArgumentError: When the record has another version.
     """
     context, frames = tf.io.parse_single_sequence_example(serialized, _CONTEXT, _FRAMES)
     check = tf.debugging.assert_equal(

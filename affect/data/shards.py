@@ -1,15 +1,18 @@
-"""Shards → tf.data batches of clips: read, sample frames, decode only those, cut the view, batch."""
+"""Shards → tf.data batches of clips. Frames are sampled before they are decoded."""
 
 import functools
 import inspect
 import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedGroupKFold
 
-from affect.config import read_json
+from affect.config import Data, read_json
+from affect.config.experiment import FrameSpacing
 from affect.data import records
 from affect.data.augment import central_view, random_view, view_face
 from affect.errors import InputError
@@ -20,22 +23,22 @@ class Shards:
     """The shards of a folder, as its manifest describes them.
 
     Args:
-        folder: Where `affect prepare` wrote.
-        check_sizes: Whether a shard that is not there whole is an error.
+        folder: The folder that `affect prepare` wrote.
+        check_sizes: Whether an incomplete shard is an error.
 
     Attributes:
         settings: Dict of what changes the records: `records_version`, `dataset`, `faces`.
         classes: Tuple of class names.
-        faces: Dict of the settings by which the faces were cut.
+        faces: Dict of the settings with which the faces were cut.
         clips: List of dicts, one for each clip: key, label, subject, split, frames_with_a_face, ...
-        shards: List of dicts, one for each shard file: name, split, clips, bytes, sha256.
-        left_out: List of sentences on what looked like a clip and is none.
+        shards: List of dicts, one for each shard: name, split, clips, bytes, sha256.
+        left_out: List of sentences on files that looked like clips and were left out.
 
     Raises:
-        InputError: When there is no manifest, when records are of another version, or when a shard is not there whole.
+        InputError: When there is no manifest, the records have another version, or a shard is incomplete.
     """
 
-    def __init__(self, folder, *, check_sizes=True):
+    def __init__(self, folder: Path | str, *, check_sizes: bool = True) -> None:
         self.folder = Path(folder)
         manifest_path = self.folder / "manifest.json"
         if not manifest_path.is_file():
@@ -65,25 +68,29 @@ class Shards:
                 fault = f"has {found} of {size} bytes" if found else "is missing"
                 raise InputError(f"{path} {fault}. Copy it again, or run the same affect prepare with --overwrite.")
 
-    def of_split(self, split):
-        """Returns the clips of a split; an unknown split is an error that lists those there are."""
+    def of_split(self, split: str) -> list[dict[str, Any]]:
+        """Returns the clips of a split.
+
+        Raises:
+            InputError: When the split is unknown. The error lists the splits.
+        """
         clips = [clip for clip in self.clips if clip["split"] == split]
         if not clips:
             splits = sorted({clip["split"] for clip in self.clips})
             raise InputError(f"{self.folder} has no split {split!r}. Expected one of {splits}.")
         return clips
 
-    def files(self, split):
+    def files(self, split: str) -> list[str]:
         """Returns the paths of a split's shards."""
         return [str(self.folder / shard["name"]) for shard in self.shards if shard["split"] == split]
 
-    def damaged(self):
-        """Returns the names of the shards whose bytes are not those that were written. It reads them all."""
+    def find_damaged(self) -> list[str]:
+        """Returns the names of the shards whose SHA-256 differs from the manifest. It reads all shards."""
         return [shard["name"] for shard in self.shards if sha256_of(self.folder / shard["name"]) != shard["sha256"]]
 
 
-def is_pointer(path):
-    """Returns whether a file is the small text that a repository of Git LFS holds where a file was not fetched."""
+def is_pointer(path: Path | str) -> bool:
+    """Returns whether a file is a pointer of Git LFS, the small text that replaces a file until it is fetched."""
     start = b"version https://git-lfs.github.com/spec/"
     if not Path(path).is_file():
         return False
@@ -91,45 +98,58 @@ def is_pointer(path):
         return file.read(len(start)) == start
 
 
-def _refuse_pointer(path):
+def _refuse_pointer(path: Path | str) -> None:
     if is_pointer(path):
         raise InputError(f"{path} is a Git LFS pointer and not the file itself. Fetch the file: git lfs pull")
 
 
-def names_damage(verb):
-    """Decorates a function with an argument `data`, a folder of shards: a damaged record is an error that names them.
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
-    TensorFlow's own says neither which file nor what to do.
+
+def names_damage(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Decorates a function that reads shards, so that the error on a damaged record names the damaged shards.
+
+    TensorFlow's error names neither the file nor a remedy.
+
+    Args:
+        function: It has an argument `data`, the folder of shards.
+
+    Raises:
+        InputError: From a call, when a record is damaged.
     """
-    signature = inspect.signature(verb)
+    signature = inspect.signature(function)
 
-    @functools.wraps(verb)
-    def named(*args, **kwargs):
+    @functools.wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
-            return verb(*args, **kwargs)
+            return function(*args, **kwargs)
         except tf.errors.DataLossError as error:
             data = signature.bind(*args, **kwargs).arguments["data"]
-            names = ", ".join(Shards(data).damaged())
+            names = ", ".join(Shards(data).find_damaged())
             raise InputError(
                 f"{data} is damaged: {names}. Copy it again, or run the same affect prepare with --overwrite."
             ) from error
 
-    return named
+    return call
 
 
-def split_selection(clips, ratio, seed):
-    """Splits training clips into those trained on and those that select the epoch.
+def split_selection(clips: Sequence[Mapping[str, Any]], ratio: float, seed: int) -> tuple[list[str], list[str]]:
+    """Splits training clips into clips to train on and clips to select the epoch with.
 
-    The parts have about the same share of each class, no class is set aside as a whole, and no subject is in both
-    (where subjects are unknown, every recording is its own, and no parts of one are in both).
+    Both have about the same share of each class. At least one clip of each class stays in training. No subject is in
+    both. A recording with an unknown subject counts as a subject of its own, so its parts are never in both.
 
     Args:
-        clips: List of dicts with key, recording, label and subject.
-        ratio: Share for selection in [0, 0.5]; 0 sets nothing aside.
-        seed: int.
+        clips: Dicts with key, recording, label and subject.
+        ratio: Share of the clips for selection, in [0, 0.5]; 0 selects none.
+        seed: Of the split.
 
     Returns:
-        `(train_keys, selection_keys)`: lists of str.
+        `(train_keys, selection_keys)`.
+
+    Raises:
+        InputError: When the ratio is out of range, or the clips cannot be split so.
     """
     if not 0 <= ratio <= 0.5:
         raise InputError(f"data.selection_ratio must lie in [0, 0.5]. Received: {ratio}")
@@ -141,7 +161,7 @@ def split_selection(clips, ratio, seed):
     subjects = [clip["subject"] or clip["recording"] for clip in clips]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that a class is rare; the check below is sharper
+            warnings.simplefilter("ignore", UserWarning)  # that a class is rare; the check below is stricter
             splits = list(folds.split(keys, labels, subjects))
         for train, selection in splits:
             if len(selection) and {labels[index] for index in train} == set(labels):
@@ -153,30 +173,42 @@ def split_selection(clips, ratio, seed):
         ) from error
 
 
-def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0):
-    """Endless training batches, a function of the seed and the epoch alone: a resumed run sees what it would have seen.
+def train_batches(
+    shards: Shards,
+    data: Data,
+    *,
+    classes: Sequence[str],
+    keys: Sequence[str],
+    face_size: int,
+    seed: int,
+    first_epoch: int = 0,
+) -> tuple[tf.data.Dataset, int]:
+    """Returns endless training batches.
+
+    They depend on the seed and the epoch alone, so a resumed run continues with the batches that it would have had.
 
     Args:
-        shards: `Shards`.
-        data: `affect.config.Data`.
+        shards: Where the clips are.
+        data: How clips are sampled.
         classes: Class names in the model's order.
-        keys: Keys of the clips that are trained on.
-        face_size: The model's, in pixels.
-        seed: int.
+        keys: Keys of the clips to train on.
+        face_size: Height and width of the model's faces in pixels.
+        seed: Of the order, the sampled frames and the views.
         first_epoch: Epoch to start with.
 
     Returns:
-        `(dataset, steps)`: `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, label int32 (B,))` with F =
-        `data.frames`, and with `data.soft_labels` the label float32 (B, E); batches an epoch. Clips that do not fill a
-        batch wait for another epoch's order, or are a smaller batch with `data.keep_last_batch`.
+        `(dataset, steps)`. The dataset gives `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, label int32
+        (B,))`, where F is `data.frames`; with `data.soft_labels` the label is float32 (B, E). `steps` is the number of
+        batches in an epoch. With `data.keep_last_batch`, the clips that do not fill a batch are a smaller batch.
+        Otherwise the epoch leaves them out; another epoch has another order.
     """
     sizes = batch_sizes(len(keys), data)
     files = tf.constant(shards.files(data.train_split))
-    parse = _parser(classes, voted=shards.classes if data.soft_labels else None)
-    wanted = _table(keys, range(len(keys)))
+    parse = _make_parser(classes, voted=shards.classes if data.soft_labels else None)
+    wanted = _make_table(keys, range(len(keys)))
 
     def epoch(number):
-        # Set the graph-level seed. Otherwise the order also depends on the global seed, and 0 is an error.
+        # Set the graph-level seed. Otherwise the order also depends on the global seed, and a seed of 0 is an error.
         tf.random.set_seed(1)
         draw = tf.stack([tf.constant(seed, tf.int64), number])
         clips = tf.data.TFRecordDataset(tf.random.experimental.stateless_shuffle(files, draw)).map(parse)
@@ -186,7 +218,7 @@ def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0
         return clips.take(sum(sizes)).map(lambda clip: clip | {"epoch": number})
 
     def sample(clip):
-        # Drawn by clip and epoch, so that neither order nor the number of threads changes what is drawn.
+        # The draw depends on the clip and the epoch, so that the order and the number of threads do not change it.
         draw = tf.stack([seed * 1_000_003 + tf.cast(clip["epoch"], tf.int32), wanted.lookup(clip["key"])])
         total = tf.shape(clip["jpeg"])[0]
         chosen = tf.argsort(tf.random.stateless_uniform([total], draw))[: data.frames]
@@ -202,98 +234,111 @@ def train_batches(shards, data, *, classes, keys, face_size, seed, first_epoch=0
         def view_of(place):
             return random_view(data, tf.random.fold_in(view_seed, place)) if data.view_per_frame else view
 
-        return _decoded(clip, tf.sort(chosen), view_of, face_size, frames=data.frames)
+        return _decode(clip, tf.sort(chosen), view_of, face_size, frames=data.frames)
 
     dataset = tf.data.Dataset.range(first_epoch, 2**31).flat_map(epoch)
     dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return in_batches(dataset.map(_as_pair), sizes).prefetch(2), len(sizes)
+    return batch_epochs(dataset.map(_split_pair), sizes).prefetch(2), len(sizes)
 
 
-def batch_sizes(examples, data):
-    """Returns how many of an epoch's examples each batch holds, a list.
+def batch_sizes(examples: int, data: Data) -> list[int]:
+    """Returns the sizes of the batches of an epoch.
 
     Args:
-        examples: Clips, or windows.
-        data: `affect.config.Data`; `batch_clips` and `keep_last_batch` are used.
+        examples: Number of clips or windows.
+        data: `batch_clips` and `keep_last_batch` are used.
     """
     most = min(data.batch_clips, examples)
     sizes, rest = [most] * (examples // most), examples % most
     return [*sizes, rest] if data.keep_last_batch and rest else sizes
 
 
-def in_batches(dataset, sizes):
-    """Returns an endless dataset in batches of an epoch's `sizes`, epoch after epoch."""
+def batch_epochs(dataset: tf.data.Dataset, sizes: Sequence[int]) -> tf.data.Dataset:
+    """Returns an endless dataset in batches.
+
+    Args:
+        dataset: Of single examples, without an end.
+        sizes: Sizes of the batches of an epoch, from `batch_sizes`. They repeat in each epoch.
+    """
     if sizes[0] == sizes[-1]:
         return dataset.batch(sizes[0], drop_remainder=True)
     return dataset.batch(1).rebatch(sizes)
 
 
-def eval_batches(shards, data, *, split, classes, face_size, keys=None):
-    """Batches for evaluation: every clip once, up to `data.eval_frames` evenly spaced frames, central crop.
+def eval_batches(
+    shards: Shards, data: Data, *, split: str, classes: Sequence[str], face_size: int, keys: Sequence[str] | None = None
+) -> tf.data.Dataset:
+    """Returns batches for evaluation: each clip once, up to `data.eval_frames` evenly spaced frames, central crop.
 
-    A clip without a face is one frame that is masked. Each batch is padded to its longest clip.
+    A clip without a face has one frame, which is masked. Each batch is padded to its longest clip.
 
     Args:
-        shards, data, classes, face_size: As in `train_batches`.
+        shards: Where the clips are.
+        data: How clips are sampled.
         split: Name of the split.
-        keys: Clips that are wanted; `None` is all.
+        classes: Class names in the model's order.
+        face_size: Height and width of the model's faces in pixels.
+        keys: Keys of the clips; `None` is all clips of the split.
 
     Returns:
         Dataset of dicts: `faces` uint8 (B, F, H, W, 3), `frame_mask` bool (B, F), `timestamp_s` float64 (B, F), `label`
-        int32 (B,), -1 where it is not one of the classes, and `key` string (B,).
+        int32 (B,), -1 if it is not one of the classes, and `key` string (B,).
     """
-    parse = _parser(classes)
+    parse = _make_parser(classes)
     clips = tf.data.TFRecordDataset(shards.files(split)).map(parse)
     if keys is not None:
-        wanted = _table(keys, range(len(keys)))
+        wanted = _make_table(keys, range(len(keys)))
         clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
 
     def sample(clip):
-        chosen = evenly_spaced(tf.shape(clip["jpeg"])[0], data.eval_frames, data.frame_spacing)
+        chosen = space_evenly(tf.shape(clip["jpeg"])[0], data.eval_frames, data.frame_spacing)
         view = central_view(data.crop_ratio)
-        return _decoded(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
+        return _decode(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
     dataset = clips.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.padded_batch(data.batch_clips).prefetch(2)
 
 
-def clip_inputs(clip, data, face_size):
-    """Returns one `records.Clip` as the model's inputs, by the rules of `eval_batches`.
+def clip_inputs(clip: records.Clip, data: Data, face_size: int) -> tuple[dict[str, np.ndarray], list[records.Face]]:
+    """Returns the model's inputs for one clip, with the frames and the view of `eval_batches`.
 
     Args:
-        clip: `affect.data.records.Clip` with at least one face.
-        data: `affect.config.Data`.
-        face_size: The model's, in pixels.
+        clip: With at least one face.
+        data: How clips are sampled.
+        face_size: Height and width of the model's faces in pixels.
 
     Returns:
-        `(inputs, chosen)`: dict of `faces` uint8 (1, F, H, W, 3) and `frame_mask` bool (1, F); the F chosen
-        `affect.data.records.Face`.
+        `(inputs, chosen)`: dict of `faces` uint8 (1, F, H, W, 3) and `frame_mask` bool (1, F); the F chosen faces.
     """
-    chosen = [
-        clip.faces[index] for index in evenly_spaced(len(clip.faces), data.eval_frames, data.frame_spacing).numpy()
-    ]
+    places = space_evenly(len(clip.faces), data.eval_frames, data.frame_spacing)
+    chosen = [clip.faces[place] for place in places.numpy()]
     view = central_view(data.crop_ratio)
     faces = np.stack([view_face(face.jpeg, view, face_size).numpy() for face in chosen])[None]
     return {"faces": faces, "frame_mask": np.ones((1, len(chosen)), bool)}, chosen
 
 
-def evenly_spaced(total, most, spacing="nearest"):
-    """Returns the indices, int32 (min(total, most),), of frames evenly spaced over all `total`.
+def space_evenly(total: tf.Tensor | int, most: int, spacing: FrameSpacing = "nearest") -> tf.Tensor:
+    """Returns the indices of evenly spaced frames, int32 (min(total, most),).
 
-    `spacing` says which frame an evenly spaced place is: the `"nearest"`, or the one before it, `"floor"`.
+    Args:
+        total: Number of frames.
+        most: Largest number of indices.
+        spacing: Which frame a position between two frames means: the `"nearest"`, or the frame before it, `"floor"`.
     """
     count = tf.minimum(total, most)
     step = tf.cast(tf.maximum(total - 1, 0), tf.float64) / tf.cast(tf.maximum(count - 1, 1), tf.float64)
     places = tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * step
     if spacing == "floor":
         chosen = tf.cast(tf.floor(places), tf.int32)
-        return tf.concat([chosen[:-1], [total - 1]], 0) if count > 1 else chosen  # the last is no product
+        return tf.concat([chosen[:-1], [total - 1]], 0) if count > 1 else chosen  # the product may be rounded down
     return tf.cast(tf.round(places), tf.int32)
 
 
-def _parser(classes, *, voted=None):
-    """Returns the parser of records; with `voted`, the classes in the order of the votes, labels are soft."""
-    index_of = _table(classes, range(len(classes)))
+def _make_parser(
+    classes: Sequence[str], *, voted: Sequence[str] | None = None
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns a parser of records. With `voted`, the classes in the order of the votes, its labels are soft."""
+    index_of = _make_table(classes, range(len(classes)))
 
     def parse(serialized):
         record = records.parse_example(serialized)
@@ -313,15 +358,15 @@ def _parser(classes, *, voted=None):
     return parse
 
 
-def _table(keys, values):
+def _make_table(keys: Iterable[str], values: Iterable[int]) -> tf.lookup.StaticHashTable:
     initializer = tf.lookup.KeyValueTensorInitializer(
         tf.constant(list(keys), tf.string), tf.constant(list(values), tf.int32)
     )
     return tf.lookup.StaticHashTable(initializer, default_value=-1)
 
 
-def _decoded(clip, chosen, view_of, face_size, *, frames):
-    """Decodes the chosen frames only, each in the view of its place, and pads them to `frames` with a mask."""
+def _decode(clip, chosen, view_of, face_size, *, frames):
+    """Decodes only the chosen frames, each with the view of its place, and pads them to `frames`, with a mask."""
     faces = tf.map_fn(
         lambda face: view_face(face[0], view_of(face[1]), face_size),
         (tf.gather(clip["jpeg"], chosen), tf.range(tf.size(chosen))),
@@ -340,5 +385,5 @@ def _decoded(clip, chosen, view_of, face_size, *, frames):
     }
 
 
-def _as_pair(clip):
+def _split_pair(clip):
     return {"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, clip["label"]

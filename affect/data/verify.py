@@ -1,12 +1,14 @@
-"""verify(): the shards of a folder, to the last byte, against their manifest."""
+"""verify(): checks every byte of the shards of a folder against their manifest."""
 
 import io
 import os
 import struct
 import warnings
 from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -20,30 +22,30 @@ from affect.files import sha256_of
 from affect.progress import Track, hide_progress
 
 
-def verify(data, *, track: Track = hide_progress):
-    """Checks shards against their manifest and goes on after damage.
+def verify(data: Path | str, *, track: Track = hide_progress) -> dict[str, Any]:
+    """Checks shards against their manifest and continues after damage.
 
-    A shard must have its size and SHA-256, good checksums and its number of records. A clip must be there once, in a
-    shard of its split, in a record that agrees with the manifest and with itself, and its faces must be whole JPEGs of
-    the right size. Its ratings must be of the time of its video. A file of shards that the manifest does not list is
-    named, because two prepares may have been copied together. One record is in memory at a time.
+    A shard must have its size, its SHA-256, valid checksums and its number of records. A clip must occur once, in a
+    shard of its split. Its record must agree with the manifest and must be consistent. Its faces must be complete JPEGs
+    of the right size, and the times of its ratings must fit its video. The result also names shards that the manifest
+    does not list, because they may come from another `affect prepare`. One record is in memory at a time.
 
     Args:
         data: Folder of shards.
         track: Shows progress.
 
     Returns:
-        Dict: numbers of the `shards` that are listed and of the `records` and `faces` that were read; and `damage`, a
-        list of dicts, at most one for each shard and each clip: `key`, empty where a shard is meant; `shard`, empty
-        where that does not matter; and `problem`.
+        Dict of the numbers `shards` in the manifest, and `records` and `faces` that were read; and `damage`, a list of
+        dicts, at most one for each shard and each clip, of `key`, which is empty for a shard; `shard`, which is empty
+        if no single shard is concerned; and `problem`.
 
     Raises:
-        InputError: When there is no manifest, it cannot be used, or the records are of another version.
+        InputError: When there is no manifest, it is not a manifest of shards, or the records have another version.
     """
     shards = Shards(data, check_sizes=False)
     try:
         clips = {clip["key"]: clip for clip in shards.clips}
-        # What is asked of them below, so that a manifest that lacks it is refused here.
+        # Read all the fields that are used below, so that a manifest without them is refused here.
         for clip in shards.clips:
             itemgetter("label", "subject", "split", "frames_with_a_face")(clip)
         for shard in shards.shards:
@@ -56,13 +58,13 @@ def verify(data, *, track: Track = hide_progress):
         ) from error
     counts, found, of_clips, of_shards = Counter(), Counter(), {}, []
 
-    def examined():
+    def examine():
         for shard in shards.shards:
             problems = yield from _examine(shards, shard, clips, face_size)
             if problems:
                 of_shards.append({"key": "", "shard": shard["name"], "problem": "; ".join(problems)})
 
-    for shard, key, faces, problem in track(examined(), len(shards.clips), "clips"):
+    for shard, key, faces, problem in track(examine(), len(shards.clips), "clips"):
         counts["records"] += 1
         counts["faces"] += faces
         found[key] += 1
@@ -90,16 +92,17 @@ def verify(data, *, track: Track = hide_progress):
     }
 
 
-def find_strays(shards):
-    """Finds the shards and manifests in a folder that are not its own, as where two prepares were copied together.
+def find_strays(shards: Shards) -> list[tuple[str, str]]:
+    """Finds shards and manifests in a folder that its manifest does not list.
 
-    A file is a shard by its name or by how its content begins. What lies in folders below is no part of these shards.
+    They remain when two outputs of `affect prepare` are copied together. The name or the first bytes of a file show
+    that it is a shard. Subfolders are not searched.
 
     Args:
-        shards: `Shards`.
+        shards: The shards of the folder.
 
     Returns:
-        List of `(name, problem)`, sorted by name.
+        `(name, problem)` of each such file, sorted by name.
     """
     listed = {shard["name"] for shard in shards.shards} | {"manifest.json"}
     return [
@@ -109,11 +112,11 @@ def find_strays(shards):
     ]
 
 
-def _is_manifest(path):
+def _is_manifest(path: Path) -> bool:
     return "manifest" in path.name.lower() and path.suffix.lower() == ".json"
 
 
-def _is_framed(path):
+def _is_framed(path: Path) -> bool:
     try:
         if not path.is_file():
             return False
@@ -121,23 +124,24 @@ def _is_framed(path):
             header = file.read(12)
     except OSError:
         return False
-    return len(header) == 12 and struct.unpack("<I", header[8:])[0] == _masked_crc32c(header[:8])
+    return len(header) == 12 and struct.unpack("<I", header[8:])[0] == _mask_crc32c(header[:8])
 
 
-def read_framed(file):
-    """Reads a TFRecord file, which TensorFlow's own reader leaves at the first checksum that does not match.
+def read_framed(file: BinaryIO) -> Iterator[tuple[bytes | None, str]]:
+    """Reads a TFRecord file and continues after damage; TensorFlow's reader stops at the first invalid checksum.
 
-    A record is its length (uint64, little-endian), the masked CRC-32C of that, its bytes, and the masked CRC-32C of
-    those.
+    A record consists of its length (uint64, little-endian), the masked CRC-32C of the length, its bytes, and the masked
+    CRC-32C of the bytes.
 
     Args:
-        file: Binary file, at its start.
+        file: At its start.
 
     Yields:
-        `(content, problem)`: the record's bytes, `None` where they and all that follows are lost; what is wrong with
-        it, or an empty str.
+        `(content, problem)`: the bytes of the record, `None` if they and everything after them are lost; and a
+        description of the damage, empty without damage.
 
-    Reference: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+    Reference:
+        https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
     """
     rest = os.fstat(file.fileno()).st_size
     while rest:
@@ -146,13 +150,13 @@ def read_framed(file):
             yield None, "the file ends in its length"
             return
         length, checksum = struct.unpack("<QI", header)
-        is_length_whole = checksum == _masked_crc32c(header[:8])
+        is_length_whole = checksum == _mask_crc32c(header[:8])
         rest -= 16 + length
         if rest < 0:
             yield None, "the file ends in it" if is_length_whole else "its length is damaged"
             return
         content, checksum = file.read(length), file.read(4)
-        is_content_whole = checksum == struct.pack("<I", _masked_crc32c(content))
+        is_content_whole = checksum == struct.pack("<I", _mask_crc32c(content))
         if not is_length_whole and not is_content_whole:
             yield None, "its length is damaged"
             return
@@ -162,26 +166,28 @@ def read_framed(file):
             yield content, "" if is_content_whole else "its checksum does not match"
 
 
-def _masked_crc32c(content):
+def _mask_crc32c(content: bytes) -> int:
     crc = google_crc32c.value(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _examine(shards, shard, clips, face_size):
-    """Reads a shard through.
+def _examine(
+    shards: Shards, shard: Mapping[str, Any], clips: Mapping[str, Mapping[str, Any]], face_size: int
+) -> Generator[tuple[str, str, int, str], None, list[str]]:
+    """Reads a whole shard.
 
     Args:
-        shards, shard: `Shards`, and the entry of the manifest that is read.
-        clips: Entries of the manifest by their keys.
-        face_size: Of the stored faces.
+        shards: The shards of the folder.
+        shard: Entry of the shard in the manifest.
+        clips: Entries of the clips in the manifest, by their keys.
+        face_size: Height and width of the stored faces in pixels.
 
     Yields:
-        `(shard, key, faces, problem)` of each record: the shard's name; the clip's key, empty where the record is none
-        of the manifest's clips; the number of its faces; and what is wrong with it.
+        `(shard, key, faces, problem)` of each record: the name of the shard; the key of the clip, empty if the manifest
+        has no such clip; the number of its faces; and a description of its faults, empty without a fault.
 
     Returns:
-        List of what is wrong with the shard. Of records that are no clip's the first is named, for there may be
-        millions.
+        The faults of the shard. Only the first of the records without a clip is named, because there may be millions.
     """
     problems, strays, count = [], {}, 0
     try:
@@ -199,14 +205,14 @@ def _examine(shards, shard, clips, face_size):
                     problems.append(f"record {count + 1} and what follows cannot be read: {damage}")
                     break
                 count += 1
-                record = _parsed(content)
+                record = _parse(content)
                 key = record["clip/media_id"].decode(errors="replace") if record else ""
-                if key in clips:
+                if record and key in clips:
                     found = [damage] if damage else []
                     if shard["split"] != clips[key]["split"]:
                         found.append(f"it is of split {clips[key]['split']} and lies in split {shard['split']}")
-                    found += _inconsistencies(record, clips[key], shards.classes)
-                    found += _damaged_faces(record, face_size)
+                    found += _find_inconsistencies(record, clips[key], shards.classes)
+                    found += _find_damaged_faces(record, face_size)
                     found += filter(None, [records.name_record_fault(record)])
                     yield shard["name"], key, len(record["image/encoded"]), "; ".join(found)
                 else:
@@ -221,18 +227,18 @@ def _examine(shards, shard, clips, face_size):
     return problems
 
 
-def _parsed(content):
-    """Returns a record as `records.parse_example` reads it, in NumPy; `None` where it cannot be read."""
+def _parse(content: bytes) -> dict[str, Any] | None:
+    """Returns a record from `records.parse_example`, in NumPy; `None` if it cannot be read."""
     try:
         return {name: value.numpy() for name, value in records.parse_example(content).items()}
     except tf.errors.InvalidArgumentError:
         return None
 
 
-def _inconsistencies(record, clip, classes):
-    """Returns a list of what contradicts in a record, or between it and its entry in the manifest."""
+def _find_inconsistencies(record: Mapping[str, Any], clip: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """Returns descriptions of contradictions within a record, or between it and its entry in the manifest."""
     found = []
-    # The frame rate alone is not of frames.
+    # All of these are series over the frames, but for the frame rate, which is a scalar.
     counts = {
         name: len(value) for name, value in record.items() if name.startswith(("face/", "image/")) and np.ndim(value)
     }
@@ -258,24 +264,24 @@ def _inconsistencies(record, clip, classes):
     return found
 
 
-def _damaged_faces(record, face_size):
-    """Returns a list: empty, or one line on the faces that are not whole JPEGs of the right size."""
-    faults = [_fault(jpeg, face_size) for jpeg in record["image/encoded"]]
+def _find_damaged_faces(record: Mapping[str, Any], face_size: int) -> list[str]:
+    """Returns one line on the faces that are not complete JPEGs of the right size, in a list; empty without any."""
+    faults = [_name_jpeg_fault(jpeg, face_size) for jpeg in record["image/encoded"]]
     bad = [index for index, fault in enumerate(faults) if fault]
     if not bad:
         return []
     return [f"{len(bad)} of {len(faults)} faces are damaged, the first is face {bad[0] + 1} ({faults[bad[0]]})"]
 
 
-def _fault(jpeg, face_size):
-    """Returns what is wrong with a JPEG, or an empty str. Pillow and not OpenCV, which fills what is cut off."""
+def _name_jpeg_fault(jpeg: bytes, face_size: int) -> str:
+    """Returns the fault of a JPEG, empty without a fault. It uses Pillow, because OpenCV accepts a truncated file."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are checked here
+            warnings.simplefilter("ignore")  # on large images; the size is checked here
             with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
                 if image.size != (face_size, face_size):
                     return f"{image.width}×{image.height} pixels, not {face_size}×{face_size}"
-                # Its code is read to the end all the same, and a picture of an eighth is drawn in half the time.
+                # Decode at an eighth of the size: this takes half the time, and still reads the file to its end.
                 image.draft(None, (1, 1))
                 image.load()
     except UnidentifiedImageError:

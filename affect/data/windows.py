@@ -1,24 +1,27 @@
-"""Recordings → tf.data batches of windows: faces, or features, on a regular grid of time, and each frame's ratings."""
+"""Recordings → tf.data batches of windows: faces or features on a regular grid of time, and a rating for each frame."""
 
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
 
+from affect.config import Data, Windows
+from affect.config.experiment import Features
 from affect.data import records
 from affect.data.augment import central_view, random_view, view_face
 from affect.data.labels import DIMENSIONS
 from affect.data.lgbp import FEATURES, lgbp_top
-from affect.data.shards import batch_sizes, in_batches
+from affect.data.shards import Shards, batch_epochs, batch_sizes
 from affect.errors import InputError
 
-# Features of windows that are kept and not computed again in every epoch; 80 KiB for 4 s at 10 frames/s, so 3.6 hours
-# of recordings at a stride of 1 s, or 7 at 2 s.
+# Size of the cache of features, which would otherwise be computed in each epoch. A window of 4 s at 10 frames/s takes
+# 80 KiB, so the cache holds 3.6 hours of recordings at a stride of 1 s, or 7 hours at 2 s.
 KEPT_BYTES = 2**30
 
 
@@ -27,16 +30,16 @@ class Recording:
     """A recording, joined from its parts. Its faces stay on disk.
 
     Args:
-        name: Of the recording; the key of a clip that is no part of one.
-        subject: Person; empty where unknown.
-        parts: `(path, offset, bytes)` of each part's record in its shard.
+        name: Of the recording, or the key of a clip that is not a part of a recording.
+        subject: Person; empty if unknown.
+        parts: `(path, offset, bytes)` of the record of each part in its shard.
         times_s: float64 (T,), times of the faces, ascending.
-        places: int (T, 2), the part that holds each face, and its place there.
-        rating_times_s: float64 (T_l,), ascending; T_l = 0 of a recording that is not rated.
+        places: int (T, 2): the index of the part that holds each face, and the index of the face in that part.
+        rating_times_s: float64 (T_l,), ascending; T_l = 0 without ratings.
         ratings: float64 (T_l, 2), in the order of `affect.data.labels.DIMENSIONS`.
-        other_faces: Faces of others than the main one, which shards made with `--faces all` hold; they are left out.
-        faces: Sequence of the T `affect.data.records.Face`, where there is no shard that holds them; `parts` and
-            `places` are not used then. Each is read when it is decoded, so that they may lie on disk.
+        other_faces: Number of faces of other people, which shards of `--faces all` also hold. They are left out.
+        faces: The T faces, if no shard holds them; `parts` and `places` are then not used. A face is read when it is
+            decoded, so the faces may be on disk.
     """
 
     name: str
@@ -50,8 +53,8 @@ class Recording:
     faces: Sequence[records.Face] | None = None
 
     @property
-    def end_s(self):
-        """Time of the last face or rating, whichever is later."""
+    def end_s(self) -> float:
+        """Time of the last face or of the last rating, whichever is later, in seconds; 0 without both."""
         return max([0.0, *self.times_s[-1:], *self.rating_times_s[-1:]])
 
 
@@ -60,11 +63,12 @@ class Window:
     """A window of a recording, F frames on the grid.
 
     Args:
-        recording: `Recording`.
-        times_s: float64 (F,), of the grid.
-        faces: int (F,), the recording's face nearest to each point of the grid and at most half a step away, or -1.
-        labels: float32 (F, 2), ratings `delay_s` after the face; 0 where there is none.
-        is_rated: bool (F,), whether the label is within the series of ratings.
+        recording: It is cut from this recording.
+        times_s: float64 (F,), times of the grid.
+        faces: int (F,): the index of the face that is nearest to each point of the grid, at most half a step away; -1
+            without such a face.
+        labels: float32 (F, 2), the ratings `delay_s` after the face; 0 without a rating.
+        is_rated: bool (F,), whether there is a rating.
     """
 
     recording: Recording
@@ -74,31 +78,31 @@ class Window:
     is_rated: np.ndarray
 
     @property
-    def frame_mask(self):
+    def frame_mask(self) -> np.ndarray:
         """bool (F,): frames with a face."""
         return self.faces >= 0
 
     @property
-    def weights(self):
+    def weights(self) -> np.ndarray:
         """float32 (F,): 1 for frames with a face and a label, for the loss and the metrics."""
         return (self.frame_mask & self.is_rated).astype(np.float32)
 
 
-def read_recordings(shards, split):
-    """Reads what is needed to cut windows: times and ratings, and where the faces lie.
+def read_recordings(shards: Shards, split: str) -> tuple[list[Recording], list[str]]:
+    """Reads what is needed to cut windows: times, ratings, and where the faces are on disk.
 
-    Ratings are of the main face. Where shards hold others too (`--faces all`, keys `KEY@1`, `KEY@2`, ...), these are
-    left out, and their faces counted.
+    Ratings belong to the main face. Shards of `--faces all` hold other faces too (keys `KEY@1`, `KEY@2`, ...). These
+    are left out and counted.
 
     Args:
-        shards: `affect.data.shards.Shards`.
+        shards: Where the recordings are.
         split: Name of the split.
 
     Returns:
-        `(recordings, unrated)`: list of `Recording`, by name; names of recordings that have no ratings.
+        `(recordings, unrated)`: the recordings with ratings, sorted by name; the names of the others.
 
     Raises:
-        InputError: On a split without ratings, and on a recording that lacks a part.
+        InputError: When the split has no ratings, or a recording lacks a part.
     """
     shards.of_split(split)
     found = {}
@@ -110,7 +114,7 @@ def read_recordings(shards, split):
             del record["image/encoded"]
             name = (record["affect/recording"] or record["clip/media_id"]).decode()
             found.setdefault(name, []).append((int(record["affect/part"]), (path, offset + 12, size), record))
-            offset += size + 16  # A record lies between its length, 8 bytes, and two checksums of 4.
+            offset += size + 16  # 8 bytes of length and 4 of checksum precede a record, 4 of checksum follow it.
     recordings, unrated = [], []
     for name, parts in sorted(found.items()):
         parts.sort(key=lambda part: part[0])
@@ -119,7 +123,7 @@ def read_recordings(shards, split):
                 f"{shards.folder}: recording {name} must have the parts 0 to {len(parts) - 1}, each once. "
                 f"Received: {[part for part, _, _ in parts]}. Make the shards again with --overwrite."
             )
-        recording = _joined(name, [part[1:] for part in parts])
+        recording = _join(name, [part[1:] for part in parts])
         if len(recording.ratings):
             recordings.append(recording)
         else:
@@ -132,11 +136,11 @@ def read_recordings(shards, split):
     return recordings, unrated
 
 
-def _joined(name, parts):
-    """Joins the parts of the main face, `(where, record)` in their order."""
+def _join(name: str, parts: Sequence[tuple[tuple[str, int, int], dict[str, Any]]]) -> Recording:
+    """Joins the parts of a recording, each `(place, record)`, in their order; those of other faces are left out."""
     main = [part for part in parts if not _OTHER_FACE.fullmatch(part[1]["clip/media_id"].decode().removeprefix(name))]
     times_s = [record["image/timestamp"] / 1e6 for _, record in main]
-    first = main[0][1]  # each holds the whole series
+    first = main[0][1]  # each part holds the whole series of ratings
     return Recording(
         name=name,
         subject=first["affect/subject"].decode(),
@@ -149,16 +153,12 @@ def _joined(name, parts):
     )
 
 
-# What follows the recording's name in the key of a part of another face than the main one.
+# The end of the key of a part that shows another face than the main one, after the name of the recording.
 _OTHER_FACE = re.compile(r"@\d+(#\d+)?")
 
 
-def recording_of(clip):
-    """Returns a clip, such as one cut from a video to be predicted, as a recording that is not rated.
-
-    Args:
-        clip: `affect.data.records.Clip`.
-    """
+def recording_of(clip: records.Clip) -> Recording:
+    """Returns a clip, such as a video that is to be predicted, as a recording without ratings."""
     return Recording(
         name=clip.key,
         subject=clip.subject,
@@ -171,23 +171,21 @@ def recording_of(clip):
     )
 
 
-def cut_window(recording, settings, start_s):
+def cut_window(recording: Recording, settings: Windows, start_s: float) -> Window:
     """Cuts the window that starts at `start_s`.
 
-    A point of the grid takes the nearest face, at most half a step away; frames without a face are not stored, so that
-    the point is masked where there was none. A face is labelled by the rating `delay_s` after its own time, linear
-    between the two ratings around it.
+    Each point of the grid takes the nearest face, at most half a step away. Frames without a face are not stored, so a
+    point without a face is masked. The label of a face is the rating `delay_s` after the time of the face, interpolated
+    linearly between two ratings.
 
     Args:
-        recording: `Recording`.
-        settings: `affect.config.Windows`.
+        recording: To cut from.
+        settings: Length, frame rate and delay are used. The delay must be known.
         start_s: In seconds of the recording.
-
-    Returns:
-        `Window`.
     """
     grid_s = start_s + np.arange(settings.frames) / settings.frame_rate_hz
     times_s, faces = grid_s, np.full(settings.frames, -1)
+    delay_s = cast(float, settings.delay_s)  # If the config has none, `search_delay` has set it by now.
     if len(recording.times_s):
         after = np.searchsorted(recording.times_s, grid_s).clip(1, max(1, len(recording.times_s) - 1))
         around = np.stack([after - 1, after.clip(max=len(recording.times_s) - 1)])
@@ -195,16 +193,22 @@ def cut_window(recording, settings, start_s):
         nearest = around[distance_s.argmin(axis=0), np.arange(settings.frames)]
         is_near = distance_s.min(axis=0) <= 0.5 / settings.frame_rate_hz + 1e-6  # times are stored in µs
         faces, times_s = np.where(is_near, nearest, -1), np.where(is_near, recording.times_s[nearest], grid_s)
-    is_rated = is_rated_at(recording, times_s, settings.delay_s)
+    is_rated = is_rated_at(recording, times_s, delay_s)
     labels = np.zeros((settings.frames, len(DIMENSIONS)), np.float32)
     for dimension, ratings in enumerate(recording.ratings.T if is_rated.any() else ()):
-        values = np.interp(times_s + settings.delay_s, recording.rating_times_s, ratings)
+        values = np.interp(times_s + delay_s, recording.rating_times_s, ratings)
         labels[:, dimension] = np.where(is_rated, values, 0)
     return Window(recording, grid_s, faces, labels, is_rated)
 
 
-def is_rated_at(recording, times_s, delay_s):
-    """Returns whether there is a rating `delay_s` after each of `times_s`, bool of their shape."""
+def is_rated_at(recording: Recording, times_s: float | np.ndarray, delay_s: float) -> np.ndarray:
+    """Returns whether a recording is rated `delay_s` after each time, bool of the shape of the times.
+
+    Args:
+        recording: With or without ratings.
+        times_s: In seconds of the recording.
+        delay_s: How long raters lag.
+    """
     if not len(recording.rating_times_s):
         return np.zeros(np.shape(times_s), bool)
     first_s, last_s = recording.rating_times_s[[0, -1]]
@@ -212,30 +216,41 @@ def is_rated_at(recording, times_s, delay_s):
     return (rated_s >= first_s - 1e-6) & (rated_s <= last_s + 1e-6)
 
 
-def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0, features="faces"):
-    """Endless training batches, a function of the seed and the epoch alone, as those of `train_batches` for clips.
+def train_windows(
+    recordings: Sequence[Recording],
+    settings: Windows,
+    data: Data,
+    *,
+    face_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    features: Features = "faces",
+) -> tuple[tf.data.Dataset, int, int]:
+    """Returns endless training batches of windows.
 
-    Windows start each `stride_s`; those without a frame that has a face and a label are left out, and counted. The view
-    of the faces is one for the window, or with `data.view_per_frame` one for each frame. Features are of the central
-    crop, the same in every epoch: they are computed once and kept, up to `KEPT_BYTES`.
+    As in `train_batches`, they depend on the seed and the epoch alone. A window starts every `stride_s`. Windows
+    without any frame that has both a face and a label are left out and counted. All faces of a window have one view, or
+    each has its own with `data.view_per_frame`. Features are computed from the central crop. They are the same in every
+    epoch, so they are computed once and cached, up to `KEPT_BYTES`.
 
     Args:
-        recordings: List of `Recording`.
-        settings: `affect.config.Windows`.
-        data: `affect.config.Data`.
-        face_size: The model's, in pixels.
-        seed: int.
+        recordings: To cut from.
+        settings: How windows are cut.
+        data: Views and batches.
+        face_size: Height and width of the model's faces in pixels.
+        seed: Of the order and the views.
         first_epoch: Epoch to start with.
-        features: The model's: `"faces"`, or `"lgbp_top"`.
+        features: What the model reads.
 
     Returns:
-        `(dataset, steps, left_out)`: `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, labels float32
-        (B, F, 2), weights float32 (B, F))`; batches an epoch; windows that were left out. With `"lgbp_top"`, in place
-        of `faces`, `features` float32 (B, F, `affect.data.lgbp.FEATURES`). Windows that do not fill a batch wait for
-        another epoch's order, or are a smaller batch with `data.keep_last_batch`.
+        `(dataset, steps, left_out)`. The dataset gives `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)},
+        labels float32 (B, F, 2), weights float32 (B, F))`; with `"lgbp_top"`, `features` float32 (B, F,
+        `affect.data.lgbp.FEATURES`) replaces `faces`. `steps` is the number of batches in an epoch, `left_out` the
+        number of windows that were left out. With `data.keep_last_batch`, the windows that do not fill a batch are a
+        smaller batch. Otherwise the epoch leaves them out; another epoch has another order.
 
     Raises:
-        InputError: When no window has a frame to learn from, and on features of views that are drawn at random.
+        InputError: When no window has a frame to learn from, or features are combined with random views.
     """
     if features != "faces" and (data.random_crop or data.flip or data.rotation_deg):
         raise InputError(
@@ -245,7 +260,7 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
     windows = [
         cut_window(recording, settings, index * settings.stride_s)
         for recording in recordings
-        for index in range(_count(recording.end_s, settings.stride_s))
+        for index in range(_count_windows(recording.end_s, settings.stride_s))
     ]
     useful = [window for window in windows if window.weights.any()]
     if not useful:
@@ -255,7 +270,7 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
         )
     sizes = batch_sizes(len(useful), data)
 
-    def ordered():
+    def list_windows():
         for epoch in itertools.count(first_epoch):
             order = np.random.default_rng([seed, epoch]).permutation(len(useful))
             for index in order[: sum(sizes)]:
@@ -264,78 +279,102 @@ def train_windows(recordings, settings, data, *, face_size, seed, first_epoch=0,
     def view_of(draw, place):
         return random_view(data, tf.random.fold_in(draw, place) if data.view_per_frame else draw)
 
-    dataset = in_batches(_decoded(ordered, settings, view_of, face_size, features), sizes)
+    dataset = batch_epochs(_decode(list_windows, settings, view_of, face_size, features), sizes)
     return dataset.map(as_triple).prefetch(2), len(sizes), len(windows) - len(useful)
 
 
-def eval_windows(recordings, settings, data, *, face_size, features="faces", each_end=False, kept_bytes=KEPT_BYTES):
-    """Batches for evaluation: each point of each recording's grid once, in order, central crop.
+def eval_windows(
+    recordings: Sequence[Recording],
+    settings: Windows,
+    data: Data,
+    *,
+    face_size: int,
+    features: Features = "faces",
+    each_end: bool = False,
+    kept_bytes: int = KEPT_BYTES,
+) -> tf.data.Dataset:
+    """Returns batches for evaluation: each point of the grid of each recording once, in order, with the central crop.
 
-    The grid goes on to half a step behind the recording's end, because its last face may be nearest to a point there.
+    The grid ends at most half a step after the end of the recording, because the last face may be nearest to a point
+    there.
 
     Args:
-        recordings, settings, data, face_size, features: As in `train_windows`; `stride_s` is not used.
-        each_end: Whether each point of the grid is the last frame of a window of its own, for a network that predicts
-            that one alone. The first windows are masked before the recording's start.
-        kept_bytes: Most bytes of LGBP-TOP features that are kept until the dataset is read again.
+        recordings: To cut from.
+        settings: How windows are cut; `stride_s` is not used.
+        data: `crop_ratio` and `batch_clips` are used.
+        face_size: Height and width of the model's faces in pixels.
+        features: What the model reads.
+        each_end: Whether each point of the grid is the last frame of its own window, for a network that predicts the
+            last frame alone. The first windows are then masked before the start of the recording.
+        kept_bytes: Size of the cache of features, which is used when the dataset is read again.
 
     Returns:
         Dataset of dicts, of known length: `faces` or `features`, `frame_mask`, `labels` and `weights` as in
         `train_windows`, `is_rated` bool and `times_s` float64 (B, F), and `recording` string (B,). The last window of a
-        recording is masked beyond its end.
+        recording is masked after its end.
     """
     step_s = 1 / settings.frame_rate_hz
     stride_s = step_s if each_end else settings.frames * step_s
     first_s = step_s * (1 - settings.frames) if each_end else 0.0
 
-    def ordered():
+    def list_windows():
         starts = (
             (recording, first_s + index * stride_s)
             for recording in recordings
-            for index in range(_count(recording.end_s + step_s / 2, stride_s))
+            for index in range(_count_windows(recording.end_s + step_s / 2, stride_s))
         )
         for place, (recording, start_s) in enumerate(starts):
             yield cut_window(recording, settings, start_s), 0, place
 
     view = central_view(data.crop_ratio)
-    dataset = _decoded(ordered, settings, lambda draw, place: view, face_size, features, kept_bytes)
+    dataset = _decode(list_windows, settings, lambda draw, place: view, face_size, features, kept_bytes)
     dataset = dataset.batch(data.batch_clips)
-    windows = sum(_count(recording.end_s + step_s / 2, stride_s) for recording in recordings)
+    windows = sum(_count_windows(recording.end_s + step_s / 2, stride_s) for recording in recordings)
     steps = -(-windows // data.batch_clips)
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
-def at_end(inputs, labels, weights):
-    """Returns an element of training with the labels (B, 2) and weights (B,) of each window's last frame with a face.
+def at_end(
+    inputs: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor
+) -> tuple[Mapping[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Returns a training batch with one label for each window: that of its last frame with a face.
 
-    A window without a face has the weight 0.
+    Args:
+        inputs: From `train_windows`, with `frame_mask` (B, F).
+        labels: float32 (B, F, 2).
+        weights: float32 (B, F).
+
+    Returns:
+        `(inputs, labels, weights)`: the same inputs, labels (B, 2) and weights (B,). The weight of a window without a
+        face is 0.
     """
     frames = tf.shape(weights)[1]
     last = frames - 1 - tf.argmax(tf.reverse(inputs["frame_mask"], [1]), axis=1, output_type=tf.int32)
     return inputs, tf.gather(labels, last, batch_dims=1), tf.gather(weights, last, batch_dims=1)
 
 
-def _count(end_s, stride_s):
-    """Returns how many windows, a stride apart from 0, begin up to a time."""
+def _count_windows(end_s: float, stride_s: float) -> int:
+    """Returns the number of windows that start at or before `end_s`, from 0, every `stride_s`."""
     return math.floor(end_s / stride_s + 1e-9) + 1
 
 
-def _decoded(ordered, settings, view_of, face_size, features, kept_bytes=KEPT_BYTES):
-    """Dataset of the windows that `ordered()` yields, each with the two numbers of its draw; their faces decoded.
+def _decode(list_windows, settings, view_of, face_size, features, kept_bytes=KEPT_BYTES):
+    """Returns a dataset of windows with decoded faces, or with features.
 
-    The second number tells a window from all others, and features are kept by it, up to `kept_bytes`.
+    `list_windows()` yields `(window, epoch_seed, index)`. The last two seed the view. The index is unique to a window,
+    and is its key in the cache of features, which holds up to `kept_bytes`.
     """
     frames = settings.frames
     kept, most_kept = {}, kept_bytes // (4 * frames * FEATURES)
 
-    @lru_cache(maxsize=16)  # the parts of a recording that is read in order are read once
-    def jpegs(path, offset, size):
+    @lru_cache(maxsize=16)  # A recording that is read in order needs each part once.
+    def read_jpegs(path, offset, size):
         with open(path, "rb") as file:
             file.seek(offset)
             return records.parse_example(file.read(size))["image/encoded"].numpy()
 
-    def elements():
-        for window, *draw in ordered():
+    def list_elements():
+        for window, *draw in list_windows():
             recording, encoded = window.recording, np.full(frames, b"", object)
             for place, face in enumerate(window.faces):
                 if face < 0 or draw[1] in kept:
@@ -344,7 +383,7 @@ def _decoded(ordered, settings, view_of, face_size, features, kept_bytes=KEPT_BY
                     encoded[place] = recording.faces[face].jpeg
                 else:
                     part, position = recording.places[face]
-                    encoded[place] = jpegs(*recording.parts[part])[position]
+                    encoded[place] = read_jpegs(*recording.parts[part])[position]
             yield {
                 "jpeg": encoded,
                 "draw": np.array(draw, np.int32),
@@ -359,13 +398,13 @@ def _decoded(ordered, settings, view_of, face_size, features, kept_bytes=KEPT_BY
     def describe(index, faces, frame_mask):
         found = kept.get(int(index))
         if found is None:
-            found = _features(faces, frame_mask)
+            found = _compute_features(faces, frame_mask)
             if len(kept) < most_kept:
                 kept[int(index)] = found
         return found
 
     def decode(window):
-        def face(inputs):
+        def decode_face(inputs):
             jpeg, place = inputs
             return tf.cond(
                 tf.strings.length(jpeg) > 0,
@@ -374,7 +413,7 @@ def _decoded(ordered, settings, view_of, face_size, features, kept_bytes=KEPT_BY
             )
 
         faces = tf.map_fn(
-            face,
+            decode_face,
             (window["jpeg"], tf.range(frames)),
             fn_output_signature=tf.TensorSpec((face_size, face_size, 3), tf.uint8),
         )
@@ -396,12 +435,15 @@ def _decoded(ordered, settings, view_of, face_size, features, kept_bytes=KEPT_BY
         "times_s": tf.TensorSpec((frames,), tf.float64),
         "recording": tf.TensorSpec((), tf.string),
     }
-    dataset = tf.data.Dataset.from_generator(elements, output_signature=signature)
+    dataset = tf.data.Dataset.from_generator(list_elements, output_signature=signature)
     return dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _features(faces, frame_mask):
-    """LGBP-TOP (F, K) of grey faces (F, H, W): each run of frames that have one on its own; 0 in the others."""
+def _compute_features(faces: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
+    """Returns the LGBP-TOP features (F, K) of grey faces (F, H, W), 0 where masked.
+
+    Each sequence of consecutive frames with a face is described on its own.
+    """
     features = np.zeros((len(faces), FEATURES), np.float32)
     for run in np.split(np.arange(len(faces)), np.flatnonzero(np.diff(frame_mask)) + 1):
         if frame_mask[run[0]]:
@@ -409,7 +451,7 @@ def _features(faces, frame_mask):
     return features
 
 
-def as_triple(window):
-    """Returns a window as an element of training: inputs, labels, weights."""
+def as_triple(window: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Returns a batch of `eval_windows` in the form of `train_windows`: `(inputs, labels, weights)`."""
     inputs = {key: window[key] for key in ("faces", "features", "frame_mask") if key in window}
     return inputs, window["labels"], window["weights"]

@@ -1,5 +1,7 @@
 """The layers, and the tables from which a model picks its poolings by name."""
 
+import keras
+
 from affect.layers.attention_pooling import AttentionPooling
 from affect.layers.average_location_pooling import AverageLocationPooling
 from affect.layers.average_score_pooling import AverageScorePooling
@@ -15,16 +17,17 @@ from affect.layers.spatiotemporal_attention import SpatiotemporalAttention
 from affect.layers.split_frames import SplitFrames
 from affect.layers.statistics_pooling import StatisticsPooling
 
-# (B, F, L, D) features -> (B, F, ...) one vector a frame. `has_attention` says whether there are maps to look at.
-SPATIAL_POOLINGS = {
+# (B, F, L, D) features -> (B, F, ...) one vector for each frame. `has_attention` says whether a layer also returns
+# attention maps.
+SPATIAL_POOLINGS: dict[str, type[keras.layers.Layer]] = {
     "attention": AttentionPooling,
     "average": AverageLocationPooling,
     "shift": ShiftingAttentionPooling,
 }
 
 # `pools = "scores"`: (B, F, E) frame logits -> (B, E) clip logits.
-# `pools = "features"`: (B, F, K) frame vectors -> (B, K') one vector a clip, for the classifier.
-TEMPORAL_POOLINGS = {
+# `pools = "features"`: (B, F, K) frame vectors -> (B, K') one vector for each clip, which the classifier reads.
+TEMPORAL_POOLINGS: dict[str, type[keras.layers.Layer]] = {
     "joint_softmax": JointSoftmaxPooling,
     "average": AverageScorePooling,
     "max": MaxScorePooling,

@@ -1,5 +1,7 @@
 """Spatial attention: each frame's feature map becomes one vector per head."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -10,42 +12,41 @@ from affect.layers.frame_mask import check_frame_mask
 class AttentionPooling(keras.layers.Layer):
     """Averages the locations of each frame, weighted by N learned attentions.
 
-    A = softmax(W_s2 tanh(W_s1 Rᵀ)), softmax over the L locations, and the pooled frame is the N rows of
-    AR side by side (eq. 2-4; `heads=1` is eq. 2-3). `hidden_units=None` leaves one layer,
-    A = softmax(tanh(W Rᵀ)), the form of the authors' later code. Its scores lie in [-1, 1], so no location can
-    weigh more than e² ≈ 7.4 times another (at most 0.133 of the whole for L=49): heads stay soft, and the
-    diversity penalty cannot come near 0. With `hidden_units` the scores are unbounded.
+    A = softmax(W_s2 tanh(W_s1 Rᵀ)), with the softmax over the L locations. The pooled frame is the N rows of AR,
+    concatenated (eq. 2-4; `heads=1` is eq. 2-3). `hidden_units=None` leaves one layer, A = softmax(tanh(W Rᵀ)), as in
+    the authors' later code. Its scores lie in [-1, 1], so a location weighs at most e² ≈ 7.4 times as much as another
+    (at most 0.133 of the sum for L=49). The attention therefore stays soft, and the diversity penalty cannot come
+    near 0. With `hidden_units` the scores are unbounded.
 
-    Frames do not see each other here, so `frame_mask` does not alter `pooled` or `attention`: masked
-    frames are pooled like the others, for the temporal pooling to leave out. The mask only takes them out
-    of the diversity penalty.
+    Each frame is pooled on its own, so `frame_mask` does not change `pooled` or `attention`: masked frames are pooled
+    like the others, and the temporal pooling leaves them out. The mask only removes them from the diversity penalty.
 
     Args:
-        heads: Integer ≥ 1, the number N of attentions. Defaults to 1.
-        hidden_units: Integer ≥ 1, the units U between the two layers of the attention network (the paper
-            does not give U; the first commit of its authors' code has 512), or `None` (default) for one layer.
-        use_bias: Boolean, whether the first of two layers adds a bias before its tanh, as in the first commit of
-            the authors' code; needs `hidden_units`. A bias of the last layer would be the same for all locations
-            and change nothing. Defaults to `False`, as in the paper.
-        diversity_regularizer: `AttentionDiversity`, or any callable of `(attention, frame_mask)` that
-            returns a scalar. It is passed to `add_loss`, hence part of the loss in `fit` and, like all
-            Keras regularizers, in `evaluate`; `predict` ignores it. Defaults to `None`.
+        heads: Number N of attentions, at least 1. Defaults to 1.
+        hidden_units: Units U between the two layers of the attention network, at least 1. `None` (default) is one
+            layer. The paper does not give U; the first commit of its authors' code has 512.
+        diversity_regularizer: `AttentionDiversity`, or any callable of `(attention, frame_mask)` that returns a
+            scalar. Its value is passed to `add_loss`. It is therefore part of the loss in `fit` and, like all Keras
+            regularizers, in `evaluate`; `predict` ignores it. Defaults to `None`.
         kernel_initializer: Initializer of the kernels. Defaults to `"glorot_uniform"`.
         kernel_regularizer: Regularizer of the kernels. Defaults to `None`.
+        use_bias: Whether the first of two layers adds a bias before its tanh, as in the first commit of the authors'
+            code. It needs `hidden_units`. A bias of the last layer would be equal for all locations, and the softmax
+            would remove it. Defaults to `False`, as in the paper.
         bias_initializer: Initializer of the bias. Defaults to `"zeros"`.
-        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
         features: Float tensor of local features R.
         frame_mask: Optional bool tensor, `True` for frames that exist.
-        return_attention: Boolean, whether to return `(pooled, attention)`. Defaults to `False`.
+        return_attention: Whether to return `(pooled, attention)` or `pooled`. Defaults to `False`.
 
     Input shape:
         `features` `(B, F, L, D)`, `frame_mask` `(B, F)`.
 
     Output shape:
-        `pooled` `(B, F, N*D)` in the compute dtype, head after head; `attention` `(B, F, N, L)` in float32,
-        each row summing to 1. Softmax and average are computed in float32 under any dtype policy.
+        `pooled` `(B, F, N*D)` in the compute dtype, head after head; `attention` `(B, F, N, L)` in float32, which sums
+        to 1 over the locations. Softmax and average are computed in float32 under any dtype policy.
 
     Example:
 
@@ -63,15 +64,15 @@ class AttentionPooling(keras.layers.Layer):
 
     def __init__(
         self,
-        heads=1,
-        hidden_units=None,
-        diversity_regularizer=None,
-        kernel_initializer="glorot_uniform",
-        kernel_regularizer=None,
-        use_bias=False,
-        bias_initializer="zeros",
-        **kwargs,
-    ):
+        heads: int = 1,
+        hidden_units: int | None = None,
+        diversity_regularizer: Any = None,
+        kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        use_bias: bool = False,
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(heads, int) or heads < 1:
             raise ValueError(f"Invalid `heads`. Expected an integer of at least 1. Received: heads={heads}")
@@ -82,7 +83,7 @@ class AttentionPooling(keras.layers.Layer):
             )
         if use_bias and hidden_units is None:
             raise ValueError(
-                "`use_bias` is about the first of two layers. Expected `hidden_units` beside it. "
+                "`use_bias` adds a bias to the first of two layers. Expected `hidden_units` as well. "
                 "Received: use_bias=True, hidden_units=None"
             )
         self.heads = heads
@@ -94,7 +95,7 @@ class AttentionPooling(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
-    def build(self, features_shape):
+    def build(self, features_shape: tuple[Any, ...]) -> None:
         units = features_shape[-1]
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: units})
         if self.hidden_units is not None:
@@ -106,13 +107,13 @@ class AttentionPooling(keras.layers.Layer):
             units = self.hidden_units
         self.kernel = self._add_kernel("kernel", (units, self.heads))  # W_s2ᵀ, or Wᵀ of the one layer
 
-    def _add_kernel(self, name, shape):
+    def _add_kernel(self, name: str, shape: tuple[Any, ...]) -> Any:
         initializer = self.kernel_initializer
         if isinstance(initializer, keras.Initializer):
-            initializer = initializer.clone()  # a random one repeats its numbers when it is called again
+            initializer = initializer.clone()  # a random initializer repeats its numbers when it is called again
         return self.add_weight(name=name, shape=shape, initializer=initializer, regularizer=self.kernel_regularizer)
 
-    def call(self, features, frame_mask=None, return_attention=False):
+    def call(self, features: Any, frame_mask: Any = None, return_attention: bool = False) -> Any:
         check_frame_mask(frame_mask, features)
         if self.hidden_units is None:
             scores = ops.tanh(ops.matmul(features, self.kernel))  # (B, F, L, N)
@@ -131,22 +132,31 @@ class AttentionPooling(keras.layers.Layer):
         pooled = ops.cast(pooled, self.compute_dtype)
         return (pooled, attention) if return_attention else pooled
 
-    def finish_heads(self, pooled):
-        """Returns the heads (B, F, N, D), float32, as they are concatenated; a subclass may change them."""
+    def finish_heads(self, pooled: Any) -> Any:
+        """Returns the heads that are concatenated, float32 (B, F, N, D). A subclass may change them.
+
+        Args:
+            pooled: Float32 (B, F, N, D), the weighted averages of each frame.
+        """
         return pooled
 
-    def compute_output_shape(self, features_shape, frame_mask_shape=None, return_attention=False):
+    def compute_output_shape(
+        self,
+        features_shape: tuple[Any, ...],
+        frame_mask_shape: tuple[Any, ...] | None = None,
+        return_attention: bool = False,
+    ) -> tuple[Any, ...]:
         batch, frames, locations, channels = features_shape
         pooled = (batch, frames, self.heads * channels)
         return (pooled, (batch, frames, self.heads, locations)) if return_attention else pooled
 
-    def compute_output_spec(self, features, frame_mask=None, return_attention=False):
+    def compute_output_spec(self, features: Any, frame_mask: Any = None, return_attention: bool = False) -> Any:
         check_frame_mask(frame_mask, features)
         pooled, attention = self.compute_output_shape(features.shape, return_attention=True)
         pooled = keras.KerasTensor(pooled, dtype=self.compute_dtype)
         return (pooled, keras.KerasTensor(attention, dtype="float32")) if return_attention else pooled
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {
             "heads": self.heads,
             "hidden_units": self.hidden_units,

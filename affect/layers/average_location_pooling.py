@@ -1,19 +1,21 @@
 """Global average pooling: each frame's feature map becomes the mean of its locations."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="affect")
 class AverageLocationPooling(keras.layers.Layer):
-    """Averages the locations of each frame, all alike; has no weights and no attention.
+    """Averages the locations of each frame with equal weights; has no variables and no attention.
 
-    It replaces `AttentionPooling` in a model without spatial attention, such as the paper's VGG16+TP.
-    Frames do not see each other, so there is no frame mask here: masked frames are pooled like the others, for the
-    temporal pooling to leave out.
+    It replaces `AttentionPooling` in a model without spatial attention, such as the paper's VGG16+TP. Each frame is
+    pooled on its own, so the layer takes no frame mask: masked frames are pooled like the others, and the temporal
+    pooling leaves them out.
 
     Args:
-        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
         features: Float tensor of local features R.
@@ -31,19 +33,19 @@ class AverageLocationPooling(keras.layers.Layer):
 
     Reference:
         Emotion Recognition with Spatial Attention and Temporal Softmax Pooling, arXiv:1910.01254, Table 1, VGG16+TP.
-        How that row makes one vector of the feature map the paper does not say; a global average is assumed.
+        The paper does not say how that row reduces the feature map to one vector; a global average is assumed.
     """
 
     has_attention = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
-    def call(self, features):
+    def call(self, features: Any) -> Any:
         pooled = ops.mean(ops.cast(features, "float32"), axis=2)  # (B, F, D)
         return ops.cast(pooled, self.compute_dtype)
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(self, features_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         batch, frames, _, channels = features_shape
         return (batch, frames, channels)

@@ -1,17 +1,19 @@
-"""Frame masks: which frames of a clip exist. One that is not of each frame is refused, and never broadcast."""
+"""Frame masks: which frames of a clip exist. A mask must have one value for each frame; it is never broadcast."""
+
+from typing import Any
 
 from keras import ops
 
 
-def check_frame_mask(frame_mask, frames):
-    """Refuses a mask that is not `(B, F)`.
+def check_frame_mask(frame_mask: Any, frames: Any) -> None:
+    """Checks that a mask has the shape `(B, F)`.
 
     Args:
-        frame_mask: Tensor, or `None`.
-        frames: Tensor `(B, F, ...)`, of what is masked.
+        frame_mask: Tensor, or `None`, which passes.
+        frames: Tensor `(B, F, ...)` that the mask belongs to.
 
     Raises:
-        ValueError: On another number of axes, or other sizes, of those that are known; 1 is a size like any other.
+        ValueError: When the mask does not have two axes, or a known size differs. A size of 1 must match too.
     """
     if frame_mask is None:
         return
@@ -24,11 +26,16 @@ def check_frame_mask(frame_mask, frames):
         )
 
 
-def valid_frames(frame_mask, frames, dtype="float32"):
-    """Returns the mask as numbers `(B, F)`, 1 for frames that exist; without a mask, all do.
+def valid_frames(frame_mask: Any, frames: Any, dtype: str = "float32") -> Any:
+    """Returns the mask as numbers `(B, F)`: 1 for frames that exist, 0 for others; all 1 without a mask.
+
+    Args:
+        frame_mask: Tensor `(B, F)`, or `None`.
+        frames: Tensor `(B, F, ...)` that the mask belongs to.
+        dtype: Of the result.
 
     Raises:
-        ValueError: As `check_frame_mask`.
+        ValueError: As in `check_frame_mask`.
     """
     if frame_mask is None:
         return ops.ones_like(frames[(slice(None), slice(None), *([0] * (len(frames.shape) - 2)))], dtype=dtype)

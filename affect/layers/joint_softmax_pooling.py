@@ -1,4 +1,6 @@
-"""Temporal softmax pooling: frame logits become clip logits, and each frame's importance comes free."""
+"""Temporal softmax pooling: frame logits become clip logits, and the softmax also gives each frame's importance."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,38 +10,38 @@ from affect.layers.score_pooling import ScorePooling
 
 @keras.saving.register_keras_serializable(package="affect")
 class JointSoftmaxPooling(ScorePooling):
-    """Pools frames by one softmax over classes and frames together; has no weights.
+    """Pools frames by one softmax over classes and frames together; has no variables.
 
     p(c, f | S) = exp(o_cf) / Σ_jk exp(o_jk) (eq. 5) and p(c | S) = Σ_f p(c, f | S) (eq. 6). Since
     softmax_c(logsumexp_f o_cf) is that same p(c | S), the layer returns the clip logits
     z_c = logsumexp_f o_cf, for any loss with `from_logits=True`.
 
-    - The logits are not divided by the number of frames: showing a clip twice adds log 2 to each of them
-      and leaves the probabilities alone.
-    - Pooling is associative: pooling `[clip logits so far, next frame]` gives the clip logits with that
-      frame, so a stream of any length is pooled in constant memory.
+    - The logits are not divided by the number of frames: repeating a clip adds log 2 to each logit and does not change
+      the probabilities.
+    - Pooling is associative: pooling `[clip logits so far, next frame]` gives the clip logits with that frame, so a
+      stream of any length is pooled in constant memory.
     - A clip without a valid frame has all logits 0 (equal probabilities), importance 0 and gradient 0.
 
-    Masking is a product, exp((o - max)·valid)·valid, not a large negative number, which becomes -inf in
-    float16 and ruins the scales of an int8 graph. So masked frames may hold anything finite, but no NaN.
+    Masking is a product, exp((o - max)·valid)·valid. A large negative number would become -inf in float16 and would
+    spoil the scales of an int8 graph. Masked frames may hold any finite number, but no NaN.
 
     Args:
-        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`. All is computed in
-            float32, and inputs are not cast down, whatever the dtype policy.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name`. The layer computes in float32 and does not cast its
+            inputs to a smaller dtype, under any dtype policy.
 
     Call arguments:
-        frame_logits: Float tensor of class scores o, a row for each frame.
+        frame_logits: Float tensor of class scores o, E for each frame.
         frame_mask: Optional bool tensor, `True` for frames that exist.
-        return_importance: Boolean, whether to return
-            `(logits, frame_importance, frame_probabilities)`. Defaults to `False`.
+        return_importance: Whether to return `(logits, frame_importance, frame_probabilities)` or `logits`. Defaults to
+            `False`.
 
     Input shape:
         `frame_logits` `(B, F, E)`, `frame_mask` `(B, F)`.
 
     Output shape:
-        All float32. `logits` `(B, E)`; `frame_importance` `(B, F)`, p(f | S), sums to 1 over the frames;
-        `frame_probabilities` `(B, F, E)`, the joint p(c, f | S), sums to 1 over frames and classes. What a
-        frame says on its own, p(c | f, S), is `softmax(frame_logits)`.
+        All float32. `logits` `(B, E)`; `frame_importance` `(B, F)`, p(f | S), which sums to 1 over the frames;
+        `frame_probabilities` `(B, F, E)`, the joint p(c, f | S), which sums to 1 over frames and classes. The
+        probabilities of one frame, p(c | f, S), are `softmax(frame_logits)`.
 
     Example:
 
@@ -52,9 +54,9 @@ class JointSoftmaxPooling(ScorePooling):
         Emotion Recognition with Spatial Attention and Temporal Softmax Pooling, arXiv:1910.01254, eq. 5-6.
     """
 
-    def pool(self, scores, valid, return_importance):
-        # The largest valid score of each class. Scores are first raised to be ≥ 0, so that the zeros of the
-        # masked frames cannot win. Any shift gives the same logits: no gradient flows through it.
+    def pool(self, scores: Any, valid: Any, return_importance: bool) -> Any:
+        # The shift is the largest valid score of each class. Scores are first raised to at least 0, so the zeros of
+        # masked frames are never larger. Any shift gives the same logits, so it needs no gradient.
         floor = ops.min(scores, axis=1, keepdims=True)
         shift = ops.stop_gradient(ops.max((scores - floor) * valid, axis=1, keepdims=True) + floor)
         total = ops.sum(ops.exp((scores - shift) * valid) * valid, axis=1)  # (B, E)
@@ -63,7 +65,7 @@ class JointSoftmaxPooling(ScorePooling):
         if not return_importance:
             return logits
 
-        # Divided by its own sum, for this adds up to 1 also where float32 no longer resolves the logits.
+        # The division by their own sum makes the weights add up to 1, even where float32 cannot resolve the logits.
         peak = ops.max(shift, axis=-1, keepdims=True)  # (B, 1, 1)
         weights = ops.exp((scores - peak) * valid) * valid  # (B, F, E)
         total = ops.sum(weights, axis=(1, 2), keepdims=True)

@@ -1,4 +1,6 @@
-"""Last-frame pooling: a window becomes what is said of its last valid frame."""
+"""Last-frame pooling: a window becomes the vector of its last valid frame."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,13 +10,13 @@ from affect.layers.frame_mask import check_frame_mask, valid_frames
 
 @keras.saving.register_keras_serializable(package="affect")
 class LastFramePooling(keras.layers.Layer):
-    """Picks the last valid frame of each window; has no weights. A window without a valid frame has zeros.
+    """Picks the last valid frame of each window; has no variables. A window without a valid frame gives zeros.
 
-    Masking is a product: masked frames may hold anything finite, but no NaN.
+    Masking is a product: masked frames may hold any finite number, but no NaN.
 
     Args:
-        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`. All is computed in
-            float32, and inputs are not cast down, whatever the dtype policy.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name`. The layer computes in float32 and does not cast its
+            inputs to a smaller dtype, under any dtype policy.
 
     Call arguments:
         frame_features: Float tensor, a vector for each frame, in time order.
@@ -32,21 +34,23 @@ class LastFramePooling(keras.layers.Layer):
     [[2]]
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
-    def call(self, frame_features, frame_mask=None):
+    def call(self, frame_features: Any, frame_mask: Any = None) -> Any:
         features = ops.cast(frame_features, "float32")
         valid = valid_frames(frame_mask, features)  # (B, F)
         count = ops.cumsum(valid, axis=1)  # (B, F): valid frames so far
         is_last = valid * ops.cast(ops.equal(count, count[:, -1:]), "float32")
         return ops.sum(features * ops.expand_dims(is_last, -1), axis=1)
 
-    def compute_output_shape(self, frame_features_shape, frame_mask_shape=None):
+    def compute_output_shape(
+        self, frame_features_shape: tuple[Any, ...], frame_mask_shape: tuple[Any, ...] | None = None
+    ) -> tuple[Any, ...]:
         batch, _, channels = frame_features_shape
         return (batch, channels)
 
-    def compute_output_spec(self, frame_features, frame_mask=None):
+    def compute_output_spec(self, frame_features: Any, frame_mask: Any = None) -> Any:
         check_frame_mask(frame_mask, frame_features)
         return keras.KerasTensor(self.compute_output_shape(frame_features.shape), dtype="float32")

@@ -1,5 +1,7 @@
 """Sets frames that do not exist to zero."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -10,22 +12,21 @@ from affect.layers.frame_mask import check_frame_mask, valid_frames
 class MaskFrames(keras.layers.Layer):
     """Multiplies each frame by 1 where it exists and by 0 where it does not.
 
-    Masking is a product: masked frames may hold anything finite, but no NaN. A mask that Keras attached to the input,
-    as a bidirectional recurrent layer does, ends here.
+    Masking is a product: masked frames may hold any finite number, but no NaN. The layer removes a mask that Keras has
+    attached to its input, for example in a bidirectional recurrent layer.
 
     Args:
-        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`. Inputs keep their dtype under any dtype
-            policy.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name`. Inputs keep their dtype under any dtype policy.
 
     Call arguments:
-        frames: Float tensor, anything of each frame.
+        frames: Float tensor with a batch axis and a frame axis.
         frame_mask: Bool tensor, `True` for frames that exist.
 
     Input shape:
         `frames` `(B, F, ...)`, `frame_mask` `(B, F)`.
 
     Output shape:
-        As `frames`.
+        The shape and dtype of `frames`.
 
     Example:
 
@@ -33,21 +34,21 @@ class MaskFrames(keras.layers.Layer):
     [[[1, 2], [0, 0]]]
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
-        self.supports_masking = True  # which it ends; else Keras would warn that it is lost
+        self.supports_masking = True  # It removes the mask; without this, Keras would warn that the mask is lost.
 
-    def call(self, frames, frame_mask):
+    def call(self, frames: Any, frame_mask: Any) -> Any:
         valid = valid_frames(frame_mask, frames, frames.dtype)  # (B, F)
         return frames * ops.reshape(valid, (*ops.shape(valid), *([1] * (len(frames.shape) - 2))))
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None
 
-    def compute_output_shape(self, frames_shape, frame_mask_shape):
+    def compute_output_shape(self, frames_shape: tuple[Any, ...], frame_mask_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(frames_shape)
 
-    def compute_output_spec(self, frames, frame_mask):
+    def compute_output_spec(self, frames: Any, frame_mask: Any) -> Any:
         check_frame_mask(frame_mask, frames)
         return keras.KerasTensor(frames.shape, dtype=frames.dtype)

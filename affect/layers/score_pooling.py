@@ -1,4 +1,6 @@
-"""What the poolings of frame logits over time share: their calls, masks and shapes."""
+"""The base of the layers that pool frame logits over time: their arguments, masks and shapes."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -7,39 +9,57 @@ from affect.layers.frame_mask import check_frame_mask, valid_frames
 
 
 class ScorePooling(keras.layers.Layer):
-    """Base of the poolings from frame logits to clip logits; a subclass defines `pool`.
+    """Pools frame logits to clip logits; a subclass defines `pool`.
 
     Args:
-        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`. All is computed in float32, and inputs
-            are not cast down, whatever the dtype policy.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name`. The layer computes in float32 and does not cast its
+            inputs to a smaller dtype, under any dtype policy.
 
     Call arguments:
-        frame_logits: Float tensor (B, F, E) of class scores. Masked frames may hold anything finite, but no NaN.
-        frame_mask: Optional bool tensor (B, F), `True` for frames that exist.
-        return_importance: Boolean, whether to return `(logits, frame_importance, frame_probabilities)`. Defaults to
+        frame_logits: Float tensor of class scores. Masked frames may hold any finite number, but no NaN.
+        frame_mask: Optional bool tensor, `True` for frames that exist.
+        return_importance: Whether to return `(logits, frame_importance, frame_probabilities)` or `logits`. Defaults to
             `False`.
 
+    Input shape:
+        `frame_logits` `(B, F, E)`, `frame_mask` `(B, F)`.
+
     Output shape:
-        All float32: `logits` (B, E), `frame_importance` (B, F), `frame_probabilities` (B, F, E).
+        All float32: `logits` `(B, E)`, `frame_importance` `(B, F)`, `frame_probabilities` `(B, F, E)`.
     """
 
     pools = "scores"
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
-    def call(self, frame_logits, frame_mask=None, return_importance=False):
+    def call(self, frame_logits: Any, frame_mask: Any = None, return_importance: bool = False) -> Any:
         scores = ops.cast(frame_logits, "float32")
         valid = ops.expand_dims(valid_frames(frame_mask, scores), -1)  # (B, F, 1)
         return self.pool(scores * valid, valid, return_importance)
 
-    def compute_output_shape(self, frame_logits_shape, frame_mask_shape=None, return_importance=False):
+    def pool(self, scores: Any, valid: Any, return_importance: bool) -> Any:
+        """Returns what a call returns.
+
+        Args:
+            scores: Float32 (B, F, E), 0 where masked.
+            valid: Float32 (B, F, 1): 1 for frames that exist, 0 for others.
+            return_importance: As in a call.
+        """
+        raise NotImplementedError
+
+    def compute_output_shape(
+        self,
+        frame_logits_shape: tuple[Any, ...],
+        frame_mask_shape: tuple[Any, ...] | None = None,
+        return_importance: bool = False,
+    ) -> tuple[Any, ...]:
         batch, frames, classes = frame_logits_shape
         logits = (batch, classes)
         return (logits, (batch, frames), (batch, frames, classes)) if return_importance else logits
 
-    def compute_output_spec(self, frame_logits, frame_mask=None, return_importance=False):
+    def compute_output_spec(self, frame_logits: Any, frame_mask: Any = None, return_importance: bool = False) -> Any:
         check_frame_mask(frame_mask, frame_logits)
         shapes = self.compute_output_shape(frame_logits.shape, return_importance=True)
         specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)

@@ -1,4 +1,6 @@
-"""Spatial attention with the shifting operation: the paper's strongest rival to its diversity penalty."""
+"""Spatial attention with the shifting operation: the paper's strongest alternative to its diversity penalty."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,22 +10,27 @@ from affect.layers.attention_pooling import AttentionPooling
 
 @keras.saving.register_keras_serializable(package="affect")
 class ShiftingAttentionPooling(AttentionPooling):
-    """`AttentionPooling` whose heads are each scaled, shifted and brought to one length (SHIFT).
+    """`AttentionPooling` that scales and shifts each head and divides it by its length (SHIFT).
 
-    Head k of v = AR becomes o_k = w_k v_k + b_k and then o_k / (√N ‖o_k‖₂), with two learned scalars a head, so the
-    N heads side by side have length 1. The shift is to let heads differ without a penalty. By default w_k starts at 1
-    and b_k at 0; while b_k is 0, w_k has no gradient, because the length is divided out. In the authors' code both
-    start at N(0, 1/√N), of a deviation of 0.84 where N = 2: `shift_initializer=RandomNormal(stddev=heads**-0.25)`.
+    Head k of v = AR becomes o_k = w_k v_k + b_k and then o_k / (√N ‖o_k‖₂), with two learned scalars for each head. The
+    concatenated N heads therefore have length 1. The shift allows heads to differ without a penalty. By default w_k
+    starts at 1 and b_k at 0. While b_k is 0, w_k has no gradient, because the division by the length cancels it. In the
+    authors' code both start at N(0, 1/√N), with a standard deviation of 0.84 for N = 2:
+    `shift_initializer=RandomNormal(stddev=heads**-0.25)`.
 
-    A head of length below 1e-6 is not brought to full length, and one of zeros stays zeros with a finite gradient.
+    A head shorter than 1e-6 keeps a length below 1/√N. A head of zeros stays zeros, with a finite gradient.
 
     Args:
-        heads, hidden_units, diversity_regularizer, kernel_initializer, kernel_regularizer, use_bias, bias_initializer,
-            **kwargs: As in `AttentionPooling`. The regularizer does not reach w and b.
-        shift_initializer: Initializer of w and b, which draws for each on its own; `None` (default) is ones and zeros.
+        heads: As in `AttentionPooling`.
+        hidden_units: As in `AttentionPooling`.
+        shift_initializer: Initializer of w and b, which draws separate numbers for each; `None` (default) is ones for w
+            and zeros for b.
+        **kwargs: The other arguments of `AttentionPooling`. `kernel_regularizer` does not apply to w and b.
 
     Call arguments:
-        features, frame_mask, return_attention: As in `AttentionPooling`.
+        features: Float tensor of local features R.
+        frame_mask: Optional bool tensor, `True` for frames that exist.
+        return_attention: Whether to return `(pooled, attention)` or `pooled`. Defaults to `False`.
 
     Input shape:
         `features` `(B, F, L, D)`, `frame_mask` `(B, F)`.
@@ -42,26 +49,28 @@ class ShiftingAttentionPooling(AttentionPooling):
         arXiv:1711.09550; the row SHIFT of arXiv:1910.01254, Table 1.
     """
 
-    def __init__(self, heads=1, hidden_units=None, shift_initializer=None, **kwargs):
+    def __init__(
+        self, heads: int = 1, hidden_units: int | None = None, shift_initializer: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(heads, hidden_units, **kwargs)
         self.shift_initializer = keras.initializers.get(shift_initializer)
 
-    def build(self, features_shape):
+    def build(self, features_shape: tuple[Any, ...]) -> None:
         super().build(features_shape)
         self.scale = self._add_scalars("scale", "ones")  # w
         self.offset = self._add_scalars("offset", "zeros")  # b
 
-    def _add_scalars(self, name, default):
+    def _add_scalars(self, name: str, default: str) -> Any:
         initializer = self.shift_initializer or default
         if isinstance(initializer, keras.Initializer):
-            initializer = initializer.clone()  # a random one repeats its numbers when it is called again
+            initializer = initializer.clone()  # a random initializer repeats its numbers when it is called again
         return self.add_weight(name=name, shape=(self.heads, 1), initializer=initializer)
 
-    def finish_heads(self, pooled):
+    def finish_heads(self, pooled: Any) -> Any:
         scale, offset = ops.cast(self.scale, "float32"), ops.cast(self.offset, "float32")
         shifted = pooled * scale + offset  # (B, F, N, D)
         square = ops.sum(ops.square(shifted), axis=-1, keepdims=True) * self.heads
         return shifted * ops.rsqrt(ops.maximum(square, 1e-12))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "shift_initializer": keras.initializers.serialize(self.shift_initializer)}

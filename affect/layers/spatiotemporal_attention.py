@@ -1,8 +1,11 @@
-"""Spatiotemporal attention: a ConvLSTM reads the frames' feature maps and says how much each location counts."""
+"""Spatiotemporal attention: a ConvLSTM reads the frames' feature maps and weights each location."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
+from affect.config.experiment import SpatiotemporalActivation
 from affect.layers.frame_mask import check_frame_mask, valid_frames
 
 
@@ -10,18 +13,18 @@ from affect.layers.frame_mask import check_frame_mask, valid_frames
 class SpatiotemporalAttention(keras.layers.Layer):
     """The temporal decoder of paper B: feature maps of the frames → attention A over their locations.
 
-    A `keras.layers.ConvLSTM2D` keeps the maps' spatial structure through time; a linear map of its output scores each
-    location of each frame. Frames are read in order, so attention to a frame depends on those before it.
+    A `keras.layers.ConvLSTM2D` keeps the spatial structure of the maps. A linear map of its output scores each location
+    of each frame. Frames are read in order, so the attention of a frame depends on the frames before it.
 
-    A masked frame enters as zeros, is a step of time all the same, and has attention 0 everywhere. Masking is a
-    product: masked frames may hold anything finite, but no NaN. TFLite needs batch and frames to be static here.
+    A masked frame enters the ConvLSTM as zeros, is still a time step, and has attention 0 everywhere. Masking is a
+    product: masked frames may hold any finite number, but no NaN. TFLite needs a static batch and static frames here.
 
     Args:
-        filters: Integer ≥ 1, channels of the ConvLSTM's state. Defaults to 64.
-        kernel_size: Integer ≥ 1, side of its convolutions in locations. Defaults to 3.
-        activation: `"softmax"` (default), over the h·w locations of each frame and times h·w, so that attention to all
-            alike is 1; or `"sigmoid"`, each location on its own, with a bias.
-        **kwargs: `name`, `dtype` and the like, passed to `keras.layers.Layer`.
+        filters: Channels of the ConvLSTM's state, at least 1. Defaults to 64.
+        kernel_size: Side of its convolutions in locations, at least 1. Defaults to 3.
+        activation: `"softmax"` (default) over the h·w locations of each frame, times h·w, so that uniform attention is
+            1; or `"sigmoid"` of each location on its own, with a bias.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
         features: Float tensor, the feature map of each frame, in time order.
@@ -40,10 +43,12 @@ class SpatiotemporalAttention(keras.layers.Layer):
 
     Reference:
         Spatiotemporal Attention Based Deep Neural Networks for Emotion Recognition, ICASSP 2018. Its poster names the
-        ConvLSTM and X'' = A ⊙ X. Sizes, the scores and what makes attention of them are assumed.
+        ConvLSTM and X'' = A ⊙ X. The sizes, the scores and their activation are assumed.
     """
 
-    def __init__(self, filters=64, kernel_size=3, activation="softmax", **kwargs):
+    def __init__(
+        self, filters: int = 64, kernel_size: int = 3, activation: SpatiotemporalActivation = "softmax", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         for name, value in (("filters", filters), ("kernel_size", kernel_size)):
             if not isinstance(value, int) or value < 1:
@@ -59,16 +64,16 @@ class SpatiotemporalAttention(keras.layers.Layer):
         self.decoder = keras.layers.ConvLSTM2D(
             filters, kernel_size, padding="same", return_sequences=True, name="decoder", **shared
         )
-        # One number for all locations of a frame drops out of a softmax.
+        # A softmax cancels a bias, which is equal for all locations of a frame.
         self.scores = keras.layers.Dense(1, use_bias=activation == "sigmoid", name="scores", **shared)
         self.input_spec = keras.layers.InputSpec(ndim=5)
 
-    def build(self, features_shape):
+    def build(self, features_shape: tuple[Any, ...]) -> None:
         self.input_spec = keras.layers.InputSpec(ndim=5, axes={-1: features_shape[-1]})
         self.decoder.build(features_shape)
         self.scores.build((*features_shape[:-1], self.filters))
 
-    def call(self, features, frame_mask=None):
+    def call(self, features: Any, frame_mask: Any = None) -> Any:
         batch, frames, height, width, _ = ops.shape(features)
         valid = ops.expand_dims(valid_frames(frame_mask, features, features.dtype), -1)  # (B, F, 1)
         features = features * valid[..., None, None]
@@ -80,13 +85,15 @@ class SpatiotemporalAttention(keras.layers.Layer):
             attention = ops.sigmoid(scores)
         return ops.reshape(attention * ops.cast(valid, "float32"), (batch, frames, height, width))
 
-    def compute_output_shape(self, features_shape, frame_mask_shape=None):
+    def compute_output_shape(
+        self, features_shape: tuple[Any, ...], frame_mask_shape: tuple[Any, ...] | None = None
+    ) -> tuple[Any, ...]:
         return tuple(features_shape[:-1])
 
-    def compute_output_spec(self, features, frame_mask=None):
+    def compute_output_spec(self, features: Any, frame_mask: Any = None) -> Any:
         check_frame_mask(frame_mask, features)
         return keras.KerasTensor(self.compute_output_shape(features.shape), dtype="float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"filters": self.filters, "kernel_size": self.kernel_size, "activation": self.activation}
         return {**super().get_config(), **config}

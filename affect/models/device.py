@@ -1,8 +1,10 @@
-"""The device that a run computes on, and whether it comes to the same bits each time."""
+"""The device that a run computes on, and whether a repeated run gives the same bits."""
 
 import contextlib
 import os
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,23 +12,24 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 from tensorflow.python.framework import config as framework
 
+from affect.config import Train
 from affect.errors import InputError
 
 
-def describe_device(settings):
-    """Describes what a run computes on and how, as its `config.json` holds it.
+def describe_device(settings: Train) -> dict[str, Any]:
+    """Describes the device of a run and how it computes, as in the run's `config.json`.
 
     Args:
-        settings: `affect.config.Train`.
+        settings: `precision` and `deterministic` are used.
 
     Returns:
-        Dict: `name` of the device, `"CPU"` where there is no accelerator; `precision`; and `deterministic`, whether
-        a run comes to the same bits when it is repeated on this device.
+        Dict of `name`, `"CPU"` without an accelerator; `precision`; and `deterministic`, whether a run gives the same
+        bits when it is repeated on this device.
 
     Raises:
-        InputError: When the backend cannot be deterministic as it was started.
+        InputError: When the backend was started so that it cannot be deterministic.
     """
-    name, backend = _accelerator(), keras.backend.backend()
+    name, backend = _find_accelerator(), keras.backend.backend()
     deterministic = name is None if settings.deterministic is None else settings.deterministic
     if deterministic and name and backend == "jax" and "--xla_gpu_deterministic_ops" not in os.getenv("XLA_FLAGS", ""):
         raise InputError(
@@ -36,7 +39,7 @@ def describe_device(settings):
     return {"name": name or "CPU", "precision": settings.precision, "deterministic": deterministic}
 
 
-def _accelerator():
+def _find_accelerator() -> str | None:
     """Returns the name of the accelerator that Keras's backend computes on, or `None`."""
     if keras.backend.backend() == "jax":
         import jax
@@ -51,23 +54,23 @@ def _accelerator():
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
 
 
-def leave_accelerator_to_backend():
-    """Keeps TensorFlow, which reads shards on every backend, from taking the memory of a GPU that another one needs."""
+def leave_accelerator_to_backend() -> None:
+    """Hides the GPU from TensorFlow, which reads shards on every backend, if another backend needs the GPU's memory."""
     if keras.backend.backend() != "tensorflow":
-        with contextlib.suppress(RuntimeError):  # TensorFlow has begun already, and the devices are as they are.
+        with contextlib.suppress(RuntimeError):  # TensorFlow has started already, and its devices are fixed.
             tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager
-def repeatable(seed, deterministic):
-    """Context in which random numbers follow from a seed, and TensorFlow's operations are deterministic or need not be.
+def make_repeatable(seed: int, deterministic: bool) -> Iterator[None]:
+    """Sets the seed of all random numbers and the determinism of TensorFlow's operations, for a `with` block.
 
-    Both are settings of the process. After it they are what they were: the generators of Python and NumPy go on from
-    where they stood, and TensorFlow's begins at the seed it had.
+    Both are settings of the process. The end of the block restores them: the generators of Python and NumPy continue
+    where they were, and TensorFlow's generator starts again at its former seed.
 
     Args:
         seed: Of Python, NumPy and the backend.
-        deterministic: Whether an operation gives the same bits each time. Keras does not use XLA where it does.
+        deterministic: Whether an operation gives the same bits each time. If so, Keras does not use XLA.
     """
     states, tf_seed = (random.getstate(), np.random.get_state()), context.global_seed()
     was_deterministic = framework.is_op_determinism_enabled()
@@ -82,6 +85,6 @@ def repeatable(seed, deterministic):
         np.random.set_state(states[1])
 
 
-def _set_determinism(deterministic):
-    # TensorFlow exports how it is switched on, and not how it is switched off.
+def _set_determinism(deterministic: bool) -> None:
+    # TensorFlow exports the function that enables it, but not the function that disables it.
     (framework.enable_op_determinism if deterministic else framework.disable_op_determinism)()

@@ -1,10 +1,13 @@
-"""The network of paper A, whole."""
+"""The network of paper A."""
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from affect.config import FrameClassifier, Train
 from affect.errors import InputError
 from affect.layers import (
     SPATIAL_POOLINGS,
@@ -17,32 +20,33 @@ from affect.layers import (
 )
 from affect.models.backbones import BACKBONES, build_backbone, build_head
 from affect.models.network import FaceNetwork
-from affect.models.precision import computing_in
+from affect.models.precision import use_precision
 from affect.regularizers import AttentionDiversity
 
 
-def build_frame_classifier(config, classes, train=None):
-    """Builds the functional model: faces → local features → a vector a frame → clip logits.
+def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], train: Train | None = None) -> keras.Model:
+    """Builds the functional model: faces → local features → one vector for each frame → clip logits.
 
-    A temporal pooling of scores comes after the classifier, one of features before it (`affect.layers`).
+    A temporal pooling of scores follows the classifier; a temporal pooling of features precedes it (`affect.layers`).
 
     Args:
-        config: `affect.config.FrameClassifier`.
-        classes: Class names, E of them.
-        train: `affect.config.Train`, where the model is trained: a `backbone_learning_rate` of 0 freezes the backbone,
-            and `frozen_blocks` its first blocks. A frozen backbone computes as in evaluation, batch normalisation too.
+        config: Of the network.
+        classes: E class names.
+        train: Given if the model is to be trained: a `backbone_learning_rate` of 0 freezes the backbone, and
+            `frozen_blocks` freezes its first blocks. A frozen backbone computes as in evaluation, including batch
+            normalisation.
 
     Returns:
-        `keras.Model` of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → clip logits float32
-        (B, E), all 0 for a clip without a valid frame; B and F are free. `detail_classifier` gives what lies between.
+        Model of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → clip logits float32 (B, E), all 0
+        for a clip without a valid frame. B and F are dynamic. `detail_classifier` gives its intermediate outputs.
 
     Raises:
-        InputError: On an unknown backbone or pooling, missing weights, or a head that does not have these classes or
-            leaves no features to pool.
+        InputError: When a backbone or pooling is unknown, weights are missing, or the backbone's own head has other
+            classes or is combined with a pooling of features.
     """
     _check_name("spatial_pooling", config.spatial_pooling, SPATIAL_POOLINGS, None)
     _check_name("temporal_pooling", config.temporal_pooling, TEMPORAL_POOLINGS)
-    spatial_pooling = SPATIAL_POOLINGS.get(config.spatial_pooling)
+    spatial_pooling = None if config.spatial_pooling is None else SPATIAL_POOLINGS[config.spatial_pooling]
     temporal_pooling = TEMPORAL_POOLINGS[config.temporal_pooling]
     backbone = build_backbone(
         config.backbone,
@@ -75,7 +79,7 @@ def build_frame_classifier(config, classes, train=None):
                 diversity_regularizer=AttentionDiversity(config.diversity),
                 use_bias=config.hidden_units is not None and config.attention_bias,
                 name="spatial_pooling",
-                **(_pytorch_start(config, channels) if config.initial_weights == "pytorch" else {}),
+                **(_make_attention_initializers(config, channels) if config.initial_weights == "pytorch" else {}),
             )(x, frame_mask=frame_mask, return_attention=True)  # (B, F, K), (B, F, N, L)
         else:
             x = spatial_pooling(name="spatial_pooling")(x)  # (B, F, K)
@@ -84,7 +88,7 @@ def build_frame_classifier(config, classes, train=None):
             len(classes),
             dtype="float32",
             name="frame_logits",
-            **(_pytorch_layer(x.shape[-1]) if config.initial_weights == "pytorch" else {}),
+            **(_make_layer_initializers(x.shape[-1]) if config.initial_weights == "pytorch" else {}),
         )
 
     if temporal_pooling.pools == "scores":
@@ -98,11 +102,11 @@ def build_frame_classifier(config, classes, train=None):
             x, frame_mask=frame_mask, return_frames=True
         )  # (B, K'), (B, F, K')
         is_seen = ops.cast(ops.any(frame_mask, axis=1, keepdims=True), "float32")
-        logits = classifier(dropout(x)) * is_seen  # (B, E): without a frame not even the classifier's bias counts
+        logits = classifier(dropout(x)) * is_seen  # (B, E), without the bias of the classifier if no frame is valid
     return FaceNetwork({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
 
 
-def _freeze(backbone, train):
+def _freeze(backbone: keras.Model, train: Train) -> None:
     if not train.backbone_learning_rate:
         backbone.trainable = False
         return
@@ -111,36 +115,36 @@ def _freeze(backbone, train):
         layer.trainable = not block or int(block[1]) > train.frozen_blocks
 
 
-def _pytorch_layer(inputs):
-    """Returns the initializers of PyTorch's linear layers and convolutions: U(±1/√inputs), for the bias too."""
+def _make_layer_initializers(inputs: int) -> dict[str, keras.Initializer]:
+    """Returns the initializers of PyTorch's linear layers and convolutions: U(±1/√inputs) for kernel and bias."""
     limit = inputs**-0.5
     return {
-        "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),  # the same limit
+        "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),  # has the same limit
         "bias_initializer": keras.initializers.RandomUniform(-limit, limit),
     }
 
 
-def _pytorch_start(config, channels):
-    """Returns the initializers of an attention layer of paper A's authors' code."""
+def _make_attention_initializers(config: FrameClassifier, channels: int) -> dict[str, keras.Initializer]:
+    """Returns the initializers of the attention layer in the code of paper A's authors."""
     shift = {"shift_initializer": keras.initializers.RandomNormal(stddev=config.heads**-0.25)}
-    return _pytorch_layer(channels) | (shift if config.spatial_pooling == "shift" else {})
+    return _make_layer_initializers(channels) | (shift if config.spatial_pooling == "shift" else {})
 
 
-@computing_in("float32")
-def detail_classifier(model):
-    """Returns the same network with what lies between its inputs and its clip logits as outputs.
+@use_precision("float32")
+def detail_classifier(model: keras.Model) -> keras.Model:
+    """Returns the same network with its intermediate outputs.
 
-    Where features are pooled over time, `frame_logits` is the classifier's answer to the pooled features of each frame.
-    Such a pooling produces no weight for each frame, so each of n valid frames has the importance 1/n.
+    If features are pooled over time, `frame_logits` is the output of the classifier for the pooled features of each
+    frame. Such a pooling produces no per-frame weight, so each of n valid frames has the importance 1/n.
 
     Args:
         model: From `build_frame_classifier` or `affect.models.video_networks.build_video_classifier`, or read from its
             file.
 
     Returns:
-        `keras.Model` with a dict of outputs: `logits` (B, E), `frame_logits` (B, F, E), `frame_importance` (B, F) and,
-        where the model has spatial attention, `attention` (B, F, N, L). Spatiotemporal attention is one head, and is
-        what is given of a model that has both; by softmax, it sums to L.
+        Model with a dict of outputs: `logits` (B, E), `frame_logits` (B, F, E), `frame_importance` (B, F) and, if the
+        model has attention, `attention` (B, F, N, L). If it has both spatial and spatiotemporal attention, this is the
+        spatiotemporal attention, which is one head; with a softmax, it sums to L.
     """
     pooling, classifier = model.get_layer("temporal_pooling"), model.get_layer("frame_logits")
     if pooling.pools == "scores":
@@ -162,20 +166,20 @@ def detail_classifier(model):
     return FaceNetwork(model.input, outputs)
 
 
-@computing_in("float32")
-def frame_networks(model):
-    """Returns the model's parts for one frame at a time, which share its weights.
+@use_precision("float32")
+def frame_networks(model: keras.Model) -> dict[str, keras.Model]:
+    """Returns networks that process one frame at a time and share the weights of the model.
 
     Args:
         model: From `build_frame_classifier`, or read from its file.
 
     Returns:
-        Dict: name → `keras.Model` from and to dicts, B being free:
-        `frame`: `faces` uint8 (B, H, W, 3) → `frame_logits` (B, E) where scores are pooled over time, else
-        `frame_features` (B, K); and `attention` (B, N, L) where the model has spatial attention.
-        `classify`, where features are pooled: `pooled_features` (B, K') → `logits` (B, E).
-        `step`, with an LSTM of U units: `frame_features`, `hidden` and `cell`, both (B, U) and zeros at first →
-        `hidden`, `cell` and `logits` (B, E), after this frame.
+        Dict of models from and to dicts, with a dynamic B:
+        `frame`: `faces` uint8 (B, H, W, 3) → `frame_logits` (B, E) if scores are pooled over time, else
+        `frame_features` (B, K); and `attention` (B, N, L) if the model has spatial attention.
+        `classify`, if features are pooled: `pooled_features` (B, K') → `logits` (B, E).
+        `step`, if an LSTM of U units pools: `frame_features`, `hidden` and `cell`, both (B, U) and initially zeros →
+        `hidden`, `cell` and `logits` (B, E) after this frame.
     """
     pooling, classifier = model.get_layer("temporal_pooling"), model.get_layer("frame_logits")
     pools_scores = pooling.pools == "scores"
@@ -202,17 +206,17 @@ def frame_networks(model):
     return networks
 
 
-def face_size_of(model):
-    """Returns the height and width in pixels of the faces that a model takes, from `build_frame_classifier`."""
+def face_size_of(model: keras.Model) -> int:
+    """Returns the height and width, in pixels, of the faces that a model of `build_frame_classifier` takes."""
     return model.get_layer("faces").output.shape[2]
 
 
-def _check_name(field, name, table, *others):
+def _check_name(field: str, name: str | None, table: Mapping[str, Any], *others: str | None) -> None:
     if name not in table and name not in others:
         raise InputError(f"Unknown `{field}`. Expected one of {[*sorted(table), *others]}. Received: {field}={name!r}")
 
 
-def _check_head(config, classes):
+def _check_head(config: FrameClassifier, classes: Sequence[str]) -> None:
     own = BACKBONES[config.backbone].classes
     if tuple(classes) != own:
         raise InputError(

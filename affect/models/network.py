@@ -1,4 +1,6 @@
-"""Networks that read faces: what they are given is checked."""
+"""The base of networks that read faces: it checks their inputs."""
+
+from typing import Any
 
 import keras
 
@@ -7,29 +9,33 @@ from affect.layers.frame_mask import check_frame_mask
 
 @keras.saving.register_keras_serializable(package="affect")
 class FaceNetwork(keras.Model):
-    """A functional `keras.Model` that refuses faces that are no pixels, and masks that are not of each frame.
+    """A functional `keras.Model` that checks its faces and masks.
 
-    Keras casts what it is given to the dtype of the input, uint8, which makes black of faces scaled to [0, 1]; and a
-    mask of one column would hold for all frames of a clip.
+    Keras casts its inputs to uint8, so faces that are scaled to [0, 1] would become black. A mask of shape (B, 1) would
+    be broadcast to all frames of a clip.
 
     Call arguments:
-        inputs: Dict by the names of the inputs: `faces` of whole numbers from 0 to 255, or `features`; `frame_mask`
+        inputs: Dict of the inputs by their names: `faces`, whole numbers from 0 to 255, or `features`; and `frame_mask`
             (B, F).
 
     Raises:
-        ValueError: When they are not so.
+        ValueError: From a call, when faces are not whole numbers, or the mask does not have one value for each frame.
     """
 
-    def call(self, inputs, training=None, mask=None, **kwargs):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         _check(inputs)
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
-    def predict_on_batch(self, x):
-        _check(x)  # A graph that was traced for batches of several sizes knows none of them.
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predicts one batch, after the same checks as in a call.
+
+        A graph that was traced for batches of several sizes has no sizes to check, so they are checked here.
+        """
+        _check(x)
         return super().predict_on_batch(x)
 
 
-def _check(inputs):
+def _check(inputs: Any) -> None:
     if not isinstance(inputs, dict):
         return
     faces, frames = inputs.get("faces"), inputs.get("features", inputs.get("faces"))

@@ -1,20 +1,19 @@
-"""What a network computes in."""
+"""The precision in which a network computes."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
 
-# Precision → dtype policy of Keras. Weights are float32 in each of them, and so are attention and pooling.
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+from affect.config.experiment import Precision
+
+# Precision → dtype policy of Keras. In each of them weights are float32, and attention and pooling compute in float32.
+POLICIES: dict[Precision, str] = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @contextmanager
-def computing_in(precision):
-    """Context, or decorator, in which layers are built that compute in a precision, whatever the process has set.
-
-    Args:
-        precision: `"float32"`, `"bfloat16"` or `"float16"`.
-    """
+def use_precision(precision: Precision) -> Iterator[None]:
+    """Sets the precision of the layers that are built in a `with` block, or in a decorated function."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[precision])
     try:

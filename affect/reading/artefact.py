@@ -1,11 +1,11 @@
-"""An exported model, read back from what was written alone: no model code, and nothing of Keras."""
+"""An exported model, read from its files alone. The code of the models and Keras are not imported."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,20 +13,24 @@ from affect.config import Experiment, Faces, from_json
 from affect.errors import InputError
 from affect.reading.predictor import VideoReader
 
+if TYPE_CHECKING:  # because these import TensorFlow
+    from affect.tasks.postprocessing import Postprocessing
+    from affect.tasks.task import Task
+
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Artefact(VideoReader, ABC):
-    """An exported model: a SavedModel, a TFLite file, or what a server holds of one.
+    """An exported model: a SavedModel, a TFLite file, or a model behind a server.
 
     Args:
         path: Folder of the version, or `.tflite` file.
-        classes: Class names in the order of the probabilities, or for regression the names of the dimensions.
-        faces: `affect.config.Faces`: how faces are to be cut.
-        experiment: `affect.config.Experiment`: what was trained, and how.
-        face_size: Height and width in pixels of the faces it takes.
-        description: Dict of all that `affect.json` holds: signatures, versions, metrics, licence, ...
+        classes: Class names in the order of the probabilities; for a regression, the names of the dimensions.
+        faces: How faces must be cut for the model.
+        experiment: The config that the model was trained with.
+        face_size: Height and width of the input faces in pixels.
+        description: Content of `affect.json`: signatures, versions, metrics, licence, ...
     """
 
     path: Path
@@ -38,19 +42,24 @@ class Artefact(VideoReader, ABC):
 
     @abstractmethod
     def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Runs a signature on arrays that `signature` has checked."""
+        """Runs a signature on inputs that `signature` has checked.
+
+        Args:
+            name: Name of the signature.
+            inputs: Arrays by the names of its inputs.
+        """
 
     def signature(self, name: str) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
-        """Returns a function of the model, which is loaded when it is first called.
+        """Returns a function of the model. The model is loaded at the first call.
 
         Args:
             name: One of `description["signatures"]`.
 
         Returns:
-            Callable: dict of arrays, by the names of its inputs → dict of arrays. Strings are bytes.
+            Function from arrays by the names of its inputs to arrays by name. Strings are bytes.
 
         Raises:
-            InputError: When there is no such signature; from the callable, when the inputs are not those it takes.
+            InputError: If there is no such signature. The function raises it on inputs of other names or dtypes.
         """
         signatures = self.description["signatures"]
         if name not in signatures:
@@ -68,23 +77,20 @@ class Artefact(VideoReader, ABC):
         return self.call(name, inputs)
 
     @property
-    def task(self):
-        """The `affect.tasks.Task`."""
+    def task(self) -> "Task":
         from affect.tasks import find_task
 
         return find_task(self.experiment)
 
     @property
-    def most_frames(self):
-        """Most faces of a clip that are read, evenly spaced; `None` where each is read on its own, and all are."""
+    def most_frames(self) -> int | None:
         if "frame" in self.description["signatures"]:
             return None
         fixed, most = self.description.get("conversion", {}).get("frames"), self.experiment.data.eval_frames
         return min(fixed, most) if fixed else most
 
     @property
-    def postprocessing(self):
-        """Dict: dimension → `affect.tasks.postprocessing.Postprocessing`; empty of a model that classifies."""
+    def postprocessing(self) -> "dict[str, Postprocessing]":
         steps = self.description.get("postprocessing", {})
         if not steps:
             return {}
@@ -92,33 +98,16 @@ class Artefact(VideoReader, ABC):
 
         return {name: from_json(Postprocessing, found, f"{self.path}: {name}") for name, found in steps.items()}
 
-    def respond(self, inputs):
-        """Returns what the model says of a batch of clips.
-
-        Args:
-            inputs: Dict: `faces` uint8 (B, F, S, S, 3), `frame_mask` bool (B, F).
-
-        Returns:
-            Dict of arrays, those of the signature `serving_default`: `probabilities` (B, E), `frame_importance` (B, F)
-            and `frame_probabilities` (B, F, E), 0 where masked; or `dimensions`.
-
-        Raises:
-            InputError: When it is a TFLite file of single faces.
-        """
+    def respond(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if "serving_default" not in self.description["signatures"]:
             raise InputError(
                 f"{self.path} takes one face at a time. Watch the video: affect watch {self.path} VIDEO; or convert "
-                f"the whole: affect convert NAME/VERSION --to {self.description['conversion']['to']}"
+                f"whole clips: affect convert NAME/VERSION --to {self.description['conversion']['to']}"
             )
         return self.signature("serving_default")(inputs)
 
     @cached_property
-    def frame_functions(self):
-        """Dict: name → function of named arrays that returns a dict, for `affect.models.stream.StreamingClassifier`.
-
-        Raises:
-            InputError: When it is a TFLite file of whole clips, or its task does not judge frames one by one.
-        """
+    def frame_functions(self) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
         names = [name for name in ("frame", "classify", "step") if name in self.description["signatures"]]
         if not names:
             self.task.check_reads_frames(self.path)
@@ -137,13 +126,13 @@ def read_description(description: dict[str, Any], kind: str, where: str, path: P
     """Returns the arguments of an `Artefact` that its `affect.json` holds.
 
     Args:
-        description: Dict of `affect.json`.
-        kind: What its `kind` must be.
-        where: What the dict is, for the error.
-        path: Of the model, for the error.
+        description: Content of `affect.json`.
+        kind: The expected `kind`.
+        where: Beginning of an error about the content.
+        path: Path of the model in an error.
 
     Raises:
-        InputError: When it is of another kind or version, or lacks a part.
+        InputError: If the kind or the version is another, or a part is missing.
     """
     if (found := (description.get("kind"), description.get("format"))) != (kind, FORMAT):
         raise InputError(
@@ -161,11 +150,15 @@ def read_description(description: dict[str, Any], kind: str, where: str, path: P
 
 
 def measure_difference(value: np.ndarray, expected: np.ndarray) -> float:
-    """Returns how far an array is from what was expected.
+    """Returns the largest difference of an array from the expected one.
+
+    Args:
+        value: The array.
+        expected: The expected array.
 
     Returns:
-        The largest difference, as a share of the largest expected value where that is above 1; infinite where shapes,
-        kinds of dtypes, strings or masks differ, or a number is not finite.
+        The largest absolute difference, divided by the largest absolute expected value if this is above 1. It is
+        infinite if shapes, kinds of dtypes, strings or masks differ, or a number is not finite.
     """
     if value.shape != expected.shape or (expected.dtype.kind == "f") != (value.dtype.kind == "f"):
         return np.inf

@@ -1,4 +1,4 @@
-"""load(): a model from wherever it is. TensorFlow takes seconds to import, so it is imported inside."""
+"""load(): a model from a run, a file, a config or a server. Functions import TensorFlow, because it takes seconds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +18,17 @@ def load(model: str | Path, *, artefact: str | Path | None = None) -> "Predictor
     """Loads a model: `affect.load("savedmodels/planted").read("video.mp4")`.
 
     Args:
-        model: A run, an exported model (a folder `NAME`, of which the latest version is read, or `NAME/VERSION`), a
-            `.tflite` file, a config that needs no training, or the address of a server, such as
-            `grpc://HOST:8500/NAME`.
-        artefact: Of a server, the exported model that it serves. It says how faces are cut, and is compared with what
-            the server answers.
+        model: A run; an exported model (a folder `NAME`, whose latest version is read, or `NAME/VERSION`); a `.tflite`
+            file; a config that needs no training; or the address of a server, such as `grpc://HOST:8500/NAME`.
+        artefact: For a server, the local copy of the exported model that it serves. It says how faces are cut, and the
+            server's answers are compared with it.
 
     Returns:
-        `Predictor`: `affect.reading.run.Trained`, `affect.reading.saved_model.SavedModel`,
-        `affect.reading.tflite.TFLiteModel` or `affect.reading.server.Served`.
+        An `affect.reading.run.Trained`, `affect.reading.saved_model.SavedModel`, `affect.reading.tflite.TFLiteModel` or
+        `affect.reading.server.Served`.
 
     Raises:
-        InputError: Where there is no model, it is damaged, or the server serves another one.
+        InputError: If there is no model, it is damaged, or the server serves another one.
     """
     from affect.reading.saved_model import latest_version, read_saved_model
 
@@ -47,18 +46,14 @@ def load(model: str | Path, *, artefact: str | Path | None = None) -> "Predictor
 
 
 def read_model(path: str | Path) -> "Predictor":
-    """Reads what predicts; an exported model without any of the code that models are made of.
+    """Reads a model from disk. The code of the networks is not imported for an exported model.
 
     Args:
-        path: As of `affect.reading.run.load_trained`, a run or a config; or of `affect.reading.artefact.read_artefact`,
-            a SavedModel or a TFLite file.
-
-    Returns:
-        `affect.reading.run.Trained` or `affect.reading.artefact.Artefact`. Both have `classes`, `faces`, `experiment`,
-        `task`, `face_size`, `most_frames`, `respond` and `frame_functions`.
+        path: A run or a config, as in `affect.reading.run.load_trained`; or a SavedModel or a TFLite file, as in
+            `read_artefact`.
 
     Raises:
-        InputError: As those two; on a file of another kind, of which none is ever run but a `.py` config.
+        InputError: As those two; on a file of another kind. Only a `.py` config is executed.
     """
     from affect.reading.saved_model import ASSETS
 
@@ -76,16 +71,16 @@ def read_model(path: str | Path) -> "Predictor":
 
 
 def read_artefact(path: str | Path) -> "Artefact":
-    """Reads an exported model without any of the code that models are made of.
+    """Reads an exported model. The code of the networks is not imported.
 
     Args:
         path: Folder `NAME/VERSION` that `affect export` wrote, or a `.tflite` file that `affect convert` wrote.
 
     Returns:
-        `affect.reading.saved_model.SavedModel` or `affect.reading.tflite.TFLiteModel`.
+        An `affect.reading.saved_model.SavedModel` or `affect.reading.tflite.TFLiteModel`.
 
     Raises:
-        InputError: When it is no such folder or file, or is not what was written.
+        InputError: If it is no such folder or file, or was changed after it was written.
     """
     if Path(path).suffix == ".tflite":
         from affect.reading.tflite import read_tflite

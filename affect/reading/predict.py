@@ -1,30 +1,40 @@
 """predict(): faces of a clip → probabilities of the clip and of each frame, or valence and arousal over time."""
 
-from affect.tasks.clips import BATCH_FACES
+from typing import Any
+
+from affect.data.records import Clip
+from affect.reading.predictor import Predictor
+from affect.tasks.answers import BATCH_FACES
+from affect.tasks.task import Cut
 
 
-def predict(trained, clip, cut=None, *, batch_faces=BATCH_FACES):
-    """Predicts one clip by all of its faces, in memory that does not grow with them.
+def predict(
+    trained: Predictor, clip: Clip, cut: Cut | None = None, *, batch_faces: int = BATCH_FACES
+) -> dict[str, Any]:
+    """Predicts one clip from all of its faces. The memory does not grow with the number of faces.
 
-    `data.eval_frames` is of evaluation, and of models that take whole clips alone (`trained.most_frames`): a
-    `affect.config.VideoClassifier`, and a TFLite file of whole clips.
+    A model that takes only whole clips reads at most `trained.most_frames` faces: an `affect.config.VideoClassifier`,
+    or a TFLite file of whole clips. Otherwise `data.eval_frames` limits evaluation only.
 
     Args:
-        trained: `affect.reading.predictor.Predictor`.
-        clip: `affect.data.records.Clip`, cut by `trained.faces`. Its faces may lie on disk: each is read when it is
-            needed.
-        cut: The `affect.pipelines.faces.Cut` that came with the clip: all frames and all faces of the video;
-            `None` where no more is known than the clip's own faces.
-        batch_faces: Faces that are read at once.
+        trained: The model.
+        clip: Clip whose faces are cut by `trained.faces`. They may lie on disk: each is read when it is needed.
+        cut: The `affect.pipelines.faces.Cut` that came with the clip: all frames and all tracks of the video; `None` if
+            only the clip's own faces are known.
+        batch_faces: Faces that are decoded and read at once.
 
     Returns:
-        Dict: `key`; `frames_decoded`, `frames_with_a_face` and `coverage`, their ratio; `faces_seen`, the tracks of the
-        whole video, this one included; and `frames`. Of a model that classifies also `frames_read`, the faces that were
-        read; `label`, the likeliest class, and `probabilities`, class → p(c|S), both `None` without a face. `frames`
-        are then all decoded frames, each with `timestamp_s`, `has_face`, `importance` p(f|S) and `probabilities`
-        p(c|f,S), both `None` where there is no face or it was not read. Of a regression `frames` are the points of its
-        regular grid, each with `timestamp_s`, `has_face`, `valence` and `arousal`, `None` where there is no face; how
-        far raters lag is taken off already, and they are post-processed as the run has fitted it. Its `decoded_frames`
-        are all decoded frames in the same form, each with what the nearest point of the grid says.
+        Dict: `key`; `frames_decoded`; `frames_with_a_face`; `coverage`, their ratio; `faces_seen`, the number of tracks
+        in the whole video, with this one; and `frames`.
+
+        A classifier adds `frames_read`, the number of faces that were read; `label`, the likeliest class; and
+        `probabilities`, class → p(c|S). The last two are `None` without a face. Its `frames` are all decoded frames,
+        each with `timestamp_s`, `has_face`, `importance` p(f|S) and `probabilities` p(c|f,S). The last two are `None`
+        if the frame has no face or its face was not read.
+
+        The `frames` of a regression are the points of its regular grid, each with `timestamp_s`, `has_face`, `valence`
+        and `arousal`, which are `None` without a face. The lag of the ratings is already taken off, and the values are
+        post-processed as the run has fitted it. `decoded_frames` are all decoded frames in the same form, each with the
+        values of the nearest point of the grid.
     """
     return trained.task.predict(trained, clip, cut, batch_faces=batch_faces)

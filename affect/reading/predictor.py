@@ -1,89 +1,141 @@
-"""A video → what a model says of it: what all that reads faces has in common."""
+"""A video → a prediction: the parts that runs, exported models and servers share."""
 
 import errno
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from affect.config import Experiment, Faces
 from affect.errors import InputError
 from affect.extras import require
 
-if TYPE_CHECKING:  # it imports TensorFlow
-    from affect.data.records import Clip
+if TYPE_CHECKING:  # because most of these import TensorFlow
+    from affect.data.records import Clip, Face
+    from affect.pipelines.faces import Cut
+    from affect.tasks.postprocessing import Postprocessing
+    from affect.tasks.task import Style, Task, TrainedModel
 
 
 class Predictor(Protocol):
-    """What can read faces: a run, a SavedModel, a TFLite file or a server; from `affect.load`.
+    """A model that reads faces: a run, a SavedModel, a TFLite file or a server. `affect.load` returns one."""
 
-    Attributes:
-        classes: Class names in the order of the probabilities; of a regression, the names of the dimensions.
-        faces: How faces are cut for it.
-        experiment: What was trained, and how.
-        task: Of the experiment.
-        face_size: Height and width in pixels of the faces that it is given.
-        most_frames: Most faces of a clip that are read; `None` where all are.
-        frame_functions: Functions that read single faces, by name.
-    """
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities; in a regression, the names of the dimensions."""
 
-    classes: tuple[str, ...]
-    faces: Faces
-    experiment: Experiment
-    task: Any
-    face_size: int
-    most_frames: int | None
-    frame_functions: Mapping[str, Any]
+    @property
+    def faces(self) -> Faces:
+        """How faces must be cut for the model."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """The config that the model was trained with."""
+
+    @property
+    def task(self) -> "Task":
+        """The task of the experiment."""
+
+    @property
+    def face_size(self) -> int:
+        """Height and width in pixels of the model's input faces."""
+
+    @property
+    def most_frames(self) -> int | None:
+        """Most faces of a clip that are read, evenly spaced; `None` where each is read alone, and all are read."""
+
+    @property
+    def postprocessing(self) -> "Mapping[str, Postprocessing]":
+        """Dimension → the steps that were fitted for it; empty for classes, and without any."""
+
+    @property
+    def frame_functions(self) -> Mapping[str, Callable[..., Mapping[str, Any]]]:
+        """Name → function of named arrays that returns a dict, for `affect.models.stream.StreamingClassifier`.
+
+        Raises:
+            InputError: If the model does not judge frames one by one.
+        """
 
     def respond(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what the model says of a batch of clips: arrays by name."""
+        """Runs the model on a batch of clips.
 
-    def predict(self, clip: "Clip", cut: Any = None) -> dict[str, Any]:
-        """Returns what `affect.reading.predict.predict` does."""
+        Args:
+            inputs: Arrays by the names of the inputs: `faces` uint8 (B, F, S, S, 3) and `frame_mask` bool (B, F).
+
+        Returns:
+            Arrays by name. A classifier gives `probabilities` (B, E), `frame_importance` (B, F) and
+            `frame_probabilities` (B, F, E), 0 where masked. A regression gives `dimensions`.
+
+        Raises:
+            InputError: If the model reads single faces only.
+        """
+
+    def predict(self, clip: "Clip", cut: "Cut | None" = None) -> dict[str, Any]:
+        """Predicts one clip, as `affect.reading.predict.predict` does.
+
+        Args:
+            clip: The clip with its faces.
+            cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
+        """
 
     def read(self, video: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> "Reading":
-        """Reads the main face of a video."""
+        """Reads the main face of a video, or the largest if the model's shards were cut so.
+
+        Args:
+            video: Video file.
+            start_s: Start of the part that is read, in seconds; `None` is the start of the video.
+            end_s: End of that part, in seconds; `None` is the end of the video.
+
+        Returns:
+            The prediction. A damaged video is read up to the damage, and `problem` says so. `label` is `None` if no
+            face is found.
+
+        Raises:
+            InputError: If the folder for temporary files is full.
+        """
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model says of one video.
+    """The prediction for one video.
 
     Args:
         result: Dict of `affect.reading.predict.predict`.
-        clip: `affect.data.records.Clip` whose faces were read.
-        cut: `affect.pipelines.faces.Cut`: all frames and all faces of the video, and what is wrong with it.
+        clip: The clip with the faces that were read.
+        cut: All frames and all tracks of the video, and what is wrong with it.
         predictor: The model.
     """
 
     result: dict[str, Any]
     clip: "Clip"
-    cut: Any
+    cut: "Cut"
     predictor: Predictor
 
     @property
     def label(self) -> str | None:
-        """The likeliest class; `None` without a face, and of a regression."""
+        """The likeliest class; `None` without a face, and for a regression."""
         return self.result.get("label")
 
     @property
     def probabilities(self) -> dict[str, float] | None:
-        """Class → p(c|S); `None` without a face, and of a regression."""
+        """Class → p(c|S); `None` without a face, and for a regression."""
         return self.result.get("probabilities")
 
     @property
     def frames(self) -> list[dict[str, Any]]:
-        """A dict for each decoded frame: `timestamp_s`, `has_face`, `importance` p(f|S), and a value by class p(c|f,S)
-        or by dimension, where there is a face that was read."""
+        """A dict for each decoded frame: `timestamp_s`, `has_face` and, if its face was read, the prediction.
+
+        The prediction is `importance` p(f|S) and p(c|f,S) by class; for a regression, a value by dimension.
+        """
         return self.predictor.task.frame_rows(self.result)
 
     @property
-    def faces(self):
-        """The faces that were read, `affect.data.records.Face`, with time, box, landmarks, score and JPEG."""
+    def faces(self) -> "Sequence[Face]":
+        """The faces that were read, with time, box, landmarks, score and JPEG."""
         return self.clip.faces
 
     @property
@@ -91,11 +143,11 @@ class Reading:
         """What is wrong with the video in one line; empty where nothing is."""
         return self.cut.problem
 
-    def to_dataframe(self):
+    def to_dataframe(self) -> Any:
         """Returns a pandas data frame with a row for each decoded frame, the columns of `affect predict --csv`.
 
         Raises:
-            InputError: Where pandas is not installed.
+            InputError: If pandas is not installed.
         """
         try:
             import pandas as pd
@@ -110,47 +162,47 @@ class Reading:
         *,
         frames: int = 8,
         by_importance: bool = False,
-        style: Literal["ours", "paper"] = "ours",
+        style: "Style" = "ours",
     ) -> None:
         """Draws the figure of `affect.reading.explain.explain`.
 
+        Args:
+            path: Image file.
+            frames: Most frames that are shown.
+            by_importance: Whether the most important frames are shown, instead of evenly spaced ones.
+            style: How it is drawn.
+
         Raises:
-            InputError: Where the video shows no face, or the model has no such figure.
+            InputError: If the video shows no face, or the model has no such figure.
         """
         require("plots", "A figure")
         if not len(self.clip.faces):
             raise InputError(self.problem)
-        settings = {"frames": frames, "by_importance": by_importance, "style": style}
-        self.predictor.task.draw(self.predictor, self.clip, self.result, path, **settings)
+        run = cast("TrainedModel", self.predictor)  # only a run has the network that the figure needs
+        settings: dict[str, Any] = {"frames": frames, "by_importance": by_importance, "style": style}
+        self.predictor.task.draw(run, self.clip, self.result, path, **settings)
+
+
+class _DetectingPredictor(Predictor, Protocol):
+    @property
+    def _detector(self) -> Any: ...
 
 
 class VideoReader:
-    """What makes a `Predictor` read videos. It is inherited by what has `faces`, `task` and the other attributes."""
+    """Mixin that reads videos. A class that inherits it provides the other attributes of `Predictor`."""
 
-    def predict(self, clip: "Clip", cut: Any = None) -> dict[str, Any]:
-        """Returns what `affect.reading.predict.predict` does."""
+    def predict(self: Predictor, clip: "Clip", cut: "Cut | None" = None) -> dict[str, Any]:
         return self.task.predict(self, clip, cut)
 
     @cached_property
-    def _detector(self):
+    def _detector(self: Predictor) -> Any:
         from affect.pipelines.detectors import DETECTORS
 
         return DETECTORS[self.faces.detector](self.faces)
 
-    def read(self, video: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> Reading:
-        """Reads the main face of a video, or the largest where the model's shards were cut so.
-
-        Args:
-            video: Video file.
-            start_s, end_s: Part of it in seconds.
-
-        Returns:
-            `Reading`. A damaged video is read as far as it goes, and `problem` says so; `label` is `None` where no
-            face is seen.
-
-        Raises:
-            InputError: Where the folder for temporary files is full.
-        """
+    def read(
+        self: _DetectingPredictor, video: str | Path, *, start_s: float | None = None, end_s: float | None = None
+    ) -> Reading:
         from affect.pipelines.faces import cut_clip
 
         folder = tempfile.mkdtemp(prefix="affect-")
@@ -163,10 +215,10 @@ class VideoReader:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
                     f"{folder} has no room for the faces of {video} ({error.strerror}). Set TMPDIR to a folder with "
-                    "more."
+                    "more space."
                 ) from error
             raise
-        if len(clip.faces):  # they are read from there
+        if len(clip.faces):  # which are read from the folder
             weakref.finalize(clip.faces, shutil.rmtree, folder, ignore_errors=True)
         else:
             shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""A SavedModel that `affect export` wrote: its folder, its checksums and its golden pairs."""
+"""A SavedModel that `affect export` wrote: its folder, checksums and golden pairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SUMS = f"{ASSETS}/SHA256SUMS"
 
 @dataclass(frozen=True)
 class SavedModel(Artefact):
-    """A folder `NAME/VERSION`, run by TensorFlow, which is imported when the model is first called."""
+    """A folder `NAME/VERSION`. TensorFlow runs it, and is imported when the model is first called."""
 
     def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         import tensorflow as tf
@@ -29,9 +29,9 @@ class SavedModel(Artefact):
         tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
         return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
 
-    def golden(self) -> dict[str, tuple[dict, dict]]:
-        """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, dicts of arrays."""
-        pairs = {name: ({}, {}) for name in self.description["signatures"]}
+    def golden(self) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, arrays by name."""
+        pairs: dict[str, tuple[dict, dict]] = {name: ({}, {}) for name in self.description["signatures"]}
         with np.load(self.path / ASSETS / "golden.npz", allow_pickle=False) as arrays:
             for key, value in arrays.items():
                 name, side, tensor = key.split("/")
@@ -40,26 +40,26 @@ class SavedModel(Artefact):
 
     @cached_property
     def loaded(self) -> Any:
-        """What TensorFlow loads."""
+        """The object that `tf.saved_model.load` returns."""
         import tensorflow as tf
 
         return tf.saved_model.load(str(self.path))
 
 
 def latest_version(path: str | Path) -> Path:
-    """Returns the folder of the highest version below a folder NAME; any other path as it is."""
+    """Returns the folder of the highest version in a folder NAME. Any other path is returned unchanged."""
     versions = [found for found in Path(path).glob("*/saved_model.pb") if found.parent.name.isdecimal()]
     return max((found.parent for found in versions), key=lambda found: int(found.name), default=Path(path))
 
 
 def read_saved_model(path: str | Path) -> SavedModel:
-    """Reads a SavedModel; its checksums are verified before anything else is read.
+    """Reads a SavedModel. Its checksums are verified before anything else is read.
 
     Args:
         path: Folder `NAME/VERSION` that `affect export` wrote.
 
     Raises:
-        InputError: When it is no such folder, or a file is missing, altered or not one of those that were written.
+        InputError: If it is no such folder, or a file is missing, changed or was added.
     """
     path = Path(path)
     if path.suffix == ".tflite":
@@ -76,7 +76,7 @@ def read_saved_model(path: str | Path) -> SavedModel:
 
 
 def write_sums(path: Path) -> None:
-    """Writes the checksums of all files of an exported model, as `sha256sum -c` reads them."""
+    """Writes the checksums of all files of an exported model, in the format of `sha256sum -c`."""
     lines = [f"{sha256_of(path / name)}  {name}\n" for name in _list_files(path)]
     (path / SUMS).write_text("".join(lines), encoding="utf-8")
 
@@ -93,10 +93,10 @@ def _verify(path):
     faults += [f"{name} was altered" for name in found if name in sums and sha256_of(path / name) != sums[name]]
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InputError(f"{path} is not what was exported: {faults[0]}{more}. Copy it again, or export it again.")
+        raise InputError(f"{path} was changed after its export: {faults[0]}{more}. Copy it again, or export it again.")
 
 
 def _list_files(path):
-    """Returns the names of all files below a folder but the checksums', with slashes, sorted."""
+    """Returns the paths of all files in a folder except the checksums, relative to it, with slashes, sorted."""
     names = (file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
     return sorted(name for name in names if name != SUMS)

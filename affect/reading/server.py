@@ -1,8 +1,11 @@
-"""A model behind TensorFlow Serving, asked over gRPC or REST as if it were in this process."""
+"""A model behind TensorFlow Serving, called over gRPC or REST like a local one."""
 
 import base64
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -12,19 +15,25 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
+from affect.data.records import Clip
 from affect.errors import InputError
 from affect.reading.artefact import Artefact, measure_difference
+from affect.reading.saved_model import SavedModel
 
-# Of a request and of an answer. gRPC's own limit for answers is 4 MiB; the ModelServer takes requests of up to 2 GiB.
+if TYPE_CHECKING:  # because it imports Keras
+    from affect.tasks.task import Cut
+
+# Largest request and largest answer. gRPC's default for answers is 4 MiB. The ModelServer takes requests up to 2 GiB.
 MAX_MESSAGE_BYTES = 256 * 2**20
 TIMEOUT_S = 60.0
-# Other weights differ by far more, and a GPU that multiplies in TF32 by less; see `affect.serving.check`.
+# Largest relative difference from the local copy. Other weights differ by far more; a GPU that multiplies in TF32
+# differs by less (`affect.serving.check`).
 SERVED_TOLERANCE = 0.01
 
-# Faces of a request of the signature frame: as many as batching.config allows in a batch.
+# Faces in a request of the signature `frame`: the batch size in batching.config.
 SERVED_FACES = 4
 
-# What TensorFlow Serving's HTTP statuses mean.
+# HTTP status of TensorFlow Serving → name of the error.
 HTTP_CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -33,22 +42,22 @@ HTTP_CODES = {
     504: "DEADLINE_EXCEEDED",
 }
 ADVICE = {
-    "UNAVAILABLE": "Start it, or mend the address: docker compose -f savedmodels/serving/compose.yaml up",
+    "UNAVAILABLE": "Start it, or correct the address: docker compose -f savedmodels/serving/compose.yaml up",
     "NOT_FOUND": "Name a model and a version that it serves; savedmodels/serving/models.config lists the models.",
     "DEADLINE_EXCEEDED": "Send fewer clips at once, or allow more time (timeout_s).",
-    "INVALID_ARGUMENT": "Mend the request; affect.json of the exported model describes its signatures.",
+    "INVALID_ARGUMENT": "Correct the request; affect.json of the exported model describes its signatures.",
     "FAILED_PRECONDITION": "Pad all clips to the same number of frames, because the server runs several in one batch.",
 }
 
 
 @dataclass(frozen=True)
-class _Client:
+class Client(ABC):
     """A served model.
 
     Args:
-        address: Of the server.
-        name: Of the model.
-        version: Of the model; `None` is the one that the server holds for the latest.
+        address: Address of the server.
+        name: Name of the model.
+        version: Version of the model; `None` is the server's latest.
         timeout_s: Longest wait for an answer in seconds.
     """
 
@@ -57,18 +66,32 @@ class _Client:
     version: int | None = None
     timeout_s: float = TIMEOUT_S
 
-    def predict(self, inputs, signature="serving_default"):
-        """Asks the server.
+    @abstractmethod
+    def _ask(self, arrays, signature, served):
+        """Sends a request and returns the outputs, arrays by name.
 
         Args:
-            inputs: Dict of arrays by the names of the signature's inputs, of its dtypes; strings are bytes.
-            signature: Name of a signature.
+            arrays: Inputs by name, which `predict` has checked.
+            signature: Name of the signature.
+            served: Its `SignatureDef`.
+        """
+
+    @abstractmethod
+    def _ask_metadata(self):
+        """Asks the server for `(version, signatures)`: the version that answers, and a `SignatureDefMap`."""
+
+    def predict(self, inputs: Mapping[str, Any], signature: str = "serving_default") -> dict[str, np.ndarray]:
+        """Runs a signature on the server.
+
+        Args:
+            inputs: Arrays by the names of the signature's inputs, of its dtypes; strings are bytes.
+            signature: Name of the signature.
 
         Returns:
-            Dict of arrays, as of `affect.reading.artefact.Artefact.signature`.
+            Arrays by name, as from `affect.reading.artefact.Artefact.signature`.
 
         Raises:
-            InputError: When the inputs are not those of the signature or exceed `MAX_MESSAGE_BYTES`; when the server
+            InputError: If the inputs are not those of the signature or exceed `MAX_MESSAGE_BYTES`, or if the server
                 cannot be reached, is too slow, refuses the request or does not serve the model.
         """
         _, signatures = self.served
@@ -79,36 +102,36 @@ class _Client:
             raise InputError(
                 f"Signature {signature} takes the inputs {sorted(served.inputs)}. Received: {sorted(inputs)}"
             )
-        arrays = {key: _checked(key, inputs[key], info) for key, info in served.inputs.items()}
+        arrays = {key: _check(key, inputs[key], info) for key, info in served.inputs.items()}
         size = sum(sum(map(len, array.flat)) if array.dtype == object else array.nbytes for array in arrays.values())
         if size > MAX_MESSAGE_BYTES:
             raise InputError(
                 f"A request of {size / 2**20:.0f} MiB is too large. Expected at most {MAX_MESSAGE_BYTES // 2**20} MiB. "
-                "Send fewer clips at once, or JPEGs by the signature jpeg."
+                "Send fewer clips at once, or send JPEGs with the signature jpeg."
             )
         return self._ask(arrays, signature, served)
 
-    def signature(self, name):
-        """Returns `predict` of one signature: a callable like that of `affect.reading.artefact.Artefact.signature`."""
+    def signature(self, name: str) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+        """Returns `predict` for one signature, a function like that of `affect.reading.artefact.Artefact.signature`."""
         return partial(self.predict, signature=name)
 
     @cached_property
-    def served(self):
-        """Version that answers, and its signatures: name → `SignatureDef`. The server is asked once."""
-        version, signatures = self._metadata()
+    def served(self) -> tuple[int, dict[str, Any]]:
+        """The version that answers, and its signatures: name → `SignatureDef`. The server is asked once."""
+        version, signatures = self._ask_metadata()
         return version, {name: value for name, value in signatures.signature_def.items() if value.inputs}
 
-    def _refusal(self, code, details):
-        """Returns the `InputError` of an answer that is none."""
+    def _make_error(self, code, details):
+        """Returns the `InputError` for a refused or failed request."""
         reason = " ".join(details.split())[:300] or "no reason given"
         return InputError(f"{self}: {code}: {reason}. {ADVICE.get(code, 'See the log of the server.')}")
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.address}, model {self.name}" + ("" if self.version is None else f", version {self.version}")
 
 
-class GrpcClient(_Client):
-    """A served model over gRPC, at the address `HOST:PORT`; the traffic is not encrypted."""
+class GrpcClient(Client):
+    """A served model over gRPC, at the address `HOST:PORT`. The traffic is not encrypted."""
 
     @cached_property
     def _stub(self):
@@ -116,21 +139,21 @@ class GrpcClient(_Client):
         return prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(self.address, options=options))
 
     def _ask(self, arrays, signature, served):
-        request = self._named(predict_pb2.PredictRequest())
+        request = self._name_model(predict_pb2.PredictRequest())
         request.model_spec.signature_name = signature
         for key, array in arrays.items():
             request.inputs[key].CopyFrom(tf.make_tensor_proto(array, served.inputs[key].dtype, array.shape))
         response = self._call(self._stub.Predict, request)
         return {key: tf.make_ndarray(tensor) for key, tensor in response.outputs.items()}
 
-    def _metadata(self):
-        request = self._named(get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"]))
+    def _ask_metadata(self):
+        request = self._name_model(get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"]))
         response = self._call(self._stub.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(signatures)
         return response.model_spec.version.value, signatures
 
-    def _named(self, request):
+    def _name_model(self, request):
         request.model_spec.name = self.name
         if self.version is not None:
             request.model_spec.version.value = self.version
@@ -140,83 +163,81 @@ class GrpcClient(_Client):
         try:
             return method(request, timeout=self.timeout_s)
         except grpc.RpcError as error:
-            raise self._refusal(error.code().name, error.details() or "") from error
+            raise self._make_error(error.code().name, error.details() or "") from error
 
 
 @dataclass(frozen=True)
-class RestClient(_Client):
+class RestClient(Client):
     """A served model over REST, at the address `http://HOST:PORT`.
 
-    Numbers travel as text, at some four bytes a value, and strings in base64: send JPEGs rather than faces.
+    Numbers are sent as text, about four bytes a value, and strings in base64. So send JPEGs rather than faces.
 
     Args:
-        rows: Whether a request is a list of clips ("instances"), and not a list for each input ("inputs").
+        rows: Whether a request is a list of clips ("instances"), or a list for each input ("inputs").
     """
 
     rows: bool = False
 
     def _ask(self, arrays, signature, served):
-        lists = {key: _json(array) for key, array in arrays.items()}
+        lists = {key: _to_lists(array) for key, array in arrays.items()}
+        body: dict[str, Any]
         if self.rows:
             if len(sizes := set(map(len, lists.values()))) > 1:
-                raise InputError(f"In rows all inputs have as many clips. Received: {sorted(sizes)}")
+                raise InputError(f"All inputs must have the same number of clips. Received: {sorted(sizes)}")
             body = {"instances": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]}
         else:
             body = {"inputs": lists}
         answer = self._call("POST", ":predict", json={"signature_name": signature} | body)
         try:
             found = answer["predictions" if self.rows else "outputs"]
-            if len(served.outputs) == 1:  # Its name is left out.
+            if len(served.outputs) == 1:  # The server leaves out the name of a single output.
                 found = dict.fromkeys(served.outputs, found)
             elif self.rows:
                 found = {key: [row[key] for row in found] for key in served.outputs}
-            return {key: _array(found[key], info) for key, info in served.outputs.items()}
+            return {key: _to_array(found[key], info) for key, info in served.outputs.items()}
         except (KeyError, TypeError, ValueError) as error:
-            raise self._no_serving() from error
+            raise self._make_format_error() from error
 
-    def _metadata(self):
+    def _ask_metadata(self):
         answer = self._call("GET", "/metadata")
         try:
             signatures = get_model_metadata_pb2.SignatureDefMap()
             json_format.ParseDict(answer["metadata"]["signature_def"], signatures, ignore_unknown_fields=True)
             return int(answer["model_spec"]["version"]), signatures
         except (KeyError, TypeError, ValueError, json_format.ParseError) as error:
-            raise self._no_serving() from error
+            raise self._make_format_error() from error
 
-    def _call(self, method, verb, **options):
+    def _call(self, method, suffix, **options):
         version = "" if self.version is None else f"/versions/{self.version}"
-        url = f"{self.address}/v1/models/{self.name}{version}{verb}"
+        url = f"{self.address}/v1/models/{self.name}{version}{suffix}"
         try:
             response = requests.request(method, url, timeout=self.timeout_s, **options)
         except requests.Timeout as error:
-            raise self._refusal("DEADLINE_EXCEEDED", f"no answer in {self.timeout_s:g} s") from error
+            raise self._make_error("DEADLINE_EXCEEDED", f"no answer in {self.timeout_s:g} s") from error
         except requests.RequestException as error:
-            raise self._refusal("UNAVAILABLE", str(error)) from error
+            raise self._make_error("UNAVAILABLE", str(error)) from error
         try:
             answer = response.json()
         except ValueError as error:
-            raise self._no_serving() from error
+            raise self._make_format_error() from error
         if not response.ok:
             code = HTTP_CODES.get(response.status_code, f"HTTP {response.status_code}")
-            raise self._refusal(code, str(answer.get("error", "")) if isinstance(answer, dict) else "")
+            raise self._make_error(code, str(answer.get("error", "")) if isinstance(answer, dict) else "")
         return answer
 
-    def _no_serving(self):
+    def _make_format_error(self):
         return InputError(f"{self}: the answer is not TensorFlow Serving's. Expected the port of its REST API, 8501.")
 
 
-def connect(url, timeout_s=TIMEOUT_S):
-    """Returns a client of a served model; nothing is sent yet.
+def connect(url: str, timeout_s: float = TIMEOUT_S) -> GrpcClient | RestClient:
+    """Returns a client of a served model. Nothing is sent yet.
 
     Args:
-        url: `grpc://HOST:PORT/NAME`, `http://HOST:PORT/NAME` or `https://...`, each with `/VERSION` behind it or not.
+        url: `grpc://HOST:PORT/NAME`, `http://HOST:PORT/NAME` or `https://...`; `/VERSION` may follow.
         timeout_s: Longest wait for an answer in seconds.
 
-    Returns:
-        `GrpcClient` or `RestClient`.
-
     Raises:
-        InputError: When it is no such URL.
+        InputError: If it is no such URL.
     """
     parts = urlsplit(url)
     name, _, version = parts.path.strip("/").partition("/")
@@ -227,87 +248,90 @@ def connect(url, timeout_s=TIMEOUT_S):
         or not (version or "0").isdecimal()
     ):
         raise InputError(
-            "A server is named as grpc://HOST:8500/NAME or http://HOST:8501/NAME, with /VERSION behind it or not. "
+            "The address of a server is grpc://HOST:8500/NAME or http://HOST:8501/NAME, and /VERSION may follow. "
             f"Received: {url!r}"
         )
-    is_grpc = parts.scheme == "grpc"
-    address = parts.netloc if is_grpc else f"{parts.scheme}://{parts.netloc}"
-    return (GrpcClient if is_grpc else RestClient)(address, name, int(version) if version else None, timeout_s)
+    number = int(version) if version else None
+    if parts.scheme == "grpc":
+        return GrpcClient(parts.netloc, name, number, timeout_s)
+    return RestClient(f"{parts.scheme}://{parts.netloc}", name, number, timeout_s)
 
 
-def check_served(client, artefact):
-    """Checks that a server serves an exported model: its version, its signatures and its golden pair of faces.
+def check_served(client: Client, artefact: SavedModel) -> None:
+    """Compares a served model with its local copy: version, signatures, and the golden pair of the signature `frame`.
 
     Args:
-        client: Of `connect`.
-        artefact: `affect.reading.saved_model.SavedModel`, the local copy.
+        client: From `connect`.
+        artefact: The local copy.
 
     Raises:
-        InputError: When it serves another version, tensors of other names, dtypes or sizes, such as other classes, or
-            other weights.
+        InputError: If the server has another version, other weights, or tensors of other names, dtypes or sizes, such
+            as other classes.
     """
     version, signatures = client.served
     folder = artefact.path.resolve().name
     if folder.isdecimal() and version != int(folder):
         raise InputError(
-            f"{client} is version {version}, and {artefact.path} is {folder}. Write the version behind the server's "
-            "URL, or name the folder that is served."
+            f"{client} is version {version}, and {artefact.path} is {folder}. Add the version to the server's "
+            "URL, or give the folder that is served."
         )
     for name, described in artefact.description["signatures"].items():
         for side in ("inputs", "outputs"):
-            found = {key: _spec(info) for key, info in getattr(signatures.get(name), side, {}).items()}
+            found = {key: _describe_tensor(info) for key, info in getattr(signatures.get(name), side, {}).items()}
             expected = {key: (tensor["dtype"], tensor["shape"]) for key, tensor in described[side].items()}
             if found != expected:
                 raise InputError(
                     f"{client} is not {artefact.path}: {side} of {name}: expected {expected}, found {found}. "
-                    "Serve this folder, or name the one that is served."
+                    "Serve this folder, or give the one that is served."
                 )
-    inputs, expected = artefact.golden().get("frame", ({}, {}))
+    inputs, golden = artefact.golden().get("frame", ({}, {}))
     outputs = client.predict(inputs, "frame") if inputs else {}
-    largest = max((measure_difference(outputs[key], value) for key, value in expected.items()), default=0.0)
+    largest = max((measure_difference(outputs[key], value) for key, value in golden.items()), default=0.0)
     if largest > SERVED_TOLERANCE:
         raise InputError(
-            f"{client} is not {artefact.path}: on its golden faces it differs by {largest:.1e}. Serve this folder, or "
-            "name the one that is served."
+            f"{client} is not {artefact.path}: its outputs for the golden faces differ by {largest:.1e}. Serve this "
+            "folder, or give the one that is served."
         )
 
 
 @dataclass(frozen=True)
 class Served(Artefact):
-    """An exported model whose signatures a server answers.
+    """An exported model whose signatures run on a server.
 
     Args:
-        client: Of `connect`.
-        batch_faces: Faces that are sent at once.
+        client: From `connect`.
+        batch_faces: Faces in one request.
     """
 
-    client: _Client
+    client: Client
     batch_faces: int = SERVED_FACES
 
-    def call(self, name, inputs):
+    def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return self.client.predict(inputs, name)
 
-    def signature(self, name):
+    def signature(self, name: str) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
         return self.client.signature(name)
 
-    def predict(self, clip, cut=None):
-        """Returns what `affect.reading.predict.predict` does.
+    def predict(self, clip: Clip, cut: "Cut | None" = None) -> dict[str, Any]:
+        """Predicts one clip by the server, as `affect.reading.predict.predict` does.
+
+        Args:
+            clip: The clip with its faces.
+            cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
 
         Raises:
-            InputError: As `predict` of the client; when the server does not decode a face or answers by other classes.
+            InputError: As `Client.predict`; if the server does not decode a face or has other classes.
         """
         return self.task.predict_served(self, clip, cut)
 
 
-def serve(url, artefact, timeout_s=TIMEOUT_S):
-    """Returns a model that a server answers for, after it has been compared with the local copy.
+def serve(url: str, artefact: SavedModel, timeout_s: float = TIMEOUT_S) -> Served:
+    """Connects to a served model and compares it with the local copy.
 
     Args:
-        url, timeout_s: As in `connect`.
-        artefact: `affect.reading.saved_model.SavedModel`, the local copy.
-
-    Returns:
-        `Served`.
+        url: As in `connect`.
+        artefact: The local copy.
+        timeout_s: As in `connect`.
 
     Raises:
         InputError: As `connect` and `check_served`.
@@ -317,43 +341,50 @@ def serve(url, artefact, timeout_s=TIMEOUT_S):
     return bind(client, artefact)
 
 
-def bind(client, artefact):
-    """Returns an exported model, `affect.reading.artefact.Artefact`, as a `Served` one whose answers a client gets."""
+def bind(client: Client, artefact: Artefact) -> Served:
+    """Returns an exported model whose signatures run on a server. Nothing is compared.
+
+    Args:
+        client: From `connect`.
+        artefact: The local copy.
+    """
     return Served(**{field.name: getattr(artefact, field.name) for field in fields(Artefact)}, client=client)
 
 
-def _checked(key, value, info):
-    """Returns an input as an array of its dtype; what would be rounded or cut off is refused."""
+def _check(key, value, info):
+    """Returns an input as an array of the dtype in `info`. Another dtype is an error, because it would be rounded."""
     expected = tf.dtypes.as_dtype(info.dtype)
     array = np.asarray(value)
     is_string = array.dtype.kind in "SO"
     if is_string != (expected == tf.string) or not (is_string or array.dtype == expected.as_numpy_dtype):
-        raise InputError(f"The input {key} is of {expected.name}. Received: {array.dtype}")
+        raise InputError(f"The input {key} must be {expected.name}. Received: {array.dtype}")
     return array.astype(object) if is_string else array
 
 
-def _spec(info):
-    """Returns dtype and shape of a `TensorInfo` as affect.json has them."""
+def _describe_tensor(info):
+    """Returns the dtype and the shape of a `TensorInfo` in the form of affect.json."""
     shape = tf.TensorShape(info.tensor_shape)
     return tf.dtypes.as_dtype(info.dtype).name, None if shape.rank is None else shape.as_list()
 
 
-def _json(array):
+def _to_lists(array):
+    """Returns an array as lists for JSON; strings in base64."""
     if array.dtype != object:
         return array.tolist()
-    return _nested(array.tolist(), lambda value: {"b64": base64.b64encode(value).decode()})
+    return _map_nested(array.tolist(), lambda value: {"b64": base64.b64encode(value).decode()})
 
 
-def _array(values, info):
+def _to_array(values, info):
+    """Returns lists from JSON as an array of the dtype in `info`."""
     dtype = tf.dtypes.as_dtype(info.dtype)
     if dtype == tf.string:
-        return np.array(_nested(values, _bytes), object)
+        return np.array(_map_nested(values, _decode_string), object)
     return np.array(values, dtype.as_numpy_dtype)
 
 
-def _bytes(value):
+def _decode_string(value):
     return base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode()
 
 
-def _nested(values, function):
-    return [_nested(value, function) for value in values] if isinstance(values, list) else function(values)
+def _map_nested(values, function):
+    return [_map_nested(value, function) for value in values] if isinstance(values, list) else function(values)

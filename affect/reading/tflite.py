@@ -1,8 +1,8 @@
-"""TFLite files: a model, its description and its labels in one file, sealed by a checksum; run without TensorFlow.
+"""TFLite files: a model, its description and its labels in one file with a checksum. They run without TensorFlow.
 
-A file is the flatbuffer, with the description as JSON in the metadata `affect`, and then a zip archive with
-`labels.txt`, as TFLite's metadata lays out associated files. The archive's comment ends the file with the SHA-256 of
-all that comes before. It finds damage; who forges a file can write another.
+A file is the flatbuffer, with the description as JSON in the metadata `affect`, followed by a zip archive with
+`labels.txt`, the layout of associated files in TFLite's metadata. The archive's comment ends the file with the SHA-256
+of all bytes before it. This finds damage. It does not stop a forger, who can write a new checksum.
 """
 
 import json
@@ -30,14 +30,14 @@ LABELS = "labels.txt"
 
 @dataclass(frozen=True)
 class TFLiteModel(Artefact):
-    """A `.tflite` file. It gives what the SavedModel gives that it was converted from, and imports no TensorFlow."""
+    """A `.tflite` file. It has the outputs of the SavedModel that it was converted from, and imports no TensorFlow."""
 
     def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return self.runner.run(name, inputs)
 
     @cached_property
     def runner(self) -> "Runner":
-        """The interpreter, made when the model is first called."""
+        """The interpreter, created when the model is first called."""
         return Runner(*_read(self.path))
 
 
@@ -48,7 +48,7 @@ def read_tflite(path: str | Path) -> TFLiteModel:
         path: `.tflite` file.
 
     Raises:
-        InputError: When it is missing, altered, cut short or not such a file.
+        InputError: If it is missing, changed, truncated or another kind of file.
     """
     path = Path(path)
     return TFLiteModel(path, **read_description(_read(path)[1], KIND, f"{path}: ", path))
@@ -59,7 +59,7 @@ def write_tflite(path: Path, flatbuffer: bytes, labels: tuple[str, ...]) -> None
 
     Args:
         path: `.tflite` file.
-        flatbuffer: TFLite model that has the metadata `affect`.
+        flatbuffer: TFLite model with the metadata `affect`.
         labels: Class names in order.
     """
     path.write_bytes(flatbuffer)
@@ -69,15 +69,13 @@ def write_tflite(path: Path, flatbuffer: bytes, labels: tuple[str, ...]) -> None
 
 
 def _read(path):
-    """Returns the bytes of a file, which the interpreter takes, and its description, a dict."""
+    """Returns the bytes of a file, for the interpreter, and its description, a dict."""
     try:
         content, intact = path.read_bytes(), is_intact(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     if not intact:
-        raise InputError(
-            f"{path} is not what affect convert wrote: its checksum is another. Copy it again, or convert it again."
-        )
+        raise InputError(f"{path} is damaged: its checksum differs. Copy it again, or convert it again.")
     model = schema.Model.GetRootAs(content)
     for index in range(model.MetadataLength()):
         if model.Metadata(index).Name() == METADATA.encode():
@@ -87,7 +85,7 @@ def _read(path):
 
 
 def count_operators(flatbuffer: bytes) -> dict[str, int]:
-    """Returns the operators of a TFLite model: name → how many; those that are not builtin are `custom:NAME`."""
+    """Returns operator → count in a TFLite model; an operator that is not builtin is `custom:NAME`."""
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     model = schema.Model.GetRootAs(flatbuffer)
     counts = {}
@@ -95,7 +93,7 @@ def count_operators(flatbuffer: bytes) -> dict[str, int]:
         graph = model.Subgraphs(place)
         for index in range(graph.OperatorsLength()):
             code = model.OperatorCodes(graph.Operators(index).OpcodeIndex())
-            # The older field holds one byte, and the lesser of the two is a placeholder.
+            # The older field holds one byte. The smaller of the two values is a placeholder.
             name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
             name = f"custom:{code.CustomCode().decode()}" if name == "CUSTOM" else name
             counts[name] = counts.get(name, 0) + 1
@@ -107,48 +105,48 @@ class Runner:
 
     Args:
         content: Bytes of the file.
-        description: Dict, of the file.
-        threads: Of the interpreter; `None` is one a core.
+        description: Description in the file.
+        threads: Threads of the interpreter; `None` is one for each core.
     """
 
-    def __init__(self, content, description, threads=None):
+    def __init__(self, content: bytes, description: dict[str, Any], threads: int | None = None):
         self._interpreter = Interpreter(model_content=content, num_threads=threads or os.cpu_count())
         self._classes = description["classes"]
         self._specs = description["signatures"]
         self._frames = description["conversion"]["frames"]
 
-    def run(self, name, inputs):
+    def run(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Runs a signature.
 
-        The model takes one clip or face at a time, so those of a batch are run one after the other. Where its frames
-        are fixed, clips are padded with masked ones, and what it says of these is cut off.
+        The model takes one clip or face at a time, so those of a batch run one after the other. If its number of frames
+        is fixed, clips are padded with masked frames, and the outputs for these are cut off.
 
         Args:
-            name: Of the signature.
-            inputs: Dict of arrays with a first axis of batch.
+            name: Name of the signature.
+            inputs: Arrays by name, whose first axis is the batch.
 
         Returns:
-            Dict of arrays, with `label` beside `probabilities`, bytes, empty for a clip without a frame.
+            Arrays by name. `label` is added beside `probabilities`: bytes, empty for a clip without a face.
 
         Raises:
-            InputError: On a clip of more frames than are fixed, or of none.
+            InputError: On a clip of more frames than the fixed number, or of none.
         """
         specs = self._specs[name]
-        inputs = {key: np.asarray(value, specs["inputs"][key]["dtype"]) for key, value in inputs.items()}
+        arrays = {key: np.asarray(value, specs["inputs"][key]["dtype"]) for key, value in inputs.items()}
         frames = None
-        if "frame_mask" in inputs:
-            frames = inputs["frame_mask"].shape[1]
-            if inputs["faces"].shape[:2] != inputs["frame_mask"].shape or not frames:
+        if "frame_mask" in arrays:
+            frames = arrays["frame_mask"].shape[1]
+            if arrays["faces"].shape[:2] != arrays["frame_mask"].shape or not frames:
                 raise InputError(
-                    "faces and frame_mask must agree in clips and frames, one frame at least. "
-                    f"Received: faces {inputs['faces'].shape}, frame_mask {inputs['frame_mask'].shape}"
+                    "faces and frame_mask must have the same clips and frames, and at least one frame. "
+                    f"Received: faces {arrays['faces'].shape}, frame_mask {arrays['frame_mask'].shape}"
                 )
             if self._frames:
-                inputs = {key: self._padded(value) for key, value in inputs.items()}
+                arrays = {key: self._pad(value) for key, value in arrays.items()}
         runner = self._interpreter.get_signature_runner(name)
-        rows = zip(*(np.split(value, len(value)) for value in inputs.values()), strict=True)
-        # The runner's arrays are its own, and written over by the next call.
-        answers = [{k: v.copy() for k, v in runner(**dict(zip(inputs, row, strict=True))).items()} for row in rows]
+        rows = zip(*(np.split(value, len(value)) for value in arrays.values()), strict=True)
+        # Copy the outputs, because the next call overwrites the runner's arrays.
+        answers = [{k: v.copy() for k, v in runner(**dict(zip(arrays, row, strict=True))).items()} for row in rows]
         outputs = {}
         for key, spec in specs["outputs"].items():
             outputs[key] = np.concatenate([answer[key] for answer in answers])
@@ -157,11 +155,11 @@ class Runner:
         if "probabilities" in outputs:
             names = np.array([*self._classes, ""], dtype=bytes)
             likeliest = outputs["probabilities"].argmax(axis=-1)
-            has_face = inputs["frame_mask"].any(axis=1)
+            has_face = arrays["frame_mask"].any(axis=1)
             outputs["label"] = names[np.where(has_face, likeliest, len(self._classes))]
         return outputs
 
-    def _padded(self, value):
+    def _pad(self, value):
         missing = self._frames - value.shape[1]
         if missing < 0:
             raise InputError(f"This model takes clips of up to {self._frames} frames. Received: {value.shape[1]}")

@@ -1,24 +1,28 @@
-"""watch(): faces as they come → readings after each frame, and a video that shows them."""
+"""watch(): faces frame by frame → a prediction after each frame, and a video that shows it."""
 
 import signal
 import threading
+from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 from affect.data.augment import central_view, view_face
+from affect.data.records import Face
 from affect.errors import InputError
 from affect.models.stream import Reading
+from affect.reading.predictor import Predictor
 
-# Frames whose importance is drawn.
+# Most frames whose importance is drawn.
 SHOWN_FRAMES = 60
-# Ticks a second of the video, MPEG's own.
+# Clock of the video in ticks per second, which is MPEG's.
 CLOCK_HZ = 90_000
 _RED, _GREY, _WHITE = (192, 57, 43), (176, 183, 191), (255, 255, 255)
 
@@ -28,11 +32,12 @@ class Watched:
     """A frame that was watched.
 
     Args:
-        reading: `affect.models.stream.Reading` of the face that is followed, since it is.
-        track: Number of that face; `None` before the first.
-        box: `(x0, y0, x1, y1)` in pixels of the frame; `None` where that face is not seen.
-        importances: Importance of each of the last `SHOWN_FRAMES` frames with that face, the latest last, among all so
-            far. For `max` as if a new frame took from all frames before alike.
+        reading: Prediction for the followed face, over all frames since it is followed.
+        track: Number of the followed face; `None` before the first face.
+        box: Box of the face in the frame; `None` where it is not seen.
+        importances: Importance among all frames so far of each of the last `SHOWN_FRAMES` frames with the face, the
+            latest last. With `max` pooling it is approximate: a new frame reduces the importance of all earlier frames
+            by the same factor.
     """
 
     reading: Reading
@@ -41,23 +46,31 @@ class Watched:
     importances: tuple[float, ...]
 
 
-def watch(trained, faces, *, half_life_s=None, out=None):
-    """Reads one face after the other; where another face is followed, a clip of its own begins.
+def watch(
+    trained: Predictor,
+    faces: Iterable[tuple[float, np.ndarray, int | None, Face | None]],
+    *,
+    half_life_s: float | None = None,
+    out: str | Path | None = None,
+) -> Generator[Watched, None, None]:
+    """Reads one face after the other. When another face is followed, a new clip begins.
 
     Args:
-        trained: `affect.reading.run.Trained` or `affect.reading.artefact.Artefact`, of classes.
-        faces: Iterable of `(timestamp_s, frame, track, face)`: float; uint8 (H, W, 3), RGB; int, the face that is
-            followed, or `None` before the first; `affect.data.records.Face` cut by `trained.faces`, or `None`.
+        trained: A classifier.
+        faces: `(timestamp_s, frame, track, face)` of each frame: the time in seconds; uint8 (H, W, 3), RGB; the number
+            of the followed face, `None` before the first; and this face, cut by `trained.faces`, `None` where it is not
+            seen.
         half_life_s: As in `affect.models.stream.StreamingClassifier`.
-        out: MP4 file for the frames with box, probabilities and importance, or `None`. Written under a temporary name
-            and renamed when the faces end, also by an error or an interrupt: the video is whole up to there.
+        out: MP4 file for the frames with box, probabilities and importance; `None` writes none. It is written under a
+            temporary name and renamed when the faces end. An error or an interrupt ends them too, and the video is
+            complete up to there.
 
     Yields:
-        `Watched` of each frame.
+        The prediction after each frame.
 
     Raises:
-        InputError: When the model does not classify or takes whole clips only, its pooling cannot forget, or `out` is
-            no MP4 file.
+        InputError: If the model does not classify or takes only whole clips, its pooling cannot forget, or `out` is no
+            MP4 file.
     """
     begin = partial(trained.task.begin_stream, trained, half_life_s)
     classifier, followed, importances = begin(), None, ()
@@ -78,19 +91,19 @@ def watch(trained, faces, *, half_life_s=None, out=None):
             yield watched
 
 
-def draw_watched(frame, watched):
-    """Draws what is known on a frame: the face's box, a bar for each class, the chosen one red, and importance below.
+def draw_watched(frame: np.ndarray, watched: Watched) -> np.ndarray:
+    """Draws a prediction on a frame: the face's box, a bar for each class, the likeliest in red, and the importance.
 
     Args:
         frame: uint8 (H, W, 3), RGB; not changed.
-        watched: `Watched`.
+        watched: The prediction.
 
     Returns:
         uint8 (H, W, 3).
     """
     image = frame.copy()
     height, width = image.shape[:2]
-    scale = max(height, 120) / 480  # of letters and lines
+    scale = max(height, 120) / 480  # scale of letters and lines
     line, thickness = round(20 * scale), max(1, round(2 * scale))
     if watched.box is not None:
         x0, y0, x1, y1 = map(round, watched.box)
@@ -118,24 +131,29 @@ def draw_watched(frame, watched):
 
 
 class AnnotatedVideo:
-    """An MP4 file that is written frame by frame, at the frames' own times; without a frame there is no file.
+    """An MP4 file that is written frame by frame, at the frames' own times. Without a frame no file is written.
 
     Args:
-        path: File; its folder is made.
+        path: The file. Its folder is created.
 
     Raises:
-        InputError: When its name does not end in `.mp4`.
+        InputError: If its name does not end in `.mp4`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         if self.path.suffix.lower() != ".mp4":
             raise InputError(f"The video must be an .mp4 file. Received: {path}")
         self._temporary = self.path.with_name(self.path.name + ".tmp")
-        self._container = None
+        self._container: Any = None
 
-    def add(self, timestamp_s, image):
-        """Adds an image, uint8 (H, W, 3), RGB; one of another size is scaled to that of the first."""
+    def add(self, timestamp_s: float, image: np.ndarray) -> None:
+        """Adds a frame.
+
+        Args:
+            timestamp_s: Time in seconds, later than the frame before.
+            image: uint8 (H, W, 3), RGB. An image of another size is scaled to the size of the first.
+        """
         with _uninterrupted():
             if self._container is None:
                 self._open(image.shape[1], image.shape[0])
@@ -146,8 +164,8 @@ class AnnotatedVideo:
             frame.pts, frame.time_base = round(timestamp_s * CLOCK_HZ), Fraction(1, CLOCK_HZ)
             self._container.mux(self._stream.encode(frame))
 
-    def close(self):
-        """Writes what is pending and gives the file its name."""
+    def close(self) -> None:
+        """Writes the pending frames and renames the temporary file."""
         if self._container is None:
             return
         with _uninterrupted():
@@ -172,7 +190,7 @@ class AnnotatedVideo:
 
 @contextmanager
 def _uninterrupted():
-    """Holds an interrupt from the keyboard back until the block is done: half a frame would spoil a video."""
+    """Delays an interrupt from the keyboard until the block is done, because half a frame would damage the video."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,7 @@
-"""check(): an exported model on the golden pairs it carries → how far its answers are from those."""
+"""check(): an exported model → how far its outputs are from the golden pairs that it carries."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,16 +11,16 @@ from affect.reading.saved_model import read_saved_model
 TOLERANCE = 1e-5
 
 
-def check(path):
-    """Verifies an exported model's checksums and replays its golden pairs.
+def check(path: str | Path) -> dict[str, Any]:
+    """Verifies the checksums of an exported model and replays its golden pairs.
 
     Args:
         path: Folder `NAME/VERSION` that `affect export` wrote.
 
     Returns:
-        Dict: `path`; `differences`, signature → the largest difference of an output, as a share of its largest value
-        where that is above 1, and infinite where names, shapes, strings or masks differ; `largest` of them; `passed`,
-        whether that is at most `TOLERANCE`.
+        Dict: `path`; `differences`, signature → the largest difference of an output
+        (`affect.reading.artefact.measure_difference`), infinite if the names of the outputs differ; `largest`, the
+        maximum over the signatures; and `passed`, whether this is at most `TOLERANCE`.
 
     Raises:
         InputError: As `affect.reading.saved_model.read_saved_model`.

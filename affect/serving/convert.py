@@ -1,4 +1,4 @@
-"""convert(): an exported model → a TFLite file of builtin operators, and a report of what that cost."""
+"""convert(): an exported model → a TFLite file of builtin operators, and a report of its differences and latency."""
 
 import hashlib
 import itertools
@@ -9,8 +9,10 @@ import statistics
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -23,48 +25,60 @@ from tensorflow.lite.tools import flatbuffer_utils
 from affect.data.shards import Shards, names_damage
 from affect.errors import InputError
 from affect.reading.artefact import measure_difference
-from affect.reading.saved_model import SUMS, read_saved_model
+from affect.reading.saved_model import SUMS, SavedModel, read_saved_model
 from affect.reading.tflite import KIND, METADATA, SUFFIX, count_operators, read_tflite, write_tflite
 from affect.serving.check import TOLERANCE
 
-NUMBERS = ("float32", "float16", "dynamic", "int8")
-# Signatures of each part; a model has those that its pooling needs.
+Number = Literal["float32", "float16", "dynamic", "int8"]
+Part = Literal["clip", "frame"]
+NUMBERS = get_args(Number)
+# Signatures of each part. A model has only those that its pooling needs.
 PARTS = {"clip": ("serving_default",), "frame": ("frame", "step", "classify")}
 TIMED_RUNS = 9
 
 
 @names_damage
 def convert(
-    version, out=None, *, to, part="clip", data=None, split="test", calibration_split=None, frames=None, clips=100
-):
-    """Converts an exported model to TFLite, compares the two, and writes a file that needs no other.
+    version: str | Path,
+    out: str | Path | None = None,
+    *,
+    to: Number,
+    part: Part = "clip",
+    data: str | Path | None = None,
+    split: str = "test",
+    calibration_split: str | None = None,
+    frames: int | None = None,
+    clips: int = 100,
+) -> dict[str, Any]:
+    """Converts an exported model to TFLite, compares the two, and writes a single file.
 
-    The part `clip` is `serving_default` for one clip; its frames can be resized (`resize_tensor_input`), unless
-    `frames` fixes them. The part `frame` is `frame` for one face and, where features are pooled over time, `step` and
-    `classify`: the app pools. Faces stay uint8 and outputs float32 whatever `to`; an operator that has no int8 kernel
-    stays in float32.
+    The part `clip` is `serving_default` for one clip. Its number of frames is dynamic (`resize_tensor_input`), unless
+    `frames` fixes it. The part `frame` is `frame` for one face and, where features are pooled over time, `step` and
+    `classify`; then the app pools. Faces are uint8 and outputs float32 in every format. An operator without an int8
+    kernel stays in float32.
 
     Args:
         version: Folder `NAME/VERSION` that `affect export` wrote.
         out: `.tflite` file; `None` is `NAME-VERSION-PART-TO.tflite` beside the folder NAME.
-        to: `"float32"`; `"float16"`, weights of half the size; `"dynamic"`, weights of a quarter, which calibrates
-            nothing; `"int8"`, weights and arithmetic, calibrated on faces of `data`.
-        part: `"clip"` or `"frame"`.
+        to: `"float32"`; `"float16"`, weights of half the size; `"dynamic"`, weights of a quarter of the size, without
+            calibration; `"int8"`, weights and arithmetic, calibrated on faces of `data`.
+        part: What is converted.
         data: Folder of shards with faces to compare on; `None` is the golden faces of the model.
         split: Split that is compared on.
-        calibration_split: Split that is calibrated on; `None` is the one that was trained on.
-        frames: Frames of a clip, for runtimes that take static shapes alone; `None` leaves them free.
+        calibration_split: Split that is calibrated on; `None` is the training split.
+        frames: Fixed number of frames in a clip, for runtimes that take only static shapes; `None` is dynamic.
         clips: Most clips, evenly spaced over a split, to calibrate on and to compare on.
 
     Returns:
         Dict: `path`, `to`, `part`, `frames`; `bytes`; `operators`, name → count; `compared_on` and `calibrated_on`,
-        sentences; `differences`, signature → output → `largest` and `mean` difference from the SavedModel, of logits
-        after a softmax; `label_agreement`, the share of `labels_compared` labels that are the same (`None` for
-        regression); `latency_ms`, medians of `tflite` and `saved_model` in turn on `shape`, with `threads` each.
+        sentences; `differences`, signature → output → `largest` and `mean` difference from the SavedModel, for logits
+        after a softmax; `label_agreement`, the share of `labels_compared` labels that are the same (`None` for a
+        regression); and `latency_ms`: the medians of `tflite` and `saved_model`, which run in turn, the `shape` of
+        their input, and `threads`.
 
     Raises:
-        InputError: As `read_saved_model`; on an unknown choice; when the graph needs an operator that is not builtin;
-            when int8 has no faces; when a float32 model does not give the SavedModel's numbers.
+        InputError: As `read_saved_model`; on an unknown choice; if the graph needs an operator that is not builtin; if
+            int8 has no faces; or if a float32 model does not reproduce the SavedModel's outputs.
     """
     _check_choice("to", to, NUMBERS)
     _check_choice("part", part, PARTS)
@@ -75,24 +89,27 @@ def convert(
         raise InputError(f"The output must be a file {SUFFIX}. Received: {out}")
     names = [name for name in PARTS[part] if name in artefact.description["signatures"]]
     if not names:
-        raise InputError(f"{version} has no signature frame: its frames are not judged one by one. Use part clip.")
+        raise InputError(
+            f"{version} has no signature frame, because it does not read frames one by one. Use part clip."
+        )
     if frames and part == "frame":
-        raise InputError(f"Frames are fixed of part clip alone; part frame takes one. Received: frames={frames}")
+        raise InputError(f"Only part clip has a number of frames; part frame takes one face. Received: frames={frames}")
     if to == "int8" and data is None:
         raise InputError("int8 is calibrated on real faces. Give the shards: --data SHARDS")
 
-    shown = _shown(artefact, data, split, clips, frames)
-    requests = list(itertools.chain.from_iterable(_requests(artefact, names, clip) for clip in shown))
+    compared_clips = _read_clips(artefact, data, split, clips, frames)
+    requests = _list_requests(artefact, names, compared_clips)
     calibrated_on, calibration = None, None
     if to == "int8":
         calibration_split = calibration_split or artefact.experiment.data.train_split
         width = frames or artefact.experiment.data.frames
-        calibrating = _shown(artefact, data, calibration_split, clips, width)
-        seen = [_calibrating(clip, index, width) for index, clip in enumerate(calibrating)]
-        # Without a clip of no frame, the scale of what tells such a clip would be 0, and so would be a divisor.
-        seen.append(seen[0] | {"frame_mask": np.zeros_like(seen[0]["frame_mask"])})
-        calibration = list(itertools.chain.from_iterable(_requests(artefact, names, clip) for clip in seen))
-        calibrated_on = f"{len(calibrating)} clips of split {calibration_split} of {data}"
+        calibration_clips = _read_clips(artefact, data, calibration_split, clips, width)
+        padded = [_pad_for_calibration(clip, index, width) for index, clip in enumerate(calibration_clips)]
+        # Add a clip whose frames are all masked. Without it the scale of the tensor that detects such a clip would be
+        # 0, and this scale is a divisor.
+        padded.append(padded[0] | {"frame_mask": np.zeros_like(padded[0]["frame_mask"])})
+        calibration = _list_requests(artefact, names, padded)
+        calibrated_on = f"{len(calibration_clips)} clips of split {calibration_split} of {data}"
 
     model = to_flatbuffer(artefact, names, frames, to, calibration)
     counts = count_operators(model)
@@ -109,16 +126,17 @@ def convert(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder:
         temporary = Path(folder) / f"model{SUFFIX}"
-        write_tflite(temporary, _described(model, artefact, names, conversion), artefact.classes)
+        write_tflite(temporary, _add_description(model, artefact, names, conversion), artefact.classes)
         converted, size = read_tflite(temporary), temporary.stat().st_size
-        compared = _compared(artefact, converted, requests)
+        compared = _compare(artefact, converted, requests)
         worst = compared.pop("worst")
         if to == "float32" and worst > TOLERANCE:
             raise InputError(
                 f"The float32 model differs from {version} by {worst:.1e}, above {TOLERANCE}. Nothing was written."
             )
-        latency = _latency(artefact, converted, *requests[0])
+        latency = _measure_latency(artefact, converted, *requests[0])
         os.replace(temporary, out)
+    source = f"split {split} of {data}" if data else "the golden faces"
     return {
         "path": str(out),
         "to": to,
@@ -126,7 +144,7 @@ def convert(
         "frames": frames,
         "bytes": size,
         "operators": counts,
-        "compared_on": f"{len(shown)} clips of " + (f"split {split} of {data}" if data else "the golden faces"),
+        "compared_on": f"{len(compared_clips)} clips of {source}",
         "calibrated_on": calibrated_on,
         **compared,
         "latency_ms": latency,
@@ -138,7 +156,7 @@ def _check_choice(name, value, known):
         raise InputError(f"Unknown `{name}`. Expected one of {list(known)}. Received: {value!r}")
 
 
-def _shown(artefact, data, split, most, frames):
+def _read_clips(artefact, data, split, most, frames):
     """Returns clips with a face, dicts of inputs: faces uint8 (1, F, S, S, 3), frame_mask bool (1, F)."""
     if data is None:
         inputs, _ = artefact.golden()["serving_default"]
@@ -155,10 +173,10 @@ def _shown(artefact, data, split, most, frames):
     return clips
 
 
-def _calibrating(clip, index, width):
-    """Returns a clip padded to `width` frames, because the calibrator resizes inputs one by one and so must not.
+def _pad_for_calibration(clip, index, width):
+    """Pads a clip to `width` frames. The calibrator fails if it must resize, because it resizes inputs one by one.
 
-    Of every fourth clip the latter half is masked too, so that the scales know of masked frames with faces in them.
+    The second half of every fourth clip is masked too, so that calibration sees masked frames that hold faces.
     """
     missing = width - clip["frame_mask"].shape[1]
     padded = {key: np.pad(value, [(0, 0), (0, missing)] + [(0, 0)] * (value.ndim - 2)) for key, value in clip.items()}
@@ -167,8 +185,13 @@ def _calibrating(clip, index, width):
     return padded
 
 
-def _requests(artefact, names, clip):
-    """Yields `(signature, inputs)` of a clip: the clip, or its frames one by one and what the app makes of them."""
+def _list_requests(artefact, names, clips):
+    """Returns the requests `(signature, inputs)` of some clips, one after the other."""
+    return list(itertools.chain.from_iterable(_make_requests(artefact, names, clip) for clip in clips))
+
+
+def _make_requests(artefact, names, clip):
+    """Yields `(signature, inputs)` for a clip: the whole clip, or its frames and the features that the app pools."""
     if names == ["serving_default"]:
         yield "serving_default", clip
         return
@@ -193,21 +216,27 @@ def _requests(artefact, names, clip):
         yield "classify", {"pooled_features": pooled}
 
 
-def to_flatbuffer(artefact, names, frames, to, calibration):
+def to_flatbuffer(
+    artefact: SavedModel,
+    names: Sequence[str],
+    frames: int | None,
+    to: Number,
+    calibration: Sequence[tuple[str, Mapping[str, np.ndarray]]] | None,
+) -> bytes:
     """Converts signatures for one clip or face.
 
     Args:
-        artefact: `affect.reading.artefact.Artefact`, a SavedModel.
-        names: Of its signatures.
-        frames: Of a clip; `None` leaves them free.
-        to: Of `NUMBERS`.
-        calibration: List of `(signature, inputs)` for `"int8"`.
+        artefact: The model.
+        names: Names of the signatures.
+        frames: Fixed number of frames in a clip; `None` is dynamic.
+        to: Format of weights and arithmetic.
+        calibration: `(signature, inputs)` for `"int8"`.
 
     Returns:
-        Bytes of the flatbuffer, which has no description yet.
+        The flatbuffer, without a description.
 
     Raises:
-        InputError: When it needs an operator that is not builtin, or its int8 cannot be calibrated.
+        InputError: If it needs an operator that is not builtin, or its int8 cannot be calibrated.
     """
     with tempfile.TemporaryDirectory(prefix="affect-") as folder:
         written = _write_static(artefact, names, frames, folder)
@@ -224,10 +253,10 @@ def to_flatbuffer(artefact, names, frames, to, calibration):
             converter.target_spec.supported_types = [tf.float16]
         if to == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
-            converter.representative_dataset = lambda: iter(calibration)
+            converter.representative_dataset = lambda: iter(calibration or ())
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # that the calibrator's own interpreter is an old one
+                warnings.simplefilter("ignore", UserWarning)  # about the calibrator's own interpreter, an old one
                 return converter.convert()
         except ConverterError as error:
             found = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
@@ -236,18 +265,18 @@ def to_flatbuffer(artefact, names, frames, to, calibration):
 
 
 def _write_static(artefact, names, frames, folder):
-    """Writes a SavedModel of some signatures for one clip or face, without strings, of which TFLite has none.
+    """Writes a SavedModel of some signatures for one clip or face, without strings, which TFLite does not support.
 
     Returns:
         Set of the names of its operators.
     """
     module = tf.Module()
     module.loaded = artefact.loaded
-    functions = {name: _static(artefact, name, frames) for name in names}
+    functions = {name: _fix_shapes(artefact, name, frames) for name in names}
     module.functions = list(functions.values())
     tf.saved_model.save(module, folder, signatures=functions)
-    # A recurrent layer keeps its steps in a list of tensors of shape (B, ...), of which the graph has kept that B is
-    # free; the converter wants to know, whatever the inputs say.
+    # A recurrent layer keeps its steps in a list of tensors of shape (B, ...). The graph stores B as unknown, even if
+    # the inputs fix it, and the converter needs it.
     path = Path(folder) / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     graphs = saved.meta_graphs[0].graph_def.library.function
@@ -265,8 +294,8 @@ def _write_static(artefact, names, frames, folder):
     return {node.op for graph in graphs for node in graph.node_def}
 
 
-def _static(artefact, name, frames):
-    """Returns a concrete function: a signature for a batch of 1."""
+def _fix_shapes(artefact, name, frames):
+    """Returns a signature as a concrete function for a batch of 1."""
     function = artefact.loaded.signatures[name]
     specs = {}
     for key, spec in artefact.description["signatures"][name]["inputs"].items():
@@ -279,8 +308,8 @@ def _static(artefact, name, frames):
     return tf.function(call).get_concrete_function(**specs)
 
 
-def _described(model, artefact, names, conversion):
-    """Returns a flatbuffer with the artefact's description in its metadata, of the signatures it has."""
+def _add_description(model, artefact, names, conversion):
+    """Returns a flatbuffer with the artefact's description, limited to its own signatures, in its metadata."""
     signatures = {}
     for name in names:
         signature = artefact.description["signatures"][name]
@@ -302,12 +331,12 @@ def _described(model, artefact, names, conversion):
     return bytes(flatbuffer_utils.convert_object_to_bytearray(tree))
 
 
-def _compared(artefact, converted, requests):
-    """Returns `differences`, `label_agreement`, `labels_compared`, and `worst`, the largest difference as of `check`.
+def _compare(artefact, converted, requests):
+    """Returns `differences`, `label_agreement`, `labels_compared`, and `worst`, the largest difference as in `check`.
 
-    The importance of frames does not count for `worst`: of frames that tie, rounding chooses the one with the maximum.
+    The importance of frames is left out of `worst`: if frames tie for the maximum, rounding decides between them.
     """
-    found, same, worst = {}, [], 0.0
+    found, matches, worst = {}, [], 0.0
     for name, inputs in requests:
         expected, outputs = artefact.signature(name)(inputs), converted.signature(name)(inputs)
         for key, value in expected.items():
@@ -317,7 +346,7 @@ def _compared(artefact, converted, requests):
                 worst = max(worst, measure_difference(outputs[key], value))
             of_classes = key == "probabilities" or key.endswith("logits")
             if of_classes:
-                same.append(np.argmax(outputs[key], axis=-1) == np.argmax(value, axis=-1))
+                matches.append(np.argmax(outputs[key], axis=-1) == np.argmax(value, axis=-1))
             pair = [softmax(array, axis=-1) if key.endswith("logits") else array for array in (outputs[key], value)]
             found.setdefault(name, {}).setdefault(key, []).append(np.abs(pair[0] - pair[1]).ravel())
     differences = {
@@ -327,7 +356,7 @@ def _compared(artefact, converted, requests):
         }
         for name, outputs in found.items()
     }
-    same = np.concatenate(same) if same else np.array([])
+    same = np.concatenate(matches) if matches else np.array([])
     return {
         "differences": differences,
         "label_agreement": float(same.mean()) if same.size else None,
@@ -336,8 +365,8 @@ def _compared(artefact, converted, requests):
     }
 
 
-def _latency(artefact, converted, name, inputs):
-    """Returns the medians of both models, run in turn, from arrays to arrays."""
+def _measure_latency(artefact, converted, name, inputs):
+    """Returns the median times of both models in ms, from arrays to arrays. The models run in turn."""
     times = {"tflite": [], "saved_model": []}
     calls = {"tflite": converted.signature(name), "saved_model": artefact.signature(name)}
     for _ in range(TIMED_RUNS):

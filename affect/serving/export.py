@@ -1,9 +1,11 @@
-"""export(): a run → a SavedModel of named signatures, with all that is needed to use, check and serve it."""
+"""export(): a run → a SavedModel with named signatures, and everything that is needed to use, check and serve it."""
 
 import os
 import platform
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -11,59 +13,59 @@ import skimage.data
 import tensorflow as tf
 
 import affect
-from affect.config import find_config, read_json, to_json, write_json
+from affect.config import FrameClassifier, find_config, read_json, to_json, write_json
 from affect.data.records import LANDMARKS
 from affect.errors import InputError
 from affect.extras import find_missing
 from affect.files import sha256_of
 from affect.models.backbones import BACKBONES, weights_sha256
 from affect.reading.artefact import FORMAT
-from affect.reading.run import load_trained
+from affect.reading.run import Trained, load_trained
 from affect.reading.saved_model import ASSETS, KIND, write_sums
 from affect.serving.check import check
-from affect.tasks.signatures import TENSORS, build_signatures, decode_faces
+from affect.tasks.signatures import TENSORS, Signature, build_signatures, decode_faces
 
 # Settings of a network that its model card names.
 DESCRIBED = ("backbone", "temporal", "spatial_pooling", "temporal_pooling")
 
 
-def export(run, out):
-    """Exports a trained model as the next version of a name, `OUT/1`, `OUT/2`, ...
+def export(run: str | Path, out: str | Path) -> Path:
+    """Exports a trained model as the next version of a name: `OUT/1`, `OUT/2`, ...
 
-    The folder is written under a temporary name, must reproduce its golden pairs when it is read back, and is renamed.
-    In `assets.extra/` lie `labels.txt`, `affect.json`, `model_card.md`, `golden.npz` (inputs and outputs of every
-    signature; the outputs are the trained network's own, run step by step and not read back), the requests
-    with which TF Serving warms up (with the extra `serving`), and `SHA256SUMS` over all files of the version.
+    The folder is written under a temporary name. It is read back, must reproduce its golden pairs, and is renamed. Its
+    folder `assets.extra/` holds `labels.txt`, `affect.json`, `model_card.md`, `golden.npz` (inputs and outputs of every
+    signature; the outputs are computed by the trained network itself, operation by operation), the warm-up requests of
+    TF Serving (with the extra `serving`), and `SHA256SUMS` of all files of the version.
 
     Args:
-        run: Folder that `affect train` wrote, or a config that needs no training, as for
+        run: Folder that `affect train` wrote, or a config that needs no training, as in
             `affect.reading.run.load_trained`.
         out: Folder of the name.
 
     Returns:
-        Path of the version's folder.
+        Folder of the version.
 
     Raises:
-        InputError: As `load_trained`; on another backend than TensorFlow's; when `out` is no folder, when the model
-            takes features and no faces, or when the SavedModel's answers are not the network's.
+        InputError: As `load_trained` and `export_trained`.
     """
     trained = load_trained(run)
     return export_trained(trained, out, sources_of(run, trained))
 
 
-def export_trained(trained, out, sources):
-    """Exports a model that is in memory; `export` says how.
+def export_trained(trained: Trained, out: str | Path, sources: dict[str, Any]) -> Path:
+    """Exports a model that is in memory, as `export` describes.
 
     Args:
-        trained: `affect.reading.run.Trained`.
+        trained: The model.
         out: Folder of the name.
-        sources: Dict that is kept in `affect.json`; from `sources_of`.
+        sources: Entries for `affect.json`, from `sources_of`.
 
     Returns:
-        Path of the version's folder.
+        Folder of the version.
 
     Raises:
-        InputError: As `export`.
+        InputError: If Keras's backend is not TensorFlow, `out` is no folder, the model reads features and not faces, or
+            the SavedModel does not reproduce the network's outputs.
     """
     out = Path(out)
     if keras.backend.backend() != "tensorflow":
@@ -86,11 +88,11 @@ def export_trained(trained, out, sources):
         golden = golden_pairs(trained, signatures)
         assets = version / ASSETS
         assets.mkdir()
-        description = _described(trained, signatures, outputs, sources)
+        description = _describe(trained, signatures, outputs, sources)
         write_json(assets / "affect.json", description)
         (assets / "labels.txt").write_text("".join(f"{name}\n" for name in description["classes"]), encoding="utf-8")
         (assets / "model_card.md").write_text(model_card(out.name, description), encoding="utf-8")
-        np.savez_compressed(assets / "golden.npz", **_flat(golden))
+        np.savez_compressed(assets / "golden.npz", **_flatten(golden))
         if not find_missing("serving"):
             _write_warmup(assets / "tf_serving_warmup_requests", out.name, golden)
         write_sums(version)
@@ -105,7 +107,7 @@ def export_trained(trained, out, sources):
 
 
 def _publish(version, out):
-    """Renames a folder to the next number. Of two exports at once one finds its number taken, and takes the next."""
+    """Renames a folder to the next number. If another export takes this number first, it takes the one after it."""
     number = max((int(path.name) for path in out.iterdir() if path.name.isdecimal()), default=0)
     while True:
         number += 1
@@ -120,15 +122,15 @@ def _publish(version, out):
                 return target
 
 
-def write_saved_model(trained, path):
-    """Writes the SavedModel without what lies beside it.
+def write_saved_model(trained: Trained, path: str | Path) -> dict[str, dict[str, Any]]:
+    """Writes the SavedModel without `assets.extra/`.
 
     Args:
-        trained: `affect.reading.run.Trained`.
-        path: Folder that is made.
+        trained: The model.
+        path: Folder that is created.
 
     Returns:
-        Dict: signature → output → its `tf.TensorSpec`.
+        Signature → output → its `tf.TensorSpec`.
     """
     archive = keras.export.ExportArchive()
     archive.track(trained.model)
@@ -140,17 +142,25 @@ def write_saved_model(trained, path):
     return outputs
 
 
-def golden_pairs(trained, signatures):
-    """Returns signature → `(inputs, outputs)`, dicts of arrays: two short clips of a portrait in the public domain.
+def golden_pairs(
+    trained: Trained, signatures: Mapping[str, Signature]
+) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Runs the network on two short clips of a portrait in the public domain, operation by operation without a graph.
 
-    The second has a frame that is missing and one that is no JPEG. Outputs are computed by the network, operation by
-    operation, and not by a graph.
+    The second clip has a missing frame and a frame that is no JPEG.
+
+    Args:
+        trained: The model.
+        signatures: Its signatures, without a graph.
+
+    Returns:
+        Signature → `(inputs, outputs)`, arrays by name.
     """
     random = np.random.default_rng(0)
     size = trained.faces.face_size
     portrait = skimage.data.astronaut()
     whole = []
-    for shift in range(4):  # She moves to the left.
+    for shift in range(4):  # the face moves to the left
         face = tf.image.resize(portrait[20:220, 124 + 8 * shift : 324 + 8 * shift], (size, size), antialias=True)
         whole.append(tf.io.encode_jpeg(tf.cast(face, tf.uint8), quality=trained.faces.jpeg_quality).numpy())
     jpegs = np.array([whole[:3], [whole[3], b"", b"not a JPEG"]])
@@ -165,17 +175,17 @@ def golden_pairs(trained, signatures):
             else:
                 inputs[key] = known[key][:, 0] if name == "frame" else known[key]
         outputs = signature.function(**{key: tf.constant(value) for key, value in inputs.items()})
-        pairs[name] = inputs, {key: _plain(value.numpy()) for key, value in outputs.items()}
+        pairs[name] = inputs, {key: _unbox(value.numpy()) for key, value in outputs.items()}
     return pairs
 
 
-def _plain(array):
-    """Returns an array that needs no pickle: TensorFlow's strings are Python objects."""
+def _unbox(array):
+    """Returns an array that is saved without pickle. TensorFlow's strings are Python objects and become bytes."""
     return array.astype(bytes) if array.dtype == object else array
 
 
-def _flat(pairs):
-    """Returns the pairs as `SavedModel.golden` reads them."""
+def _flatten(pairs):
+    """Returns the pairs in the form that `SavedModel.golden` reads."""
     return {
         f"{name}/{side}/{key}": value
         for name, pair in pairs.items()
@@ -185,7 +195,7 @@ def _flat(pairs):
 
 
 def _write_warmup(path, name, pairs):
-    """Writes the golden inputs as requests, which TF Serving runs before it serves a version."""
+    """Writes the golden inputs as warm-up requests, which TF Serving runs before it serves a version."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -199,37 +209,39 @@ def _write_warmup(path, name, pairs):
             writer.write(log.SerializeToString())
 
 
-def sources_of(run, trained):
-    """Returns what a model was made of, as JSON: hashes, the run's own versions, its metrics, its licence.
+def sources_of(run: str | Path, trained: Trained) -> dict[str, Any]:
+    """Returns the sources of a model for `affect.json`: hashes, versions, metrics and licence.
 
     Args:
-        run: A run or a config that needs no training, as for `affect.reading.run.load_trained`.
-        trained: The `affect.reading.run.Trained` that was read from it.
+        run: A run or a config that needs no training, as in `affect.reading.run.load_trained`.
+        trained: The model that was loaded from it.
 
     Returns:
-        Dict: `checkpoint_sha256`, of the run's `best.keras`, and `trained_with`, versions (both `None` without a run);
-        `weights_sha256`, of the published weights of the backbone, or `None`; `licence`; `metrics`, split → those of
-        the run's `evaluation-SPLIT.json`, but for its clips or recordings.
+        Dict: `checkpoint_sha256`, the hash of the run's `best.keras`, and `trained_with`, versions (both `None` without
+        a run); `weights_sha256`, the hash of the published weights of the backbone, or `None`; `licence`; and
+        `metrics`, split → the run's `evaluation-SPLIT.json` without its clips or recordings.
     """
-    run, model = find_config(run), trained.experiment.model
+    folder, _ = find_config(run)
+    model = cast(FrameClassifier, trained.experiment.model)
     published = BACKBONES[model.backbone].published if model.weights else None
-    sources = {
+    metrics: dict[str, Any] = {}
+    sources: dict[str, Any] = {
         "licence": f"weights {published.name}: {published.licence}" if published else None,
-        "metrics": {},
+        "metrics": metrics,
     }
-    if run.is_file():
+    if folder.is_file():
         sha256 = weights_sha256(model.backbone, model.weights)
         return sources | {"checkpoint_sha256": None, "trained_with": None, "weights_sha256": sha256}
-    config = read_json(run / "config.json")
-    sources["checkpoint_sha256"] = sha256_of(run / "best.keras")
-    for path in sorted(run.glob("evaluation-*.json")):
+    config = read_json(folder / "config.json")
+    sources["checkpoint_sha256"] = sha256_of(folder / "best.keras")
+    for path in sorted(folder.glob("evaluation-*.json")):
         report = {name: value for name, value in read_json(path).items() if name not in ("clips", "recordings")}
-        sources["metrics"][path.stem.removeprefix("evaluation-")] = report
+        metrics[path.stem.removeprefix("evaluation-")] = report
     return sources | {"trained_with": config.get("versions"), "weights_sha256": config.get("weights_sha256")}
 
 
-def _described(trained, signatures, outputs, sources):
-    """Returns `affect.json`: all that a reader without our code has to know."""
+def _describe(trained, signatures, outputs, sources):
+    """Returns the content of `affect.json`, which is enough to use the model without this package."""
     return {
         "kind": KIND,
         "format": FORMAT,
@@ -242,8 +254,8 @@ def _described(trained, signatures, outputs, sources):
         "signatures": {
             name: {
                 "sentence": signature.sentence,
-                "inputs": {key: _tensor(key, spec) for key, spec in signature.inputs.items()},
-                "outputs": {key: _tensor(key, spec) for key, spec in outputs[name].items()},
+                "inputs": {key: _describe_tensor(key, spec) for key, spec in signature.inputs.items()},
+                "outputs": {key: _describe_tensor(key, spec) for key, spec in outputs[name].items()},
             }
             for name, signature in signatures.items()
         },
@@ -258,16 +270,16 @@ def _described(trained, signatures, outputs, sources):
     }
 
 
-def _tensor(name, spec):
+def _describe_tensor(name, spec):
     return {"dtype": spec.dtype.name, "shape": spec.shape.as_list(), "sentence": TENSORS[name]}
 
 
-def model_card(name, description):
-    """Returns the model card, Markdown: what the model takes and gives, what it was made of, how well it does.
+def model_card(name: str, description: Mapping[str, Any]) -> str:
+    """Returns the model card in Markdown: inputs, outputs, sources, metrics and limits of the model.
 
     Args:
-        name: Of the model.
-        description: Dict of `affect.json`.
+        name: Name of the model.
+        description: Content of `affect.json`.
     """
     experiment, faces = description["experiment"], description["faces"]
     model = experiment["model"]
@@ -288,7 +300,7 @@ def model_card(name, description):
         "## Faces",
         "",
         f"Faces are found by {faces['detector']} and turned, scaled and shifted so that their landmarks come as near "
-        f"as they can to the template: {_template_line(faces['template'])}, in a unit box with a margin of "
+        f"as they can to the template: {_format_template(faces['template'])}, in a unit box with a margin of "
         f"{faces['margin_ratio']:g} of its size on each side. That is stored as JPEG of "
         f"{faces['face_size']} pixels a side, which the signature `jpeg` takes. The others take uint8 RGB "
         f"faces of {description['face_size']} pixels: the central {experiment['data']['crop_ratio']:g} of the stored "
@@ -296,12 +308,12 @@ def model_card(name, description):
         "",
         "## Signatures",
         "",
-        *(line for item in description["signatures"].items() for line in _signature_lines(*item)),
-        *_postprocessing_lines(description["postprocessing"]),
+        *(line for item in description["signatures"].items() for line in _format_signature(*item)),
+        *_format_postprocessing(description["postprocessing"]),
         "",
         "## Metrics",
         "",
-        *_metric_lines(description["metrics"]),
+        *_format_metrics(description["metrics"]),
         "",
         "## Limits",
         "",
@@ -311,12 +323,13 @@ def model_card(name, description):
     return "\n".join(lines) + "\n"
 
 
-def _template_line(template):
+def _format_template(template):
     points = zip(LANDMARKS, template, strict=True)
     return ", ".join(f"{name.replace('_', ' ')} ({x:g}, {y:g})" for name, (x, y) in points)
 
 
-def _signature_lines(name, signature):
+def _format_signature(name, signature):
+    """Yields the lines of a signature."""
     yield f"**{name}**: {signature['sentence']}"
     yield ""
     for side in ("inputs", "outputs"):
@@ -326,7 +339,8 @@ def _signature_lines(name, signature):
     yield ""
 
 
-def _postprocessing_lines(postprocessing):
+def _format_postprocessing(postprocessing):
+    """Yields the paragraph on post-processing, if there is any."""
     if postprocessing:
         yield (
             "`dimensions` are the network's own. The metrics are of whole recordings that were post-processed by the "
@@ -335,7 +349,8 @@ def _postprocessing_lines(postprocessing):
         )
 
 
-def _metric_lines(metrics):
+def _format_metrics(metrics):
+    """Returns the lines of the metrics, one a split."""
     if not metrics:
         return ["Not evaluated."]
     lines = []

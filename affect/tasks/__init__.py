@@ -1,10 +1,14 @@
 """Kinds of experiments: clips with classes, and recordings with valence and arousal."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from affect.config import Experiment
 from affect.tasks.clips import ClipClassification, WholeClipClassification
 from affect.tasks.recordings import RecordingRegression
 from affect.tasks.task import Graph, Sheet, TableLayout, Task, Training, View
 
-# By `task` of the network's config.
+# The keys are the values of the field `task` of a network's config.
 TASKS: dict[str, Task] = {
     "classification": ClipClassification(),
     "video_classification": WholeClipClassification(),
@@ -12,16 +16,16 @@ TASKS: dict[str, Task] = {
 }
 
 
-def find_task(experiment) -> Task:
-    """Returns the task of an `affect.config.Experiment`."""
+def find_task(experiment: Experiment) -> Task:
+    """Returns the task of an experiment."""
     return TASKS[experiment.model.task]
 
 
-def build_model(experiment, classes):
-    """Builds the network of an experiment, ready to be trained: what is not to learn is frozen.
+def build_model(experiment: Experiment, classes: Sequence[str]) -> Any:
+    """Builds the network of an experiment for training. Layers that are not trained are frozen.
 
     Args:
-        experiment: `affect.config.Experiment`.
+        experiment: The config.
         classes: Names of the outputs.
 
     Returns:

@@ -1,17 +1,22 @@
-"""The task of recordings with valence and arousal over time: what is learnt, evaluated, said, drawn and exported.
+"""The task of recordings with valence and arousal over time: training, evaluation, prediction, figures, table, export.
 
 The code of models is imported where it is used, because an exported model predicts without it.
 """
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import tensorflow as tf
 
-from affect.config import check_effects, read_json, to_json, write_json
+from affect.config import Data, Experiment, Train, VideoRegressor, check_effects, read_json, to_json, write_json
+from affect.config.experiment import EvaluationProtocol
 from affect.data.labels import DIMENSIONS
-from affect.data.shards import split_selection
+from affect.data.records import Clip
+from affect.data.shards import Shards, split_selection
 from affect.data.windows import (
     as_triple,
     at_end,
@@ -23,76 +28,30 @@ from affect.data.windows import (
 )
 from affect.errors import InputError
 from affect.losses import ConcordanceLoss
-from affect.metrics import FORMULAS, Moments, SeriesMetric, ccc, regression_metrics
+from affect.metrics import FORMULAS, SeriesMetric, regression_metrics
 from affect.progress import Track, hide_progress
 from affect.tasks.delay import search_delay
 from affect.tasks.postprocessing import POSTPROCESSING, fit
 from affect.tasks.series import at_ratings, estimate
-from affect.tasks.statistics import compare, mean, standard_deviation
+from affect.tasks.table_rows import COLUMNS, average_series
 from affect.tasks.task import (
+    Cut,
     Graph,
+    Model,
+    ServedModel,
     Sheet,
+    Style,
     TableLayout,
+    TrainedModel,
     Training,
     View,
     check_selection_metric,
     check_selection_split,
     count_faces,
     format_number,
+    name_values,
     pair_frames,
 )
-
-# Of a paper's table. Without a dimension's name: of valence, which is what paper B reports.
-COLUMNS = {
-    "row": "row",
-    "reported_rmse": "RMSE",
-    "rmse": "ours",
-    "reported_cc": "CC",
-    "cc": "ours",
-    "reported_ccc": "CCC",
-    "ccc": "ours",
-    "ccc_sd": "sd",
-    "interval": "95 % interval",
-    "p_value": "p",
-    "ccc_of_recordings": "CCC, mean over recordings",
-    "rmse_sd": "sd of RMSE",
-    "cc_sd": "sd of CC",
-    "arousal_rmse": "arousal: RMSE",
-    "arousal_cc": "CC",
-    "arousal_ccc": "CCC",
-    "arousal_ccc_of_recordings": "CCC, mean over recordings",
-    "protocol": "protocol",
-    "recordings": "recordings",
-    "frames": "ratings or frames",
-    "frames_without_a_face": "without a face",
-    "parameters": "parameters",
-    "relative_cost": "relative cost",
-}
-
-# With fewer recordings no difference can be told from chance: two-sided, p is 2 / 2^5 at best.
-LEAST_RECORDINGS = 6
-
-
-def average_series(reported, reports, base):
-    """Returns the numbers of a row, given the reported ones and the evaluations of its seeds and of the first row's."""
-    numbers = {}
-    for dimension, prefix in zip(DIMENSIONS, ("", "arousal_"), strict=True):
-        found = [report["metrics"][dimension] for report in reports]
-        for name in FORMULAS:
-            values = [metrics["concatenated"][name] for metrics in found]
-            numbers |= {f"{prefix}{name}": mean(values), f"{prefix}{name}_sd": standard_deviation(values)}
-        numbers[f"{prefix}ccc_of_recordings"] = mean([metrics["mean"]["ccc"] for metrics in found])
-    sums = series_sums(reports)
-    has_enough = base is not None and len(sums) >= LEAST_RECORDINGS
-    numbers |= compare(sums, series_sums(base) if has_enough else None, statistic=concatenated_ccc)
-    numbers |= {f"reported_{name}": reported.get(name) for name in FORMULAS}
-    numbers |= {
-        "protocol": reports[0]["protocol"],
-        "recordings": reports[0]["metrics"][DIMENSIONS[0]]["recordings"],
-        "frames": reports[0]["frames"]["counted"],
-        "frames_without_a_face": reports[0]["frames"]["without_a_face"],
-    }
-    return {name: numbers[name] for name in COLUMNS if name in numbers}
 
 
 class RecordingRegression:
@@ -113,43 +72,44 @@ class RecordingRegression:
         optimistic="the numbers are",
     )
 
-    def build(self, config, classes, train=None):
+    def build(self, config: Any, classes: Sequence[str], train: Train | None = None) -> Any:
         from affect.models.video_networks import build_video_regressor
 
         return build_video_regressor(config)
 
-    def detail(self, model):
+    def detail(self, model: Any) -> Any:
         from affect.models.video_networks import detail_regressor
 
         return detail_regressor(model)
 
-    def face_size(self, model, config):
-        return config.face_size  # also of faces that features are taken of
+    def face_size(self, model: Any, config: Any) -> int:
+        return config.face_size  # also where features are computed from the faces
 
-    def respond(self, network, inputs):
+    def respond(self, network: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return network.predict_on_batch(inputs)
 
-    def most_frames(self, experiment):
+    def most_frames(self, experiment: Experiment) -> int | None:
         return None
 
-    def check_reads_frames(self, name):
+    def check_reads_frames(self, name: str | Path) -> NoReturn:
         raise InputError(f"{name} reads windows of frames. Use affect.models.stream.StreamingRegressor.")
 
-    def frame_functions(self, model):
+    def frame_functions(self, model: Any) -> dict[str, Callable[..., Any]]:
         return {}
 
-    def begin_stream(self, trained, half_life_s=None):
+    def begin_stream(self, trained: Model, half_life_s: float | None = None) -> NoReturn:
         raise InputError(
-            f"{trained.experiment.name} is a regression network, and affect watch reads classes. "
+            f"{trained.experiment.name} is a regression network, and affect watch needs classes. "
             "Use affect.models.stream.StreamingRegressor."
         )
 
-    def prepare_training(self, experiment, shards, workdir):
+    def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
         settings, data, windows = experiment.train, experiment.data, experiment.windows
-        delay = _read_delay(workdir)  # of an earlier call of the same run, instead of a search
+        config = cast(VideoRegressor, experiment.model)
+        delay = _read_delay(workdir)  # an earlier call of the same run has searched it
         check_effects(experiment)
         check_selection_metric(settings, "ccc")
-        usable, left_out = _with_a_face_and_ratings(shards, data.train_split)
+        usable, left_out = _read_usable(shards, data.train_split)
         if data.selection_split is None:
             entries = [{"key": r.name, "recording": r.name, "label": "", "subject": r.subject} for r in usable]
             _, selected = split_selection(entries, data.selection_ratio, settings.seed)
@@ -157,7 +117,7 @@ class RecordingRegression:
             selection = [recording for recording in usable if recording.name in selected]
         else:
             check_selection_split(data)
-            training, (selection, others_left_out) = usable, _with_a_face_and_ratings(shards, data.selection_split)
+            training, (selection, others_left_out) = usable, _read_usable(shards, data.selection_split)
             left_out += others_left_out
         if windows.delay_s is None:
             if delay is None:
@@ -170,12 +130,12 @@ class RecordingRegression:
         else:
             delay = None
         before = len(training) + len(selection)
-        training = _rated_at_the_delay(training, windows, shards, data.train_split)
+        training = _filter_rated(training, windows, shards, data.train_split)
         if selection:
-            selection = _rated_at_the_delay(selection, windows, shards, data.selection_split or data.train_split)
+            selection = _filter_rated(selection, windows, shards, data.selection_split or data.train_split)
         left_out += before - len(training) - len(selection)
-        as_learnt = at_end if experiment.model.predicts == "end" else lambda *window: window
-        shared = {"face_size": experiment.model.face_size, "features": experiment.model.features}
+        as_learnt = at_end if config.predicts == "end" else lambda *window: window
+        shared: dict[str, Any] = {"face_size": config.face_size, "features": config.features}
 
         def batches(_, first_epoch=0):
             batches, _, _ = train_windows(
@@ -183,9 +143,8 @@ class RecordingRegression:
             )
             if not selection:
                 return batches.map(as_learnt), None
-            return batches.map(as_learnt), eval_windows(selection, windows, data, **shared).map(as_triple).map(
-                as_learnt
-            )
+            held_out = eval_windows(selection, windows, data, **shared).map(as_triple)
+            return batches.map(as_learnt), held_out.map(as_learnt)
 
         _, steps, windows_left_out = train_windows(training, windows, data, seed=settings.seed, **shared)
         return Training(
@@ -210,7 +169,7 @@ class RecordingRegression:
             fitted_on=tuple(selection or training) if windows.postprocess else (),
         )
 
-    def finish_training(self, training, workdir, load):
+    def finish_training(self, training: Training, workdir: Path, load: Callable[[], TrainedModel]) -> dict[str, Any]:
         fitted, path = None, workdir / POSTPROCESSING
         if training.fitted_on:
             if not path.is_file():
@@ -218,69 +177,77 @@ class RecordingRegression:
             fitted = read_json(path)
         return {"delay": training.delay, "postprocessing": fitted}
 
-    def protocol_of(self, experiment, protocol=None):
+    def protocol_of(self, experiment: Experiment, protocol: EvaluationProtocol | None = None) -> str:
         windows = experiment.windows
-        return replace(windows, protocol=protocol or windows.protocol).protocol  # which checks it
+        return replace(windows, protocol=protocol or windows.protocol).protocol  # `replace` checks it
 
-    def evaluate(self, trained, shards, *, split, protocol=None, track: Track = hide_progress):
+    def evaluate(
+        self,
+        trained: TrainedModel,
+        shards: Shards,
+        *,
+        split: str,
+        protocol: EvaluationProtocol | None = None,
+        track: Track = hide_progress,
+    ) -> dict[str, Any]:
         """Evaluates a regression over time.
 
-        An estimate, post-processed as the run has fitted it, is compared with the rating `windows.delay_s` later. By
-        the protocol of AVEC's challenges that is done at each rating: where there is no face, the estimates before and
-        after are interpolated, or the only one is held (`affect.tasks.series.at_ratings`). By the protocol `"faces"` it
-        is
-        done at each point of a regular grid: points without a face have no estimate and are left out of the metrics,
-        and so are points without a rating, at the end of a recording.
+        An estimate is post-processed as the run has fitted it, and is compared with the rating `windows.delay_s` later.
+        The protocol `"avec"`, of AVEC's challenges, compares at each rating. Without a face there, the estimates before
+        and after it are interpolated, or the only one is held (`affect.tasks.series.at_ratings`). The protocol
+        `"faces"` compares at each point of a regular grid. It leaves out points without a face, because they have no
+        estimate, and points without a rating, at the end of a recording.
 
         Args:
-            trained: `affect.reading.run.Trained`.
-            shards: `affect.data.shards.Shards`.
+            trained: The model.
+            shards: The data.
             split: Name of the split.
-            protocol: `"avec"` or `"faces"`; `None` is the experiment's own.
+            protocol: What counts; `None` is the experiment's own.
             track: Shows progress.
 
         Returns:
-            Dict: `protocol`; `dimensions`, their names; `metrics`, of each dimension as
-            `affect.metrics.regression_metrics` describes them, over all recordings concatenated and as the mean over
-            recordings; `raw_metrics`, the same of the network's own estimates, and `postprocessing`, the steps that lie
-            between them, of each dimension (both `None` without post-processing); `frames`, ratings or points of the
-            grid: `all`, `labelled`, `without_a_face` of those, and `counted`; `delay_s`; `unrated`, names of recordings
-            that have no ratings; and `recordings`, for each its `name`, `frames` likewise, `other_faces` (of others
-            than the main one, left out), `metrics` of each dimension (`None` without a frame), and its `series`:
-            `times_s`, and `labels`, `predictions` and, with post-processing, `raw_predictions` of each dimension,
-            `None` where there is no rating or no estimate.
+            Dict: `protocol`; `dimensions`, their names; `metrics`, dimension → the dict of
+            `affect.metrics.regression_metrics`, over all recordings concatenated and as the mean over recordings;
+            `raw_metrics`, the same for the network's own estimates, and `postprocessing`, dimension → the steps (both
+            `None` without post-processing); `frames`, counts of ratings or of points of the grid: `all`, `labelled`,
+            those of them that are `without_a_face`, and `counted`; `delay_s`; `unrated`, names of recordings without
+            ratings; and `recordings`. Each of these has its `name`, its `frames` in the same form, `other_faces`, which
+            are left out because they are not the main face, `metrics` by dimension (`None` without a frame), and its
+            `series`: `times_s`, and `labels`, `predictions` and, with post-processing, `raw_predictions` by dimension,
+            `None` without a rating or an estimate.
 
         Raises:
-            InputError: When no recording of the split is rated, or the protocol is unknown.
+            InputError: If no recording of the split is rated, or the protocol is unknown.
         """
-        protocol = self.protocol_of(trained.experiment, protocol)
+        followed = self.protocol_of(trained.experiment, protocol)
         recordings, unrated = read_recordings(shards, split)
         all_series = estimate(trained, recordings, track=track)
-        if protocol == "avec":
+        if followed == "avec":
             windows = trained.experiment.windows
-            all_series = [at_ratings(series, windows.delay_s, windows.frame_rate_hz) for series in all_series]
-        moments = _moments(trained.classes, all_series, "predictions")
-        raw = _moments(trained.classes, all_series, "raw") if trained.postprocessing else None
+            delay_s = cast(float, windows.delay_s)  # the config of a trained model has a number
+            all_series = [at_ratings(series, delay_s, windows.frame_rate_hz) for series in all_series]
+        moments = _compute_moments(trained.classes, all_series, "predictions")
+        raw = _compute_moments(trained.classes, all_series, "raw") if trained.postprocessing else None
         reports = [
             {
                 "name": series.recording.name,
-                "frames": _frames(series),
+                "frames": _count_frames(series),
                 "other_faces": series.recording.other_faces,
-                "metrics": {name: _formulas(found[series.recording.name]) for name, found in moments.items()},
+                "metrics": {name: _apply_formulas(found[series.recording.name]) for name, found in moments.items()},
                 "series": {
                     "times_s": series.times_s.tolist(),
-                    "labels": _columns(trained.classes, series.labels, series.is_rated),
-                    "predictions": _columns(trained.classes, series.predictions, series.is_estimated),
-                    **({"raw_predictions": _columns(trained.classes, series.raw, series.is_estimated)} if raw else {}),
-                },
+                    "labels": _list_columns(trained.classes, series.labels, series.is_rated),
+                    "predictions": _list_columns(trained.classes, series.predictions, series.is_estimated),
+                }
+                | ({"raw_predictions": _list_columns(trained.classes, series.raw, series.is_estimated)} if raw else {}),
             }
             for series in all_series
         ]
         return {
-            "protocol": protocol,
+            "protocol": followed,
             "dimensions": list(trained.classes),
-            "metrics": _metrics(moments),
-            "raw_metrics": _metrics(raw) if raw else None,
+            "metrics": _compute_metrics(moments),
+            "raw_metrics": _compute_metrics(raw) if raw else None,
             "postprocessing": {name: to_json(steps) for name, steps in trained.postprocessing.items()} or None,
             "frames": {key: sum(report["frames"][key] for report in reports) for key in reports[0]["frames"]},
             "delay_s": trained.experiment.windows.delay_s,
@@ -288,7 +255,9 @@ class RecordingRegression:
             "recordings": reports,
         }
 
-    def predict(self, trained, clip, cut=None, *, batch_faces=None):
+    def predict(
+        self, trained: Model, clip: Clip, cut: Cut | None = None, *, batch_faces: int | None = None
+    ) -> dict[str, Any]:
         nothing = dict.fromkeys(trained.classes)
         grid, rate_hz = [], trained.experiment.windows.frame_rate_hz
         if len(clip.faces):
@@ -297,76 +266,76 @@ class RecordingRegression:
                 {
                     "timestamp_s": float(time_s),
                     "has_face": bool(has_face),
-                    **(_named(trained.classes, row) if has_face else nothing),
+                    **(name_values(trained.classes, row) if has_face else nothing),
                 }
                 for time_s, row, has_face in zip(series.times_s, series.predictions, series.frame_mask, strict=True)
             ]
         decoded = []
         for time_s, place in pair_frames(clip, cut):
             values = nothing
-            if place is not None:  # A point at most half a step away has a face: this one, or a nearer one.
+            if place is not None:  # the nearest point is at most half a step away, so it has this face or a nearer one
                 point = grid[min(round(time_s * rate_hz), len(grid) - 1)]
                 values = {name: point[name] for name in trained.classes}
             decoded.append({"timestamp_s": time_s, "has_face": place is not None, **values})
         return {"key": clip.key, **count_faces(clip, cut), "frames": grid, "decoded_frames": decoded}
 
-    def predict_served(self, served, clip, cut=None):
+    def predict_served(self, served: ServedModel, clip: Clip, cut: Cut | None = None) -> dict[str, Any]:
         return self.predict(served, clip, cut)
 
-    def draw(self, trained, clip, result, out, *, frames, by_importance, style):
-        from affect import drawing
-
+    def draw(
+        self,
+        trained: TrainedModel,
+        clip: Clip,
+        result: dict[str, Any],
+        out: str | Path,
+        *,
+        frames: int,
+        by_importance: bool,
+        style: Style,
+    ) -> None:
         if style != "ours":
             raise InputError(
                 f"{trained.experiment.name} has no classes to draw in the style of paper A. Leave out --style."
             )
         if by_importance:
             raise InputError(f"{trained.experiment.name} has no importance of frames. Leave out --by-importance.")
-        seen = [place for place, frame in enumerate(result["frames"]) if frame["has_face"]]
-        shown = np.array(seen)[np.unique(np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int))]
-        faces, looked_at = _shown(trained, clip, shown.tolist())
-        attention = drawing.split_heads(looked_at) if looked_at is not None else {}
-        times_s = [result["frames"][place]["timestamp_s"] for place in shown]
+        from affect.tasks.figures import draw_recording
 
-        figure, grid = drawing.begin_figure([1.0] * (1 + len(attention)) + [1.2], len(shown))
-        drawing.draw_faces(figure, grid, faces, times_s, attention)
-        axes = figure.add_subplot(grid[-1, :])
-        for name in trained.classes:
-            drawing.draw_curve(axes, result["frames"], name)
-        axes.plot(times_s, [0] * len(times_s), "|", color="black")
-        axes.legend(loc="upper right", fontsize=8)
-        figure.suptitle(clip.key, fontsize=11)
-        drawing.save_figure(figure, out)
+        draw_recording(trained, clip, result, out, frames=frames)
 
-    def draw_means(self, trained, shards, out, *, split, track: Track = hide_progress):
+    def draw_means(
+        self, trained: TrainedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+    ) -> NoReturn:
         raise InputError(
             f"{trained.experiment.name} has no classes to average over. Name a VIDEO and leave out --data."
         )
 
-    def check_plots(self, name):
+    def check_plots(self, name: str) -> None:
         pass
 
-    def plot_evaluation(self, report, folder):
+    def plot_evaluation(self, report: dict[str, Any], folder: str | Path) -> list[Path]:
         from affect.drawing import plot_evaluation
 
         return plot_evaluation(report, folder)
 
-    def plot_predictions(self, predictions, out):
+    def plot_predictions(self, predictions: Sequence[dict[str, Any]], out: str | Path) -> None:
         from affect.drawing import plot_predictions
 
         plot_predictions(predictions, out)
 
-    def read_evaluation_inputs(self, artefact, shards, data, *, split, most, frames):
+    def read_evaluation_inputs(
+        self, artefact: Model, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+    ) -> Any:
         recordings, _ = read_recordings(shards, split)
         batches = eval_windows(recordings, artefact.experiment.windows, data, face_size=artefact.face_size)
         return batches.filter(lambda batch: tf.reduce_any(batch["frame_mask"][:, :frames])).take(most)
 
-    def graph(self, trained):
+    def graph(self, trained: TrainedModel) -> Graph:
         from affect.tasks.signatures import run_clips
 
         return Graph(trained.network, run_clips(trained.network), ("dimensions",))
 
-    def view_training(self, result):
+    def view_training(self, result: dict[str, Any]) -> View:
         left_out, windows = result["recordings_left_out"], result["windows_left_out"]
         lines = [
             f"{result['train_recordings']} recordings trained on, {result['selection_recordings']} for selection"
@@ -379,20 +348,21 @@ class RecordingRegression:
             lines.append(f"delay searched: {found_s:g} s, where a linear probe has a CCC of {probe:.3f}")
         if fitted := result["postprocessing"]:
             gains = (f"{name} {sum(found['gains'].values()):+.3f}" for name, found in fitted["dimensions"].items())
-            on = "selection" if fitted["fitted_on"] == "selection" else "training, and optimistic"
-            lines.append(f"post-processing, CCC on the recordings it was fitted on (those of {on}): {', '.join(gains)}")
+            is_seen = fitted["fitted_on"] == "training"
+            hint = " (optimistic, because the network has learnt from them)" if is_seen else ""
+            lines.append(f"post-processing fitted on {fitted['fitted_on']} recordings{hint}: CCC {', '.join(gains)}")
         return View(lines=lines)
 
-    def view_evaluation(self, report):
+    def view_evaluation(self, report: dict[str, Any]) -> View:
         rows = []
         for dimension, metrics in report["metrics"].items():
             for name, title in (("concatenated", "recordings concatenated"), ("mean", "mean over recordings")):
                 rows.append([f"{dimension}, {title}", *map(format_number, metrics[name].values())])
             if raw := report["raw_metrics"]:
-                numbers = map(format_number, raw[dimension]["concatenated"].values())
+                numbers = [format_number(value) for value in raw[dimension]["concatenated"].values()]
                 rows.append([f"{dimension}, concatenated, before post-processing", *numbers])
         if reported := report["reported"]:
-            numbers = (format_number(reported.get(name)) for name in ("rmse", "cc", "ccc"))
+            numbers = [format_number(reported.get(name)) for name in ("rmse", "cc", "ccc")]
             rows.append(["valence, reported by the paper", *numbers])
         title = f"split {report['split']}, protocol {report['protocol']}"
         frames, recordings = report["frames"], report["recordings"]
@@ -408,11 +378,11 @@ class RecordingRegression:
                 "rating"
             ]
         if others := sum(recording["other_faces"] for recording in recordings):
-            lines.append(f"{others} faces of others than the main one left out")
+            lines.append(f"{others} faces other than the main one left out")
         unrated = [f"{name} has no ratings." for name in report["unrated"]]
         return View([Sheet(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
 
-    def view_prediction(self, trained, result):
+    def view_prediction(self, trained: Model, result: dict[str, Any]) -> View:
         """Shows valence and arousal about each second."""
         frames = result["frames"][:: max(1, round(trained.experiment.windows.frame_rate_hz))]
         rows = [
@@ -421,16 +391,16 @@ class RecordingRegression:
         ]
         return View([Sheet(["", *trained.classes], rows, compact=True)])
 
-    def headline(self, result):
+    def headline(self, result: dict[str, Any]) -> str:
         return ""
 
-    def sentence(self, result):
+    def sentence(self, result: dict[str, Any]) -> str:
         return f", valence and arousal over {len(result['frames'])} frames"
 
-    def frame_columns(self, classes):
+    def frame_columns(self, classes: Sequence[str]) -> list[str]:
         return ["timestamp_s", "has_face", *classes]
 
-    def frame_rows(self, result):
+    def frame_rows(self, result: dict[str, Any]) -> list[dict[str, Any]]:
         return result["decoded_frames"]
 
 
@@ -438,13 +408,13 @@ def _read_delay(workdir):
     """Returns what `delay.json` of a run holds, or `None`."""
     if workdir is None:
         return None
-    # Without config.json, which is written after it, it is of no run.
+    # config.json is written after it. Without config.json it belongs to a call that was stopped.
     is_run = (workdir / "config.json").is_file() and (workdir / "delay.json").is_file()
     return read_json(workdir / "delay.json") if is_run else None
 
 
 def _fit_postprocessing(trained, training):
-    """Returns what `postprocessing.json` holds, of a run that has none yet."""
+    """Fits post-processing on the best epoch and returns the content of `postprocessing.json`."""
     all_series, dimensions = estimate(trained, training.fitted_on), {}
     for index, name in enumerate(trained.classes):
         steps, gains = fit(
@@ -462,8 +432,8 @@ def _fit_postprocessing(trained, training):
     return {"fitted_on": "selection" if training.selection else "training", "dimensions": dimensions}
 
 
-def _with_a_face_and_ratings(shards, split):
-    """Returns the recordings of a split that can be learnt from or selected on at some delay, and how many cannot."""
+def _read_usable(shards, split):
+    """Returns the recordings of a split that can train or select the epoch at some delay, and how many cannot."""
     recordings, unrated = read_recordings(shards, split)
     usable = [r for r in recordings if len(r.times_s) and r.times_s[0] <= r.rating_times_s[-1]]
     if not usable:
@@ -471,8 +441,8 @@ def _with_a_face_and_ratings(shards, split):
     return usable, len(recordings) + len(unrated) - len(usable)
 
 
-def _rated_at_the_delay(recordings, windows, shards, split):
-    """Returns those of the recordings that can be learnt from or selected on; one at least."""
+def _filter_rated(recordings, windows, shards, split):
+    """Returns the recordings with a rated face at the delay; one at least."""
     usable = [recording for recording in recordings if is_rated_at(recording, recording.times_s, windows.delay_s).any()]
     if not usable:
         raise InputError(
@@ -482,26 +452,19 @@ def _rated_at_the_delay(recordings, windows, shards, split):
     return usable
 
 
-def moments_of(recording, dimension):
-    """Returns the `Moments` of a dimension, by name, of a recording in a report."""
-    series = recording["series"]
-    labels, predictions = (np.array(series[name][dimension], float) for name in ("labels", "predictions"))
-    return Moments.of_series(labels, predictions, ~np.isnan(labels) & ~np.isnan(predictions))
-
-
-def _moments(names, all_series, what):
-    """Returns dimension → name of a recording → `Moments`, of `raw` or `predictions`."""
+def _compute_moments(names, all_series, what):
+    """Returns dimension → name of a recording → `Moments`; `what` is `"raw"` or `"predictions"`."""
     return {
         name: {series.recording.name: series.moments(getattr(series, what), index) for series in all_series}
         for index, name in enumerate(names)
     }
 
 
-def _metrics(moments):
+def _compute_metrics(moments):
     return {name: regression_metrics(found) for name, found in moments.items()}
 
 
-def _frames(series):
+def _count_frames(series):
     return {
         "all": len(series.times_s),
         "labelled": int(series.is_rated.sum()),
@@ -510,82 +473,11 @@ def _frames(series):
     }
 
 
-def _formulas(moments):
+def _apply_formulas(moments):
     return {name: float(formula(moments)) if moments.count else None for name, formula in FORMULAS.items()}
 
 
-def _columns(names, values, is_there):
-    """Returns name → list of a column (N, 2), with `None` where nothing is there."""
-    return {name: np.where(is_there, values[:, index], None).tolist() for index, name in enumerate(names)}
-
-
-def series_sums(reports):
-    """Returns what the CCC of valence of any choice of recordings is computed from.
-
-    Args:
-        reports: Evaluations of the same recordings, one a seed.
-
-    Returns:
-        float (M, seeds, 6): of each recording that has a frame that counts, in the order of their names, the count and
-        the sums of label, prediction, their squares and their product.
-    """
-    seeds = [{recording["name"]: recording for recording in report["recordings"]} for report in reports]
-    names = sorted(name for name, recording in seeds[0].items() if recording["frames"]["counted"])
-
-    def sums(moments):
-        n, y, x = moments.count, sum(moments.label_mean), sum(moments.prediction_mean)
-        squares = moments.label_square + n * y * y, moments.prediction_square + n * x * x
-        return n, n * y, n * x, *squares, moments.product + n * x * y
-
-    rows = [[sums(moments_of(seed[name], DIMENSIONS[0])) for seed in seeds] for name in names]
-    return np.reshape(rows, (len(names), len(seeds), 6))
-
-
-def concatenated_ccc(sums, axis):
-    """Returns the CCC of recordings concatenated, averaged over the seeds.
-
-    Args:
-        sums: float (..., seeds, 6), with recordings on `axis`, from `series_sums`.
-        axis: int; counted over the axes before the last two where it is negative.
-    """
-    n, y, x, yy, xx, xy = np.moveaxis(np.sum(sums, axis=axis - 2 if axis < 0 else axis), -1, 0)
-    zero = np.zeros_like(n)
-    return ccc(
-        Moments(
-            count=n,
-            label_mean=(y / n, zero),
-            prediction_mean=(x / n, zero),
-            label_square=yy - y * y / n,
-            prediction_square=xx - x * x / n,
-            product=xy - x * y / n,
-        )
-    ).mean(axis=-1)
-
-
-def _shown(trained, clip, places):
-    """Returns the faces (H, W, 3) at places on the grid, and the attention (P, N, L) to them, or `None` without."""
-    settings, faces, attention, start = trained.experiment.windows, {}, {}, 0
-    batches = eval_windows([recording_of(clip)], settings, trained.experiment.data, face_size=trained.face_size)
-    has_attention = "attention" in trained.network.output
-    for batch in batches:
-        windows = range(start, start + len(batch["times_s"]) * settings.frames)
-        wanted = set(places).intersection(windows)
-        outputs = {}
-        if wanted and has_attention:
-            outputs = trained.network.predict_on_batch({name: batch[name] for name in trained.model.input})
-        for place in wanted:
-            row, frame = divmod(place - start, settings.frames)
-            faces[place] = batch["faces"][row, frame].numpy()
-            if has_attention:
-                attention[place] = outputs["attention"][row, frame]
-        start = windows.stop
-    faces = [faces[place] for place in places]
-    if not has_attention:
-        return faces, None
-    attention = np.stack([attention[place] for place in places])
-    is_spatiotemporal = trained.experiment.model.attention is not None  # maps (h, w)
-    return faces, attention.reshape(len(places), 1, -1) if is_spatiotemporal else attention
-
-
-def _named(classes, row):
-    return {name: float(value) for name, value in zip(classes, row, strict=True)}
+def _list_columns(names, values, is_present):
+    """Returns name → list of a column of `values` (N, 2), with `None` where `is_present` is false."""
+    nothing = np.array(None)
+    return {name: np.where(is_present, values[:, index], nothing).tolist() for index, name in enumerate(names)}

@@ -1,33 +1,37 @@
-"""Recordings and a network → their series of valence and arousal on the regular grid, rated and estimated."""
+"""Recordings and a network → series of valence and arousal on the regular grid, rated and estimated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from affect.data.windows import eval_windows
+from affect.config import VideoRegressor
+from affect.data.windows import Recording, eval_windows
 from affect.metrics import Moments
 from affect.progress import Track, hide_progress
+from affect.tasks.task import Model
 
 
 @dataclass(frozen=True)
 class Series:
-    """What was rated and what was estimated of a recording, at the N points of its grid.
+    """The ratings and the estimates of a recording, at the N points of its grid.
 
-    The grid begins at 0 and ends at most half a step behind the recording, where its last face may be the nearest.
-    `at_ratings` gives the same at the times of the ratings.
+    The grid begins at 0 and ends at most half a step after the recording, because its last face may be nearest to a
+    point there. `at_ratings` gives the same at the times of the ratings.
 
     Args:
-        recording: `affect.data.windows.Recording`.
-        times_s: float64 (N,).
-        labels: float32 (N, 2), in the order of `affect.data.labels.DIMENSIONS`; 0 where there is none.
-        raw: float32 (N, 2), of the network; 0 where there is no face.
+        recording: The recording.
+        times_s: float64 (N,), in seconds.
+        labels: float32 (N, 2), in the order of `affect.data.labels.DIMENSIONS`; 0 without a rating.
+        raw: float32 (N, 2), the network's estimates; 0 without a face.
         predictions: float32 (N, 2), `raw` after the model's post-processing.
         frame_mask: bool (N,): points with a face.
         is_estimated: bool (N,): points with an estimate.
         is_rated: bool (N,): points with a label.
     """
 
-    recording: object
+    recording: Recording
     times_s: np.ndarray
     labels: np.ndarray
     raw: np.ndarray
@@ -37,67 +41,73 @@ class Series:
     is_rated: np.ndarray
 
     @property
-    def is_counted(self):
+    def is_counted(self) -> np.ndarray:
         """bool (N,): points with an estimate and a label."""
         return self.is_estimated & self.is_rated
 
-    def moments(self, values, dimension):
-        """Returns the `Moments` of a dimension, by index, over the points that count, of `raw` or `predictions`."""
+    def moments(self, values: np.ndarray, dimension: int) -> Moments:
+        """Returns the moments of one dimension over the points that count.
+
+        Args:
+            values: `raw` or `predictions`.
+            dimension: Index of the dimension.
+        """
         return Moments.of_series(self.labels[:, dimension], values[:, dimension], self.is_counted)
 
 
-def estimate(trained, recordings, *, track: Track = hide_progress):
+def estimate(trained: Model, recordings: Sequence[Recording], *, track: Track = hide_progress) -> list[Series]:
     """Estimates valence and arousal over whole recordings.
 
-    A network that predicts all frames of a window sees each point of the grid in one window, the windows side by side;
-    one that predicts the last frame alone sees it at the end of a window of its own. Then `trained.postprocessing`
-    applies to each recording as a whole.
+    A network that predicts all frames of a window reads windows side by side, each point of the grid once. A network
+    that predicts only the last frame reads one window for each point, which ends there. Then `trained.postprocessing`
+    is applied to each recording as a whole.
 
     Args:
-        trained: `affect.reading.run.Trained` or `affect.reading.artefact.Artefact`, of a regression.
-        recordings: List of `affect.data.windows.Recording`, each with a name of its own.
+        trained: A regression.
+        recordings: Recordings with unique names.
         track: Shows progress.
 
     Returns:
-        List of `Series`, in the order of the recordings.
+        One for each recording, in their order.
     """
-    settings, each_end = trained.experiment.windows, trained.experiment.model.predicts == "end"
+    settings, config = trained.experiment.windows, cast(VideoRegressor, trained.experiment.model)
+    each_end = config.predicts == "end"
     batches = eval_windows(
         recordings,
         settings,
         trained.experiment.data,
         face_size=trained.face_size,
-        features=trained.experiment.model.features,
+        features=config.features,
         each_end=each_end,
-        kept_bytes=0,  # each window is read once
+        kept_bytes=0,  # because each window is read once
     )
-    shown = slice(-1, None) if each_end else slice(None)
+    predicted = slice(-1, None) if each_end else slice(None)
     windows = {recording.name: [] for recording in recordings}
     for batch in track(batches, len(batches), "estimate"):
         inputs = {name: batch[name].numpy() for name in ("faces", "features", "frame_mask") if name in batch}
         outputs = trained.respond(inputs)["dimensions"]
         predictions = outputs[:, None] if each_end else outputs
-        rest = [batch[name].numpy()[:, shown] for name in ("times_s", "labels", "frame_mask", "is_rated")]
+        rest = [batch[name].numpy()[:, predicted] for name in ("times_s", "labels", "frame_mask", "is_rated")]
         for name, *window in zip(batch["recording"].numpy(), predictions, *rest, strict=True):
             windows[name.decode()].append(window)
-    return [_joined(trained, recording, windows[recording.name]) for recording in recordings]
+    return [_join(trained, recording, windows[recording.name]) for recording in recordings]
 
 
-def at_ratings(series, delay_s, frame_rate_hz):
-    """Reads a series at each rating of its recording, as AVEC's challenges count: no rating is left out.
+def at_ratings(series: Series, delay_s: float, frame_rate_hz: float) -> Series:
+    """Reads a series at each rating of its recording, as AVEC's challenges count. No rating is left out.
 
-    A rating is compared with the estimate of `delay_s` before. Between points with a face the estimate lies on a line;
-    before the first and after the last, that one's holds. A recording without any face is estimated as 0, the middle
-    of the scale.
+    A rating is compared with the estimate `delay_s` earlier. The estimate is interpolated linearly between points with
+    a face, and held before the first and after the last of them. In a recording without any face it is 0, the middle of
+    the scale.
 
     Args:
-        series: `Series`, on the regular grid.
-        delay_s: How long raters lag, in seconds.
-        frame_rate_hz: Of the grid.
+        series: Series on the regular grid.
+        delay_s: How long ratings lag behind faces, in seconds.
+        frame_rate_hz: Rate of the grid.
 
     Returns:
-        `Series` whose N points are the ratings. `times_s` are theirs, and `frame_mask` tells the ratings for which
-        there is a face, at most half a step of the grid from the time of the estimate.
+        Series whose N points are the ratings, with their `times_s`. `frame_mask` marks the ratings that have a face at
+        most half a step of the grid from the time of the estimate.
     """
     recording, seen = series.recording, series.frame_mask
     at_s, points_s = recording.rating_times_s - delay_s, series.times_s[seen]
@@ -123,10 +133,11 @@ def at_ratings(series, delay_s, frame_rate_hz):
     )
 
 
-def _joined(trained, recording, windows):
+def _join(trained, recording, windows):
+    """Joins the windows of a recording, `(raw, times_s, labels, frame_mask, is_rated)` each, to a `Series`."""
     raw, times_s, labels, frame_mask, is_rated = map(np.concatenate, zip(*windows, strict=True))
     half_step_s = 0.5 / trained.experiment.windows.frame_rate_hz
-    inside = times_s <= recording.end_s + half_step_s + 1e-6  # not what fills the last window
+    inside = times_s <= recording.end_s + half_step_s + 1e-6  # without the padding of the last window
     raw, times_s, labels = np.where(frame_mask[:, None], raw, 0)[inside], times_s[inside], labels[inside]
     frame_mask, is_rated, predictions = frame_mask[inside], is_rated[inside], raw.copy()
     for name, steps in trained.postprocessing.items():

@@ -1,22 +1,27 @@
-"""What an exported model answers to: named functions from tensors to tensors, made from a trained model."""
+"""The signatures of an exported model: named functions from tensors to tensors, built from a trained model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 
 from affect.data.augment import central_view, view_face
 from affect.data.labels import DIMENSIONS
 from affect.models.frame_classifier import frame_networks
+from affect.tasks.task import TrainedModel
 
-# Bounds of a request of encoded faces; `affect prepare` stores faces of 2048 pixels at most.
+if TYPE_CHECKING:
+    from affect.tasks.task import Task
+
+# Limits of a request of encoded faces. `affect prepare` stores faces of 2048 pixels at most.
 MAX_JPEG_BYTES = 4 * 2**20
 MAX_JPEG_SIDE_PX = 2048
-# A progressive JPEG usually has 10 scans. One of 185 kB and 10,000 empty scans took 79 s to decode.
+# A progressive JPEG usually has 10 scans. A JPEG of 185 kB with 10,000 empty scans took 79 s to decode.
 MAX_JPEG_SCANS = 16
 MAX_JPEGS = 512
 
-# Every tensor, by its name. B clips of F frames, E classes, K and K' features, N heads, L = h·w locations, U units.
+# Name of a tensor → what it holds, for `affect.json`. B clips of F frames, E classes, N heads, L = h·w locations.
 TENSORS = {
     "faces": "RGB faces, 0 to 255, aligned and cut as `faces` in affect.json says, then scaled to the model's size.",
     "frame_mask": "Which frames exist; what the others hold changes nothing of these.",
@@ -39,33 +44,42 @@ TENSORS = {
 
 @dataclass(frozen=True)
 class Signature:
-    """A function that an exported model offers.
+    """A function of an exported model.
 
     Args:
         sentence: What it does.
-        function: Its inputs by name → dict of its outputs.
-        inputs: Dict: name → `tf.TensorSpec` of that name.
+        function: Inputs by name → dict of outputs.
+        inputs: Name → `tf.TensorSpec` of that name.
     """
 
     sentence: str
-    function: Callable
-    inputs: dict[str, tf.TensorSpec]
+    function: Callable[..., dict[str, Any]]
+    inputs: dict[str, Any]
 
 
-def build_signatures(trained, *, as_graph=False):
+class ExportedModel(TrainedModel, Protocol):
+    """What the signatures are built from: a run with its task."""
+
+    @property
+    def task(self) -> "Task":
+        """The task of the run."""
+
+
+def build_signatures(trained: ExportedModel, *, as_graph: bool = False) -> dict[str, Signature]:
     """Builds the signatures of a trained model.
 
     Args:
-        trained: `affect.reading.run.Trained`.
-        as_graph: Whether the network is traced once, as a graph that the signatures share, or run by operation.
+        trained: The model.
+        as_graph: Whether the network is traced once, as a graph that the signatures share. Otherwise it runs operation
+            by operation.
 
     Returns:
-        Dict: name → `Signature`, `serving_default` first.
+        Name → signature, `serving_default` first.
     """
     graph = trained.task.graph(trained)
     clip, network, names = graph.function, graph.network, graph.names
     size, crop_ratio = trained.face_size, trained.experiment.data.crop_ratio
-    inputs = _specs(faces=((None, None, size, size, 3), tf.uint8), frame_mask=((None, None), tf.bool))
+    inputs = _specify(faces=((None, None, size, size, 3), tf.uint8), frame_mask=((None, None), tf.bool))
     if as_graph:
         clip = tf.function(clip, input_signature=list(inputs.values()), autograph=False)
 
@@ -84,7 +98,7 @@ def build_signatures(trained, *, as_graph=False):
             f"request is an error; one that is no whole JPEG of up to {MAX_JPEG_BYTES} bytes, {MAX_JPEG_SIDE_PX} "
             f"pixels a side and {MAX_JPEG_SCANS} scans is no frame, and frame_mask says so.",
             jpeg,
-            _specs(jpegs=((None, None), tf.string)),
+            _specify(jpegs=((None, None), tf.string)),
         ),
     }
     if "attention" in network.output:
@@ -92,30 +106,30 @@ def build_signatures(trained, *, as_graph=False):
     return signatures | graph.extra
 
 
-def decode_faces(jpegs, crop_ratio, face_size):
-    """Decodes clips of stored faces in a graph, where nothing can be caught, without failing on hostile strings.
+def decode_faces(jpegs: Any, crop_ratio: float, face_size: int) -> tuple[Any, Any]:
+    """Decodes clips of stored faces inside a graph. A string that is no JPEG becomes a masked frame.
 
-    A dataset inside the graph drops the elements that raise. One dataset a request, and not one a string, is 30 times
-    as fast.
+    A graph cannot catch an exception, so a dataset inside the graph drops the elements that raise. One dataset for each
+    request is 30 times as fast as one for each string.
 
     Args:
-        jpegs: String tensor (B, F), at most `MAX_JPEGS` of them.
-        crop_ratio: Of `affect.data.augment.central_view`.
+        jpegs: String tensor (B, F) of at most `MAX_JPEGS` strings.
+        crop_ratio: As in `affect.data.augment.central_view`.
         face_size: Height and width of the faces in pixels.
 
     Returns:
         `(faces, frame_mask)`: uint8 (B, F, face_size, face_size, 3), black where masked; bool (B, F), False for a
-        string that is no whole JPEG within the bounds.
+        string that is no whole JPEG within the limits.
 
     Raises:
-        tf.errors.InvalidArgumentError: On more strings than `MAX_JPEGS`.
+        tf.errors.InvalidArgumentError: On more than `MAX_JPEGS` strings.
     """
     shape = tf.shape(jpegs)
     count = tf.size(jpegs, tf.int64)
     tf.debugging.assert_less_equal(count, tf.constant(MAX_JPEGS, tf.int64), f"More than {MAX_JPEGS} JPEGs a request")
 
     def decode(place, jpeg):
-        # Read before anything is decoded: a small file can claim to be a picture of many gigabytes.
+        # Check the header before decoding, because a small file can claim to be an image of many gigabytes.
         side_px = tf.reduce_max(tf.image.extract_jpeg_shape(jpeg)[:2])
         content = tf.io.decode_raw(jpeg, tf.uint8)
         is_scan = tf.logical_and(content[:-1] == 0xFF, content[1:] == 0xDA)
@@ -131,7 +145,7 @@ def decode_faces(jpegs, crop_ratio, face_size):
     face_shape = (face_size, face_size, 3)
     decoded = tf.data.Dataset.from_tensor_slices(tf.reshape(jpegs, [-1])).enumerate()
     decoded = decoded.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False).ignore_errors()
-    # One more, because an empty batch is an error too.
+    # Add one element, because an empty batch is an error too.
     beyond = tf.data.Dataset.from_tensors((count, tf.zeros(face_shape, tf.uint8)))
     places, faces = decoded.concatenate(beyond).batch(count + 1).get_single_element()
     rows = count[None] + 1
@@ -141,8 +155,16 @@ def decode_faces(jpegs, crop_ratio, face_size):
     return tf.ensure_shape(faces, (None, None, *face_shape)), tf.reshape(frame_mask, shape)
 
 
-def classify_clips(network, classes):
-    """Returns a function of `faces` and `frame_mask` that gives the probabilities of clips and frames, as tensors."""
+def classify_clips(network: Any, classes: Sequence[str]) -> Callable[[Any, Any], dict[str, Any]]:
+    """Returns the function of a classifier that is exported.
+
+    Args:
+        network: From `affect.models.frame_classifier.detail_classifier`.
+        classes: Class names in order.
+
+    Returns:
+        `function(faces, frame_mask)` → the probabilities, labels and importance of clips and frames, as tensors.
+    """
     names = tf.constant([*classes, ""])
 
     def clip(faces, frame_mask):
@@ -161,27 +183,24 @@ def classify_clips(network, classes):
     return clip
 
 
-def run_clips(network):
-    """Returns a function of `faces` and `frame_mask` that gives the network's own outputs, as tensors."""
+def run_clips(network: Any) -> Callable[[Any, Any], dict[str, Any]]:
+    """Returns `function(faces, frame_mask)` → the outputs of a `keras.Model`, as tensors."""
     return lambda faces, frame_mask: _call(network, faces, frame_mask)
 
 
 def _call(network, faces, frame_mask):
-    """Calls a network on clips of one frame or more; sizes that do not match would be broadcast."""
+    """Calls a network on clips of one frame or more. It checks the sizes, because they would broadcast."""
     sizes = tf.shape(faces)[:2]
     tf.debugging.assert_equal(sizes, tf.shape(frame_mask), "faces and frame_mask differ in clips or frames")
     tf.debugging.assert_positive(sizes[1], "A clip has one frame at least; mask it where there is none")
     return network({"faces": faces, "frame_mask": frame_mask}, training=False)
 
 
-def build_frame_signatures(model):
-    """Returns what a stream needs: a frame by itself and, where features are pooled, what follows the pooling.
+def build_frame_signatures(model: Any) -> dict[str, Signature]:
+    """Returns the signatures for a stream, by name: a single frame and, where features are pooled, the layers after it.
 
     Args:
         model: From `affect.models.frame_classifier.build_frame_classifier`.
-
-    Returns:
-        Dict: name → `Signature`.
     """
     networks = frame_networks(model)
 
@@ -197,16 +216,17 @@ def build_frame_signatures(model):
     def step(frame_features, hidden, cell):
         return run("step", frame_features=frame_features, hidden=hidden, cell=cell)
 
-    described = {
+    functions: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
         "frame": ("Faces one by one.", frame),
         "classify": ("The classifier, on pooled features.", classify),
         "step": ("One step of the LSTM, and the classes by then.", step),
     }
     return {
-        name: Signature(*described[name], _specs(**{key: (x.shape, x.dtype) for key, x in network.input.items()}))
+        name: Signature(*functions[name], _specify(**{key: (x.shape, x.dtype) for key, x in network.input.items()}))
         for name, network in networks.items()
     }
 
 
-def _specs(**inputs):
+def _specify(**inputs):
+    """Returns name → `tf.TensorSpec` from name → `(shape, dtype)`."""
     return {name: tf.TensorSpec(shape, dtype, name) for name, (shape, dtype) in inputs.items()}

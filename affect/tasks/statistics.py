@@ -1,33 +1,43 @@
-"""What a paper's table says beside a mean: the spread over seeds, an interval, and whether a difference is chance."""
+"""The statistics of a paper's table: mean and spread over seeds, an interval, and a test of a difference."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 
-def compare(values, base=None, *, statistic=np.mean, confidence=0.95, resamples=9999, seed=0):
-    """Computes what a table says beside a mean.
+def compare(
+    values: np.ndarray,
+    base: np.ndarray | None = None,
+    *,
+    statistic: Callable[..., Any] = np.mean,
+    confidence: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Computes an interval and tests the difference from another row.
 
     Args:
-        values: float (M, ...), for each clip the share of seeds with which it was recognised, or for each recording
-            what `series_sums` gives.
-        base: The same of the row that this one is compared with, in the same order, or `None`.
-        statistic: `statistic(values, axis)` → what is reported of the clips or recordings on an axis. By default the
-            mean.
-        confidence: Of the interval.
-        resamples: Of bootstrap and permutation.
-        seed: Of both.
+        values: float (M, ...): for each clip the share of seeds that recognise it, or for each recording the sums of
+            `affect.tasks.table_rows.sum_series`.
+        base: The values of the row to compare with, in the same order; `None` tests nothing.
+        statistic: `statistic(values, axis)` → the reported number over the clips or recordings on `axis`.
+        confidence: Confidence level of the interval, in [0, 1].
+        resamples: Resamples of the bootstrap and of the permutation test.
+        seed: Seed of both.
 
     Returns:
-        Dict: `interval`, percentile bootstrap of the statistic over clips or recordings, `None` of less than two;
-        `p_value`, two-sided, of a paired permutation test of its difference, `None` without a base.
+        Dict: `interval`, percentile bootstrap of the statistic over clips or recordings, `None` for fewer than two;
+        `p_value`, two-sided, of a paired permutation test of the difference, `None` without a base.
     """
     values = np.asarray(values, float)
     places = np.arange(len(values))
     interval, p_value = None, None
     if len(values) > 1:
-        interval = 2 * [statistic(values, axis=0)]
+        bounds = 2 * [statistic(values, axis=0)]
         if np.ptp(values, axis=0).any():
-            interval = stats.bootstrap(
+            bounds = stats.bootstrap(
                 (places,),
                 lambda chosen, axis: statistic(values[chosen], axis=axis),
                 confidence_level=confidence,
@@ -35,7 +45,7 @@ def compare(values, base=None, *, statistic=np.mean, confidence=0.95, resamples=
                 method="percentile",
                 rng=seed,
             ).confidence_interval
-        interval = [float(bound) for bound in interval]
+        interval = [float(bound) for bound in bounds]
     if base is not None:
         both = np.concatenate([values, np.asarray(base, float)])
         test = stats.permutation_test(
@@ -50,11 +60,13 @@ def compare(values, base=None, *, statistic=np.mean, confidence=0.95, resamples=
     return {"interval": interval, "p_value": p_value}
 
 
-def standard_deviation(values):
-    """Returns the standard deviation over seeds, `None` of one seed or where a value is lacking."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 and None not in values else None
+def standard_deviation(values: Sequence[float | None]) -> float | None:
+    """Returns the standard deviation over seeds; `None` for one seed, or if a value is `None`."""
+    found = [value for value in values if value is not None]
+    return float(np.std(found, ddof=1)) if len(values) > 1 and len(found) == len(values) else None
 
 
-def mean(values):
-    """Returns the mean over seeds, `None` where a value is lacking."""
-    return None if None in values else float(np.mean(values))
+def mean(values: Sequence[float | None]) -> float | None:
+    """Returns the mean over seeds; `None` if a value is `None`."""
+    found = [value for value in values if value is not None]
+    return float(np.mean(found)) if len(found) == len(values) else None

@@ -1,33 +1,118 @@
-"""What a task has to give: the commands ask it for all in which one kind of experiment differs from another."""
+"""What a task must provide. The commands ask the task for everything in which kinds of experiments differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from affect.config import Experiment
+import numpy as np
+
+from affect.config import Data, Experiment, FrameClassifier, Train, VideoClassifier, VideoRegressor
+from affect.config.experiment import EvaluationProtocol
+from affect.data.records import Clip
+from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.progress import Track, hide_progress
+
+if TYPE_CHECKING:
+    from affect.tasks.postprocessing import Postprocessing
+    from affect.tasks.signatures import Signature
+
+# The config of a network: the field `model` of an experiment.
+Network = FrameClassifier | VideoRegressor | VideoClassifier
+# How the figure of a clip is drawn (`affect.reading.explain.explain`).
+Style = Literal["ours", "paper"]
+
+
+class Cut(Protocol):
+    """What a task reads of an `affect.pipelines.faces.Cut`, whose module is not imported here."""
+
+    @property
+    def times_s(self) -> Sequence[float]:
+        """Times of all decoded frames in seconds, ascending."""
+
+    @property
+    def seen(self) -> Sized:
+        """All tracks of the video."""
+
+
+class Model(Protocol):
+    """What a task uses of a model: an `affect.reading.predictor.Predictor`, whose module is not imported here."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities; in a regression, the names of the dimensions."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """The config that the model was trained with."""
+
+    @property
+    def face_size(self) -> int:
+        """Height and width in pixels of the model's input faces."""
+
+    @property
+    def most_frames(self) -> int | None:
+        """The most faces of a clip that the model reads; `None` where it reads all."""
+
+    @property
+    def frame_functions(self) -> Mapping[str, Callable[..., Mapping[str, Any]]]:
+        """Functions that read single faces, by name, for `affect.models.stream.StreamingClassifier`."""
+
+    @property
+    def postprocessing(self) -> "Mapping[str, Postprocessing]":
+        """Dimension → the steps that were fitted for it; empty without any."""
+
+    def respond(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the outputs for a batch of clips, arrays by name, from arrays by the names of the inputs."""
+
+
+class TrainedModel(Model, Protocol):
+    """What a task uses of a run: an `affect.reading.run.Trained`, whose module is not imported here."""
+
+    @property
+    def model(self) -> Any:
+        """The `keras.Model`."""
+
+    @property
+    def network(self) -> Any:
+        """The `keras.Model` with a dict of outputs, from `Task.detail`."""
+
+
+class ServedModel(Model, Protocol):
+    """What a task uses of an `affect.reading.server.Served`, whose module is not imported here."""
+
+    @property
+    def path(self) -> Path:
+        """The local copy of the exported model."""
+
+    @property
+    def client(self) -> Any:
+        """The `affect.reading.server.Client`."""
+
+    @property
+    def batch_faces(self) -> int:
+        """Faces in one request."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What `model.fit` needs of a task, and what is to be written of it.
+    """What `model.fit` needs from a task, and what `train` writes about it.
 
     Args:
-        experiment: `affect.config.Experiment`, with what was found before training, such as the delay of raters.
+        experiment: The config, with the delay of the ratings if it was searched.
         classes: Names of the outputs.
         selection: Keys of the clips, or names of the recordings, that select the epoch; empty for none.
-        loss: Of Keras.
-        metrics: Metrics that count every example alike.
-        weighted_metrics: Metrics that count by the examples' weights.
-        steps: Batches an epoch.
-        batches: `batches(model, first_epoch=0)` → endless training batches, and those of the selection or `None`.
-        counts: Dict of what was used and what was not.
-        class_weights: For `model.fit`.
-        weights_sha256: Of the published weights that training starts from; `None` without.
-        delay: What `delay.json` holds; `None` where nothing was searched.
-        fitted_on: Recordings that post-processing is fitted on; empty for none.
+        loss: Keras loss.
+        steps: Batches in an epoch.
+        batches: `batches(model, first_epoch=0)` → endless training batches, and the selection batches or `None`.
+        counts: How many clips, recordings or windows are used and how many are left out.
+        metrics: Keras metrics that count every example alike.
+        weighted_metrics: Keras metrics that use the weights of the examples.
+        class_weights: Class index → weight, for `model.fit`; `None` weights all classes alike.
+        weights_sha256: SHA-256 of the published weights that training starts from; `None` without them.
+        delay: Content of `delay.json`; `None` where nothing was searched.
+        fitted_on: Recordings on which post-processing is fitted; empty for none.
     """
 
     experiment: Experiment
@@ -35,24 +120,24 @@ class Training:
     selection: list[str]
     loss: Any
     steps: int
-    batches: Callable
+    batches: Callable[..., tuple[Any, Any]]
     counts: dict[str, int]
-    metrics: list = field(default_factory=list)
-    weighted_metrics: list = field(default_factory=list)
+    metrics: list[Any] = field(default_factory=list)
+    weighted_metrics: list[Any] = field(default_factory=list)
     class_weights: dict[int, float] | None = None
     weights_sha256: str | None = None
-    delay: dict | None = None
-    fitted_on: tuple = ()
+    delay: dict[str, Any] | None = None
+    fitted_on: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table for people.
+    """A table for the terminal.
 
     Args:
         header: Headings of the columns.
         rows: Rows of text.
-        title: Above it; empty for none.
+        title: Title above the table; empty for none.
         compact: Whether the columns are close to each other.
         first_apart: Whether a line separates the first row from the others.
     """
@@ -75,24 +160,24 @@ class View:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """What a paper's table holds for a task, and how it is written.
+    """The columns of a paper's table for a task, and how its numbers are computed and written.
 
     Args:
         numbers: `numbers(reported, reports, base_reports)` → the part of a row that is computed from evaluations.
         columns: Key → heading, in order.
-        terminal: Keys of what fits a terminal; the files hold all columns.
-        measured: Keys of metrics.
-        write: A metric → text.
+        terminal: Keys of the columns that fit a terminal; the files hold all columns.
+        measured: Keys of the columns that hold metrics.
+        write: Metric → text.
         caption: What the metrics are.
-        units: What is resampled.
-        optimistic: The metrics, as the subject of a sentence, with its verb.
+        units: What the bootstrap and the permutation test resample.
+        optimistic: The metrics as the subject of a sentence, with its verb.
     """
 
-    numbers: Callable
+    numbers: Callable[[Mapping[str, float], Sequence[dict[str, Any]], Sequence[dict[str, Any]] | None], dict[str, Any]]
     columns: dict[str, str]
     terminal: tuple[str, ...]
     measured: tuple[str, ...]
-    write: Callable
+    write: Callable[[float], str]
     caption: str
     units: str
     optimistic: str
@@ -100,116 +185,306 @@ class TableLayout:
 
 @dataclass(frozen=True)
 class Graph:
-    """What an exported model computes of a batch of clips.
+    """What an exported model computes for a batch of clips.
 
     Args:
         network: `keras.Model` with a dict of outputs.
         function: `function(faces, frame_mask)` → dict of tensors.
-        names: The outputs of the signature `serving_default`.
-        extra: Further signatures, name → `affect.tasks.signatures.Signature`.
+        names: Outputs of the signature `serving_default`.
+        extra: Further signatures by name.
     """
 
     network: Any
-    function: Callable
+    function: Callable[[Any, Any], dict[str, Any]]
     names: tuple[str, ...]
-    extra: dict = field(default_factory=dict)
+    extra: "dict[str, Signature]" = field(default_factory=dict)
 
 
 class Task(Protocol):
-    """A kind of experiment. `trained` is an `affect.reading.run.Trained` or, where it says so, any predictor."""
+    """A kind of experiment.
+
+    `trained` is a `TrainedModel`, or any `Model` where the type says so.
+    """
 
     name: str
-    """What `affect.json` of an exported model calls it."""
+    """The task's name in `affect.json` of an exported model."""
     layout: TableLayout
-    """Of a paper's table."""
+    """Layout of a paper's table."""
 
-    def build(self, config, classes, train=None):
-        """Returns the `keras.Model` of a config of a network, with frozen what `train`, if given, does not train."""
+    def build(self, config: Any, classes: Sequence[str], train: Train | None = None) -> Any:
+        """Builds the network.
 
-    def detail(self, model):
-        """Returns the network with what is shown of it as a dict of outputs."""
+        Args:
+            config: The `Network` of this task.
+            classes: Names of the outputs.
+            train: Freezes the layers that it does not train; `None` freezes nothing.
 
-    def face_size(self, model, config):
-        """Returns height and width in pixels of the faces that the model is given."""
+        Returns:
+            `keras.Model`, not compiled.
+        """
 
-    def respond(self, network, inputs):
-        """Returns what `network`, from `detail`, gives of a batch of clips: a dict of arrays."""
+    def detail(self, model: Any) -> Any:
+        """Returns the network, a `keras.Model`, with a dict of all outputs that are shown or exported."""
 
-    def most_frames(self, experiment) -> int | None:
-        """Returns the most faces of a clip that are read; `None` where each is read on its own, and all are."""
+    def face_size(self, model: Any, config: Any) -> int:
+        """Returns the height and width of the input faces in pixels.
 
-    def check_reads_frames(self, name) -> None:
-        """Raises an `InputError` that calls the model `name`, where it does not judge frames one by one."""
+        Args:
+            model: `keras.Model`.
+            config: The `Network` that it was built from.
+        """
 
-    def frame_functions(self, model) -> dict:
+    def respond(self, network: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Runs the network on a batch of clips.
+
+        Args:
+            network: From `detail`.
+            inputs: Arrays by the names of the inputs.
+
+        Returns:
+            Arrays by the names of the outputs.
+        """
+
+    def most_frames(self, experiment: Experiment) -> int | None:
+        """Returns the most faces of a clip that are read; `None` where each face is read alone, and all are read."""
+
+    def check_reads_frames(self, name: str | Path) -> None:
+        """Refuses a network that does not judge frames one by one.
+
+        Args:
+            name: Name of the model in the error.
+
+        Raises:
+            InputError: If the network reads windows or whole clips.
+        """
+
+    def frame_functions(self, model: Any) -> dict[str, Callable[..., Any]]:
         """Returns the functions that read single faces, as `affect.models.stream.StreamingClassifier` takes them."""
 
-    def begin_stream(self, trained, half_life_s=None):
-        """Returns what reads the faces of one person as they come. `trained` is any model."""
+    def begin_stream(self, trained: Model, half_life_s: float | None = None) -> Any:
+        """Returns a reader of one person's faces, frame by frame: a `StreamingClassifier`.
 
-    def prepare_training(self, experiment, shards, workdir: Path | None) -> Training:
-        """Returns what is learnt and from what. A `workdir` may hold what an earlier call of the same run found."""
+        Args:
+            trained: The model.
+            half_life_s: Seconds after which a frame has half its weight; `None` forgets nothing.
 
-    def finish_training(self, training: Training, workdir: Path, load: Callable) -> dict:
-        """Writes what is fitted to the best epoch, of `load()`, and returns what `train` adds to its result."""
+        Raises:
+            InputError: If the model cannot read single faces or its pooling cannot forget.
+        """
 
-    def evaluate(self, trained, shards, *, split, protocol=None, track: Track = hide_progress) -> dict:
-        """Returns what `evaluate` reports for this task. `protocol=None` is the experiment's own."""
+    def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
+        """Returns the training batches, the loss and the metrics.
 
-    def protocol_of(self, experiment, protocol=None) -> str | None:
-        """Returns the protocol that an evaluation follows, `None` of a task that has only one."""
+        Args:
+            experiment: The config.
+            shards: The data.
+            workdir: Folder of the run, which may hold the results of an earlier call for the same run; `None` for none.
 
-    def predict(self, trained, clip, cut=None, *, batch_faces=...) -> dict:
-        """Returns what is said of the faces of a clip. `trained` is any model."""
+        Raises:
+            InputError: If there is nothing to learn, or a setting has no effect.
+        """
 
-    def predict_served(self, served, clip, cut=None) -> dict:
-        """Returns the same by a server, an `affect.reading.server.Served`."""
+    def finish_training(self, training: Training, workdir: Path, load: Callable[[], TrainedModel]) -> dict[str, Any]:
+        """Fits and writes what depends on the best epoch.
 
-    def draw(self, trained, clip, result, out, *, frames, by_importance, style) -> None:
-        """Draws the figure of a clip; `result` is what `predict` says of it."""
+        Args:
+            training: From `prepare_training`.
+            workdir: Folder of the run.
+            load: Loads the best epoch.
 
-    def draw_means(self, trained, shards, out, *, split, track: Track = hide_progress) -> dict:
-        """Draws the attention averaged over each class of a split."""
+        Returns:
+            What `train` adds to its result.
+        """
 
-    def check_plots(self, name) -> None:
-        """Raises an `InputError` that calls the model `name`, where there are no curves over time to plot."""
+    def evaluate(
+        self,
+        trained: TrainedModel,
+        shards: Shards,
+        *,
+        split: str,
+        protocol: EvaluationProtocol | None = None,
+        track: Track = hide_progress,
+    ) -> dict[str, Any]:
+        """Evaluates a model on a split.
 
-    def plot_evaluation(self, report, folder) -> list[Path]:
-        """Draws an evaluation into a folder and returns the files."""
+        Args:
+            trained: The model.
+            shards: The data.
+            split: Name of the split.
+            protocol: What counts; `None` is the experiment's own.
+            track: Shows progress.
 
-    def plot_predictions(self, predictions, out) -> None:
-        """Draws what `predict` says of several videos."""
+        Returns:
+            The task's part of the report of `affect.training.evaluate.evaluate`.
 
-    def read_evaluation_inputs(self, artefact, shards, data, *, split, most, frames):
-        """Returns the inputs of at most so many clips of a split, as dicts of batches."""
+        Raises:
+            InputError: If the shards do not fit the model, or the task has no protocols.
+        """
 
-    def graph(self, trained) -> Graph:
+    def protocol_of(self, experiment: Experiment, protocol: EvaluationProtocol | None = None) -> str | None:
+        """Returns the protocol that an evaluation follows; `None` where the task has only one.
+
+        Args:
+            experiment: The config.
+            protocol: The wanted one; `None` is the experiment's own.
+
+        Raises:
+            InputError: If the task has no protocols, or does not know this one.
+        """
+
+    def predict(self, trained: Model, clip: Clip, cut: Cut | None = None, *, batch_faces: int = ...) -> dict[str, Any]:
+        """Predicts one clip; `affect.reading.predict.predict` describes the result.
+
+        Args:
+            trained: The model.
+            clip: The clip with its faces.
+            cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
+            batch_faces: Faces that are read at once.
+        """
+
+    def predict_served(self, served: ServedModel, clip: Clip, cut: Cut | None = None) -> dict[str, Any]:
+        """Predicts one clip by a server.
+
+        Args:
+            served: The model.
+            clip: As in `predict`.
+            cut: As in `predict`.
+
+        Raises:
+            InputError: If the server does not decode a face or has other classes.
+        """
+
+    def draw(
+        self,
+        trained: TrainedModel,
+        clip: Clip,
+        result: dict[str, Any],
+        out: str | Path,
+        *,
+        frames: int,
+        by_importance: bool,
+        style: Style,
+    ) -> None:
+        """Draws the figure of a clip, as `affect.reading.explain.explain` describes it.
+
+        Args:
+            trained: The model.
+            clip: The clip, with at least one face.
+            result: From `predict`.
+            out: Image file.
+            frames: Most frames that are shown.
+            by_importance: Whether the most important frames are shown, instead of evenly spaced ones.
+            style: How it is drawn.
+
+        Raises:
+            InputError: If the task has no such figure.
+        """
+
+    def draw_means(
+        self, trained: TrainedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+    ) -> dict[str, np.ndarray]:
+        """Draws the mean attention of each class of a split, as `affect.reading.explain.explain_classes` describes it.
+
+        Args:
+            trained: The model.
+            shards: The data.
+            out: Image file.
+            split: Name of the split.
+            track: Shows progress.
+
+        Returns:
+            Class → mean attention (N, h, w).
+
+        Raises:
+            InputError: If the model has no classes or no spatial attention.
+        """
+
+    def check_plots(self, name: str) -> None:
+        """Refuses a model that predicts no curves over time.
+
+        Args:
+            name: Name of the model in the error.
+
+        Raises:
+            InputError: If there is nothing to plot.
+        """
+
+    def plot_evaluation(self, report: dict[str, Any], folder: str | Path) -> list[Path]:
+        """Draws the plots of an evaluation.
+
+        Args:
+            report: From `affect.training.evaluate.evaluate`.
+            folder: Folder of the plots; created.
+
+        Returns:
+            The files.
+        """
+
+    def plot_predictions(self, predictions: Sequence[dict[str, Any]], out: str | Path) -> None:
+        """Draws the predictions of several videos in one figure.
+
+        Args:
+            predictions: From `predict`.
+            out: Image file.
+        """
+
+    def read_evaluation_inputs(
+        self, artefact: Model, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+    ) -> Any:
+        """Returns the inputs of some clips of a split, as in evaluation.
+
+        Args:
+            artefact: The model.
+            shards: The data.
+            data: How clips are sampled.
+            split: Name of the split.
+            most: Most clips.
+            frames: Leaves out clips without a face in their first `frames` frames; `None` looks at all frames.
+
+        Returns:
+            Iterable of batches, dicts of tensors.
+        """
+
+    def graph(self, trained: TrainedModel) -> Graph:
         """Returns what is exported."""
 
-    def view_training(self, result) -> View:
-        """Shows what `train` returns."""
+    def view_training(self, result: dict[str, Any]) -> View:
+        """Formats the result of `affect.training.train.train`."""
 
-    def view_evaluation(self, report) -> View:
-        """Shows what `evaluate` returns."""
+    def view_evaluation(self, report: dict[str, Any]) -> View:
+        """Formats the result of `affect.training.evaluate.evaluate`."""
 
-    def view_prediction(self, trained, result) -> View:
-        """Shows what `predict` returns. `trained` is any model."""
+    def view_prediction(self, trained: Model, result: dict[str, Any]) -> View:
+        """Formats the result of `predict`.
 
-    def headline(self, result) -> str:
-        """Returns the one thing to say of a prediction, empty where there is none."""
+        Args:
+            trained: The model.
+            result: From `predict`.
+        """
 
-    def sentence(self, result) -> str:
-        """Returns how a line about a drawn video goes on after its name."""
+    def headline(self, result: dict[str, Any]) -> str:
+        """Returns a prediction in one word; empty where there is none."""
 
-    def frame_columns(self, classes) -> list[str]:
-        """Returns the columns of a frame in CSV."""
+    def sentence(self, result: dict[str, Any]) -> str:
+        """Returns the end of a sentence that begins with the name of a drawn video."""
 
-    def frame_rows(self, result) -> list[dict]:
-        """Returns a dict a decoded frame, by the columns of CSV."""
+    def frame_columns(self, classes: Sequence[str]) -> list[str]:
+        """Returns the CSV columns of a frame."""
+
+    def frame_rows(self, result: dict[str, Any]) -> list[dict[str, Any]]:
+        """Returns the CSV row of each decoded frame, a dict by column."""
 
 
-def check_selection_metric(settings, own):
-    """Refuses a `selection_metric` that is neither the task's own nor the loss."""
+def check_selection_metric(settings: Train, own: str) -> None:
+    """Refuses a `selection_metric` that is neither the task's own metric nor the loss.
+
+    Args:
+        settings: Holds the metric.
+        own: The task's own metric.
+
+    Raises:
+        InputError: On another metric.
+    """
     known = (own, "loss")
     if settings.selection_metric not in known:
         raise InputError(
@@ -218,23 +493,35 @@ def check_selection_metric(settings, own):
         )
 
 
-def check_selection_split(data):
-    """Refuses a split that selects the epoch beside a share of the training clips, or is the one trained on."""
+def check_selection_split(data: Data) -> None:
+    """Refuses a `selection_split` that is the training split, or that is given together with a `selection_ratio`.
+
+    Raises:
+        InputError: On either.
+    """
     split = data.selection_split
     if split == data.train_split:
         raise InputError(
-            f"data.selection_split is the split trained on, {split!r}. For a share of its clips set "
+            f"data.selection_split is the training split, {split!r}. To select on a share of its clips, set "
             "data.selection_split=None and data.selection_ratio."
         )
     if data.selection_ratio:
         raise InputError(
-            f"The epoch is selected on a share of the training clips or on split {split!r}. Expected "
+            f"The epoch is selected on a share of the training clips or on split {split!r}, not on both. Expected "
             f"data.selection_ratio=0 or data.selection_split=None. Received: {data.selection_ratio} and {split!r}"
         )
 
 
-def pair_frames(clip, cut):
-    """Yields `(timestamp_s, place)` of each frame: of its face among the clip's, `None` where it has none."""
+def pair_frames(clip: Clip, cut: Cut | None) -> Iterator[tuple[float, int | None]]:
+    """Pairs the decoded frames with the faces of a clip.
+
+    Args:
+        clip: The clip.
+        cut: All frames of the video; `None` pairs only the frames with a face.
+
+    Yields:
+        `(timestamp_s, place)` for each frame: the index of its face in the clip, or `None` without a face.
+    """
     faces_s = [face.timestamp_s for face in clip.faces]
     place = 0
     for time_s in cut.times_s if cut else faces_s:
@@ -243,8 +530,16 @@ def pair_frames(clip, cut):
         place += has_face
 
 
-def count_faces(clip, cut):
-    """Returns how many frames were decoded, how many show the face, and how many faces were seen."""
+def count_faces(clip: Clip, cut: Cut | None) -> dict[str, int | float]:
+    """Counts the decoded frames, the frames with the face, and the tracks of the video.
+
+    Args:
+        clip: The clip.
+        cut: All tracks of the video; `None` counts the clip's own.
+
+    Returns:
+        Dict: `frames_decoded`, `frames_with_a_face`, their ratio `coverage`, and `faces_seen`.
+    """
     return {
         "frames_decoded": clip.frames_decoded,
         "frames_with_a_face": len(clip.faces),
@@ -253,6 +548,16 @@ def count_faces(clip, cut):
     }
 
 
-def format_number(value):
-    """Returns a metric with three decimals; a dash where there is none."""
+def format_number(value: float | None) -> str:
+    """Returns a metric with three decimals; a dash for `None`."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def name_values(names: Sequence[str], values: Iterable[float]) -> dict[str, float]:
+    """Returns name → value.
+
+    Args:
+        names: Names of classes or dimensions.
+        values: A value for each name.
+    """
+    return {name: float(value) for name, value in zip(names, values, strict=True)}

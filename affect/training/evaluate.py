@@ -1,24 +1,36 @@
 """evaluate(): a model on a split of shards → metrics of its clips, or of its recordings over time."""
 
+from pathlib import Path
+from typing import Any
+
+from affect.config.experiment import EvaluationProtocol
 from affect.data.shards import Shards, names_damage
 from affect.models.device import leave_accelerator_to_backend
 from affect.progress import Track, hide_progress
+from affect.reading.run import Trained
 
 
 @names_damage
-def evaluate(trained, data, *, split, protocol=None, track: Track = hide_progress):
+def evaluate(
+    trained: Trained,
+    data: str | Path,
+    *,
+    split: str,
+    protocol: EvaluationProtocol | None = None,
+    track: Track = hide_progress,
+) -> dict[str, Any]:
     """Evaluates a model on a split.
 
     Args:
-        trained: `affect.reading.run.Trained`.
+        trained: The model.
         data: Folder of shards.
         split: Name of the split.
-        protocol: Of a regression, `"avec"` or `"faces"` (see `affect.config.Windows`); `None` is the experiment's own.
+        protocol: What counts in a regression (`affect.config.Windows`); `None` is the experiment's own.
         track: Shows progress.
 
     Returns:
-        Dict: `split`; `is_selection_split`, whether the epoch was selected on it, so that its numbers are optimistic;
-        `reported` by the paper; and what the task's `evaluate` adds (`affect.tasks`).
+        Dict: `split`; `is_selection_split`, whether the epoch was selected on this split, so that the metrics are
+        optimistic; `reported`, the paper's numbers; and the report of the task's `evaluate` (`affect.tasks`).
 
     Raises:
         InputError: As the task's `evaluate`.

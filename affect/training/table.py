@@ -1,73 +1,85 @@
-"""table(): a folder of configs × seeds → a paper's table beside our numbers, with the spread that papers leave out."""
+"""table(): configs × seeds → a paper's table beside our numbers, with the spread over seeds that papers leave out."""
 
 import csv
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from affect.config import find_config, load_rows, read_json, run_python, write_json
+from affect.config import load_rows, read_json, write_json
+from affect.config.experiment import EvaluationProtocol
 from affect.errors import InputError
-from affect.files import replacing
+from affect.files import replace_file
 from affect.progress import Track, hide_progress
 from affect.reading.run import load_trained
-from affect.tasks import TASKS, find_task
+from affect.tasks import TASKS, TableLayout, find_task
 from affect.training.evaluate import evaluate
 from affect.training.train import train
 
 
 def table(
-    folder, *, data, workdir, seeds, split, overrides=(), recipe=None, protocol=None, track: Track = hide_progress
-):
-    """Trains and evaluates every row of a table with several seeds; what is there already is not done again.
+    path: str | Path,
+    *,
+    data: str | Path,
+    workdir: str | Path,
+    seeds: int,
+    split: str,
+    overrides: Sequence[str] = (),
+    recipe: str | None = None,
+    protocol: EvaluationProtocol | None = None,
+    track: Track = hide_progress,
+) -> dict[str, Any]:
+    """Trains and evaluates every row of a table with several seeds. Runs and evaluations that exist are not repeated.
 
-    A run lies in `workdir/<row>/seed-<k>`, its evaluation on `split` beside its checkpoints; the table is written to
-    `workdir` as `table.md`, `table.csv` and `table.json`.
+    A run is written to `workdir/<row>/seed-<k>`, and its evaluation on `split` beside its checkpoints. The table is
+    written to `workdir` as `table.md`, `table.csv` and `table.json`.
 
     Args:
-        folder: Folder of configs, a row each, in the order of `ROWS` in its `__init__.py`; or the name of a bundled
-            one, as of `affect.config.find_config`. The first row is what the others are compared with.
+        path: A `.py` file that defines `ROWS`, a dict of experiments, or the name of a bundled table. The other rows
+            are compared with the first.
         data: Folder of shards.
         workdir: Folder of the runs and the table.
-        seeds: How many: 0, 1, ...
+        seeds: Number of seeds. They are 0, 1, ...
         split: Split that is evaluated.
         overrides: Strings `"train.epochs=3"`, for all rows in which they have an effect.
-        recipe: Of all rows, as in `affect.config.load_config`.
-        protocol: Of all rows, as in `affect.training.evaluate.evaluate`.
+        recipe: Recipe of all rows, as in `affect.config.load_config`.
+        protocol: Protocol of all rows, as in `affect.training.evaluate.evaluate`.
         track: Shows progress over rows and seeds.
 
     Returns:
-        Dict: `task`, its name; `split`, `is_selection_split` (whether epochs were selected on it), `seeds`,
-        `overrides`, `recipe` and `rows`, dicts with the keys of the columns of the task's `layout`. Accuracies count a
-        clip without a face as wrong, but for `accuracy_with_a_face`. RMSE, CC and CCC are of all recordings
-        concatenated, but for `ccc_of_recordings`, by the row's `protocol`. `interval` and `p_value` are of clips or
-        recordings (see `affect.tasks.statistics.compare`); `relative_cost` is the time to evaluate the same batch as a
-        share of the first row's, measured in this call.
+        Dict: `task`, its name; `split`; `is_selection_split`, whether epochs were selected on it; `seeds`; `overrides`;
+        `recipe`; and `rows`, dicts with the keys of the columns of the task's `layout`. Accuracies except
+        `accuracy_with_a_face` count a clip without a face as wrong. RMSE, CC and CCC except `ccc_of_recordings` are
+        computed over all recordings concatenated, by the row's `protocol`. `interval` and `p_value` resample clips or
+        recordings (`affect.tasks.statistics.compare`). `relative_cost` is the time to evaluate the same batch, divided
+        by the time of the first row; this call measures it.
 
     Raises:
-        InputError: As `affect.training.train.train`; or for a folder without rows, or of which some classify and some
-            do not.
+        InputError: As `affect.training.train.train`; if the file has no rows; or if some rows classify and others do
+            not.
     """
     if seeds < 1:
-        raise InputError(f"A table needs a seed at least. Received: {seeds}")
+        raise InputError(f"A table needs at least one seed. Received: {seeds}")
     workdir = Path(workdir)
-    experiments = load_rows(_row_paths(folder), overrides, recipe)
+    experiments = load_rows(path, overrides, recipe)
     layouts = {find_task(row).name: find_task(row).layout for row in experiments.values()}
     if len(layouts) > 1:
-        raise InputError(f"{folder} has rows that classify and rows that do not. Expected all of one kind.")
+        raise InputError(f"{path} has rows that classify and rows that do not. Expected all of one kind.")
     ((task, layout),) = layouts.items()
     work = [(name, seed) for name in experiments for seed in range(seeds)]
     reports = {name: [] for name in experiments}
     for name, seed in track(work, len(work), "rows × seeds"):
         experiment = experiments[name]
         experiment = replace(experiment, train=replace(experiment.train, seed=seed))
-        reports[name].append(_report(experiment, data, workdir / name / f"seed-{seed}", split, protocol))
+        reports[name].append(_train_and_evaluate(experiment, data, workdir / name / f"seed-{seed}", split, protocol))
     first = next(iter(experiments))
     rows, first_seconds = [], None
     for name, experiment in experiments.items():
         trained = load_trained(workdir / name / "seed-0")
-        seconds = _seconds(trained)
+        seconds = _measure_seconds(trained)
         first_seconds = first_seconds or seconds
         rows.append(
             {
@@ -87,10 +99,10 @@ def table(
         "rows": rows,
     }
     write_json(workdir / "table.json", result)
-    with replacing(workdir / "table.md") as temporary:
+    with replace_file(workdir / "table.md") as temporary:
         temporary.write_text(markdown(result), encoding="utf-8")
     with (
-        replacing(workdir / "table.csv") as temporary,
+        replace_file(workdir / "table.csv") as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.DictWriter(file, layout.columns)
@@ -101,8 +113,16 @@ def table(
     return result
 
 
-def format_cells(layout, row):
-    """Returns a row of a table as text, by the keys of its columns."""
+def format_cells(layout: TableLayout, row: Mapping[str, Any]) -> dict[str, str]:
+    """Formats a row of a table.
+
+    Args:
+        layout: Layout of the table.
+        row: Entry of `rows` in the table's result.
+
+    Returns:
+        Key of a column → text.
+    """
     text = {key: str(row[key]) for key in layout.columns}
     text |= {key: "–" if row[key] is None else layout.write(row[key]) for key in layout.measured}
     return text | {
@@ -113,12 +133,12 @@ def format_cells(layout, row):
     }
 
 
-def layout_of(result):
-    """Returns the `affect.tasks.TableLayout` of a table's result."""
+def layout_of(result: Mapping[str, Any]) -> TableLayout:
+    """Returns the layout of a table's result."""
     return next(task.layout for task in TASKS.values() if task.name == result["task"])
 
 
-def markdown(result):
+def markdown(result: Mapping[str, Any]) -> str:
     """Returns a table's result as Markdown."""
     layout = layout_of(result)
     rows = [list(format_cells(layout, row).values()) for row in result["rows"]]
@@ -136,16 +156,8 @@ def markdown(result):
     return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
 
 
-def _row_paths(folder):
-    init = find_config(folder) / "__init__.py"
-    names = run_python(init).get("ROWS") if init.is_file() else None
-    if not names:
-        raise InputError(f"{folder} is no table. Expected an __init__.py with ROWS, the names of its configs in order.")
-    return [init.with_name(f"{name}.py") for name in names]
-
-
-def _report(experiment, data, run, split, protocol):
-    """Returns the evaluation of a run; trains it and evaluates it where that is not done yet."""
+def _train_and_evaluate(experiment, data, run, split, protocol):
+    """Returns the evaluation of a run. The run is trained and evaluated first if that is not done yet."""
     train(experiment, data=data, workdir=run, progress=False)
     path = run / f"evaluation-{split}.json"
     protocol = find_task(experiment).protocol_of(experiment, protocol)
@@ -156,8 +168,8 @@ def _report(experiment, data, run, split, protocol):
     return report
 
 
-def _seconds(trained, repeats=3, frames=16):
-    """Returns the shortest of a few evaluations of the same clip or window."""
+def _measure_seconds(trained, repeats=3, frames=16):
+    """Returns the shortest time of a few evaluations of one clip or window."""
     inputs = {
         name: np.ones((1, frames, *tensor.shape[2:]), tensor.dtype) for name, tensor in trained.model.input.items()
     }

@@ -1,77 +1,85 @@
-"""train(): a config and shards → a run: checkpoints, logs, and all that is needed to use them."""
+"""train(): a config and shards → a run: checkpoints, logs, and everything that is needed to use them."""
 
 import csv
 import json
 import math
 import platform
 import zipfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import affect
-from affect.config import Experiment, Faces, from_json, read_json, to_json, without_effect, write_json
+from affect.config import Experiment, Faces, Train, find_without_effect, from_json, read_json, to_json, write_json
+from affect.config.experiment import SelectionMetric
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards, names_damage
 from affect.errors import InputError
 from affect.extras import find_missing
-from affect.files import is_intact, replacing, seal
-from affect.models.device import describe_device, leave_accelerator_to_backend, repeatable
-from affect.models.precision import computing_in
+from affect.files import is_intact, replace_file, seal
+from affect.models.device import describe_device, leave_accelerator_to_backend, make_repeatable
+from affect.models.precision import use_precision
 from affect.progress import make_progress
 from affect.reading.run import load_trained
-from affect.tasks import find_task
+from affect.tasks import Training, find_task
 from affect.tasks.postprocessing import POSTPROCESSING
 from affect.training.optimizers import PyTorchSGD
 
 
 @names_damage
-def train(experiment, *, data, workdir, progress=True):
-    """Trains a model with `model.fit`, or goes on where an earlier call was stopped.
+def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, progress: bool = True) -> dict[str, Any]:
+    """Trains a model with `model.fit`, or resumes a run that was stopped.
 
-    Batches and dropout are a function of the seed and the epoch, and `last.keras` holds weights and optimizers. A run
-    that was stopped therefore ends with the weights of one that was not, to the bit where `train.deterministic` holds.
+    Batches and dropout depend only on the seed and the epoch, and `last.keras` holds weights and optimizers. So a run
+    that was stopped and resumed ends with the same weights as one that was not, to the bit if `train.deterministic`
+    holds. Seeds, determinism and precision are settings of the process; after the call they are what they were before.
 
-    Seeds, determinism and precision are settings of the process; after the call they are what they were before.
+    The folder of the run holds:
 
-    The run's folder holds `config.json` (experiment, classes, face settings, selection clips, `device` as of
-    `affect.models.device.describe_device` when it began, versions), `best.keras` (the best epoch by `selection_metric`
-    of the selection clips; the last where none are set aside), `last.keras` (each holds `affect.json`: the epochs done,
-    classes and face settings), `log.csv` (a row an epoch) and `tensorboard/` (with the extra `logs`). A regression
-    learns from windows of recordings; whole recordings are what is set aside, named as `selection`, and its `classes`
-    are `affect.data.labels.DIMENSIONS`. Its run holds also `delay.json` where `windows.delay_s` was `None`, what was
-    found and the score of each candidate; `config.json` holds the delay that was found. And with `windows.postprocess`,
-    `postprocessing.json`: for each dimension the steps that were fitted to the best epoch's estimates and by how much
-    each raised the CCC, and on which recordings (`selection`; `training` where none are set aside, whose gains are
-    optimistic, because the network has learnt them).
+    - `config.json`: experiment, classes, face settings, selection clips, versions, and the `device` at the start
+      (`affect.models.device.describe_device`).
+    - `best.keras`: the best epoch by `selection_metric` on the selection clips; the last epoch without such clips.
+    - `last.keras`: the last epoch. Both checkpoints hold `affect.json`: the number of epochs, classes, face settings.
+    - `log.csv`: a row for each epoch.
+    - `tensorboard/`, with the extra `logs`.
+
+    A regression learns from windows of recordings. Its `selection` names whole recordings, and its `classes` are
+    `affect.data.labels.DIMENSIONS`. Its folder also holds:
+
+    - `delay.json`, if `windows.delay_s` was `None`: the delay that was found, and the score of each candidate.
+      `config.json` holds the found delay.
+    - `postprocessing.json`, with `windows.postprocess`: for each dimension the steps that were fitted to the estimates
+      of the best epoch, and the gain in CCC of each step; and `fitted_on`, the recordings. These are the `selection`;
+      without one, the `training` recordings, whose gains are optimistic, because the network has learnt from them.
 
     Args:
-        experiment: `affect.config.Experiment`.
+        experiment: The config.
         data: Folder of shards.
         workdir: Folder of the run; created.
         progress: Whether to show progress.
 
     Returns:
-        Dict: `epochs`, `best_epoch` (from 1), the best epoch's row of the log, and how many clips were trained on, set
-        aside for selection, and left out of both because they show no face or have no label: `train_clips`,
-        `selection_clips` and `clips_left_out`. Of a regression these are recordings, `train_recordings` and so on,
-        and there are `windows_left_out`, and what `delay.json` and `postprocessing.json` hold, or `None`: `delay` and
-        `postprocessing`.
+        Dict: `epochs`; `best_epoch`, counted from 1; the log's row of the best epoch; `train_clips` and
+        `selection_clips`; and `clips_left_out`, which have no face or no label. A regression counts recordings,
+        `train_recordings` and so on, and adds `windows_left_out`, and `delay` and `postprocessing`, the content of
+        `delay.json` and `postprocessing.json`, or `None`.
 
     Raises:
-        InputError: When there is nothing to train on or learn, a setting can have no effect (`affect.config.EFFECTS`),
-            or `workdir` holds a run of another experiment or data.
+        InputError: If there is nothing to learn, a setting has no effect (`affect.config.EFFECTS`), the loss is not
+            finite, or `workdir` holds a run of another experiment or other data.
     """
     settings, workdir, shards = experiment.train, Path(workdir), Shards(data)
     task = find_task(experiment)
     training = task.prepare_training(experiment, shards, workdir)
     leave_accelerator_to_backend()
     device = describe_device(settings)
-    with repeatable(settings.seed, device["deterministic"]):
-        with computing_in(settings.precision):
+    with make_repeatable(settings.seed, device["deterministic"]):
+        with use_precision(settings.precision):
             model = task.build(experiment.model, training.classes, settings)
         _open_run(workdir, _describe_run(training, shards, device), data, training.delay)
         model.compile(
@@ -84,7 +92,7 @@ def train(experiment, *, data, workdir, progress=True):
         checkpoint = _begin_checkpoint(training, shards, workdir)
         first_epoch = checkpoint.restore(model, training.steps)
         if first_epoch < settings.epochs:
-            (workdir / POSTPROCESSING).unlink(missing_ok=True)  # of other weights
+            (workdir / POSTPROCESSING).unlink(missing_ok=True)  # fitted to other weights
             batches, selection_batches = training.batches(model, first_epoch)
             model.fit(
                 batches,
@@ -93,14 +101,14 @@ def train(experiment, *, data, workdir, progress=True):
                 epochs=settings.epochs,
                 initial_epoch=first_epoch,
                 steps_per_epoch=training.steps,
-                shuffle=False,  # they are shuffled
+                shuffle=False,  # because the batches are shuffled already
                 verbose=0,
                 callbacks=[
                     keras.callbacks.TerminateOnNaN(),
                     keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
                     *_log_to_tensorboard(workdir),
                     *([EpochProgress(settings.epochs, training.steps, first_epoch)] if progress else []),
-                    checkpoint,  # last: what it saves, the others have logged
+                    checkpoint,  # last, because it reads what the others have logged
                 ],
             )
         rows = read_log(workdir)
@@ -116,16 +124,12 @@ def train(experiment, *, data, workdir, progress=True):
 
 
 @names_damage
-def prepare_training(experiment, data):
-    """Prepares what `model.fit` needs, for a training script of one's own.
+def prepare_training(experiment: Experiment, data: str | Path) -> Training:
+    """Returns the training batches, the loss and the metrics, for your own training script.
 
     Args:
-        experiment: `affect.config.Experiment`.
+        experiment: The config.
         data: Folder of shards.
-
-    Returns:
-        `affect.tasks.Training`: classes, loss, metrics, steps an epoch and `batches(model)`, which gives endless
-        training batches, and those of the selection or `None`.
 
     Raises:
         InputError: As `train`.
@@ -134,7 +138,7 @@ def prepare_training(experiment, data):
 
 
 def _describe_run(training, shards, device):
-    """Returns what `config.json` holds, but for the versions."""
+    """Returns the content of `config.json` except the versions."""
     return {
         "experiment": to_json(training.experiment),
         "classes": list(training.classes),
@@ -147,7 +151,7 @@ def _describe_run(training, shards, device):
 
 
 def _log_to_tensorboard(workdir):
-    """Returns the callbacks that write `tensorboard/`; none without the extra `logs`."""
+    """Returns the callbacks that write `tensorboard/`, none without the extra `logs`."""
     if find_missing("logs"):
         return []
     return [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
@@ -161,7 +165,7 @@ def _may_jit(device):
 
 def _begin_checkpoint(training, shards, workdir):
     settings = training.experiment.train
-    # Shards of an older version lack settings that have a default now.
+    # Fill in the defaults of settings that older shards lack.
     faces = to_json(from_json(Faces, shards.faces, f"{shards.folder}: faces"))
     metric = settings.selection_metric if training.selection else None
     return Checkpoint(workdir, metric, settings.seed, {"classes": list(training.classes), "faces": faces})
@@ -170,81 +174,87 @@ def _begin_checkpoint(training, shards, workdir):
 def _check_finite(rows, settings, workdir):
     if len(rows) < settings.epochs or not math.isfinite(rows[-1]["loss"]):
         raise InputError(
-            f"The loss is not finite any more in epoch {len(rows)} of {workdir}. Lower train.head_learning_rate or "
-            "train.backbone_learning_rate, in another --workdir."
+            f"The loss is not finite in epoch {len(rows)} of {workdir}. Lower train.head_learning_rate or "
+            "train.backbone_learning_rate, and train in another --workdir."
         )
 
 
-# Paths of a backbone's variables; in a model that was read from a file they have lost their prefix.
+# Paths of a backbone's variables. In a model that was read from a file they have lost their prefix.
 BACKBONE = r"backbone/.*|block\d+_.*"
 
 
-def build_optimizer(model, settings, steps):
-    """Builds SGD with momentum, or Adam, with weight decay and SGDR, at one rate for the backbone and one for the rest.
+def build_optimizer(model: keras.Model, settings: Train, steps: int) -> keras.optimizers.Optimizer:
+    """Builds SGD with momentum, or Adam, with weight decay and SGDR, with a rate for the backbone and one for the rest.
 
-    SGDR (Loshchilov and Hutter, arXiv 1608.03983) is `keras.optimizers.schedules.CosineDecayRestarts`, drawn per step
-    to 0. `MultiOptimizer.learning_rate` cannot be set, so callbacks cannot drive it: each group has its schedule.
+    SGDR (Loshchilov and Hutter, arXiv 1608.03983) is `keras.optimizers.schedules.CosineDecayRestarts`, which decays to
+    0 step by step. Each group has its own schedule, because `MultiOptimizer.learning_rate` cannot be set by callbacks.
 
     Args:
-        model: From `affect.models.frame_classifier.build_frame_classifier` with the same settings, which freezes what
-            is not to learn; or a model without a layer `backbone`, which learns at `head_learning_rate` as a whole.
-        settings: `affect.config.Train`.
-        steps: Batches an epoch.
+        model: From `affect.models.frame_classifier.build_frame_classifier` with the same settings, which freezes the
+            layers that are not trained; or a model without a layer `backbone`, which learns at `head_learning_rate`.
+        settings: Rates, decay and schedules.
+        steps: Batches in an epoch.
 
     Returns:
-        A Keras optimizer; in float16 one that scales the loss.
+        The optimizer. In float16 it scales the loss.
     """
 
-    def scheduled(start, restart_ratio=1.0):
+    def schedule(start, restart_ratio=1.0):
         return keras.optimizers.schedules.CosineDecayRestarts(
             start,
-            first_decay_steps=settings.restart_epochs * steps,  # batches, also where gradients are accumulated
+            first_decay_steps=settings.restart_epochs * steps,  # counted in batches, even with accumulated gradients
             t_mul=settings.restart_factor,
             m_mul=restart_ratio,
         )
 
-    def group(learning_rate):
+    def build_group(learning_rate):
         accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None
-        schedule, decay = scheduled(learning_rate), settings.weight_decay
+        rate, decay = schedule(learning_rate), settings.weight_decay
         if settings.pytorch_sgd and settings.weight_decay_schedule == "cosine":
-            decay = scheduled(decay, settings.restart_factor**-0.5)
+            decay = schedule(decay, settings.restart_factor**-0.5)
         shared = {"weight_decay": decay, "gradient_accumulation_steps": accumulated}
         if settings.optimizer == "adam":
-            return keras.optimizers.AdamW(schedule, **shared)
+            return keras.optimizers.AdamW(rate, **shared)
         kind = PyTorchSGD if settings.pytorch_sgd else keras.optimizers.SGD
-        return kind(schedule, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
+        return kind(rate, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
 
     backbone, groups = {layer.name: layer for layer in model.layers}.get("backbone"), {}
     if backbone is not None and backbone.trainable_variables:
-        groups[BACKBONE] = group(settings.backbone_learning_rate)
-    # One group too, because MultiOptimizer counts every batch, also where gradients are accumulated.
+        groups[BACKBONE] = build_group(settings.backbone_learning_rate)
+    # A single group uses MultiOptimizer too, because it counts every batch, even with accumulated gradients.
     optimizer = keras.optimizers.MultiOptimizer(
-        keras.optimizers.OptimizerMap(group(settings.head_learning_rate), groups)
+        keras.optimizers.OptimizerMap(build_group(settings.head_learning_rate), groups)
     )
-    # Keras would put this around it too, and leave it out when a checkpoint is loaded.
+    # Keras would add LossScaleOptimizer itself, but would leave it out when a checkpoint is loaded.
     return keras.optimizers.LossScaleOptimizer(optimizer) if settings.precision == "float16" else optimizer
 
 
-# The member of a checkpoint that says how many epochs it was trained, its classes, and how its faces were cut.
+# Member of a checkpoint with the number of epochs, the classes, and the settings by which faces were cut.
 DESCRIPTION = "affect.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps `last.keras` and `best.keras`, each written under a temporary name and renamed.
+    """Writes `last.keras` and `best.keras`, each under a temporary name that is renamed.
 
-    Keras's BackupAndRestore writes weights and epoch one after the other, in place: a run killed between the two goes
-    on one epoch off. Here the number of epochs is a member of the same archive as the weights. The optimizer's count
-    of steps does not tell it: in float16 a step whose gradients overflow is skipped, and often the first one is.
+    Keras's BackupAndRestore writes the weights and then the epoch, in place. A run that is killed between the two
+    resumes one epoch off. Here the number of epochs is a member of the same archive as the weights. The optimizer's
+    count of steps does not give it, because in float16 a step with overflowing gradients, often the first, is skipped.
 
     Args:
         workdir: Folder of the run.
-        metric: `"accuracy"` or `"loss"` of the selection clips, or `"ccc"` of the selection recordings, its mean over
-            the dimensions; `None` keeps the last epoch as the best.
-        seed: Of the run.
-        description: Dict that each file holds beside the epoch, so that it says by itself what it takes and gives.
+        metric: Accuracy or loss on the selection clips, or CCC on the selection recordings, averaged over the
+            dimensions; `None` keeps the last epoch as the best.
+        seed: Seed of the run.
+        description: Entries that each file holds beside the epoch, such as the classes.
     """
 
-    def __init__(self, workdir, metric, seed, description=None):
+    def __init__(
+        self,
+        workdir: str | Path,
+        metric: SelectionMetric | None,
+        seed: int,
+        description: dict[str, Any] | None = None,
+    ):
         super().__init__()
         self.workdir = Path(workdir)
         self.metric = metric
@@ -252,31 +262,41 @@ class Checkpoint(keras.callbacks.Callback):
         self.description = description or {}
         self.steps = self.epochs = 0
 
-    def restore(self, model, steps):
-        """Loads `last.keras` into a compiled model, if there is one, and returns the epoch that comes next."""
+    def restore(self, model: keras.Model, steps: int) -> int:
+        """Loads `last.keras`, if there is one, and cuts the log at its epoch.
+
+        Args:
+            model: Compiled model that the weights are loaded into.
+            steps: Batches in an epoch.
+
+        Returns:
+            The next epoch, counted from 0.
+
+        Raises:
+            InputError: If the checkpoint is damaged.
+        """
         self.steps, last = steps, self.workdir / "last.keras"
         if not last.is_file():
             (self.workdir / "log.csv").unlink(missing_ok=True)
             return 0
         if is_intact(last) is False:
             raise InputError(
-                f"The checkpoint {last} is not what was written: its checksum is another. Copy it again, or train in "
-                "another --workdir."
+                f"The checkpoint {last} is damaged: its checksum differs. Copy it again, or train in another --workdir."
             )
         model.optimizer.build(model.trainable_variables)
         model.load_weights(last)
         with zipfile.ZipFile(last) as archive:
             if DESCRIPTION in archive.namelist():
                 epoch = json.loads(archive.read(DESCRIPTION))["epochs"]
-            else:  # of an older version; rounded up, because steps may have been skipped
+            else:  # written by an older version; rounded up, because steps may have been skipped
                 epoch = -(-int(model.optimizer.iterations) // steps)
-        # Rows that were logged after the last save belong to epochs that will be run again.
+        # Drop the rows that were logged after the last save, because these epochs run again.
         log = self.workdir / "log.csv"
         _write_rows(log, [row for row in _read_rows(log) if int(row["epoch"]) < epoch])
         return epoch
 
-    def best_of(self, rows):
-        """Returns the index of the best of the log's rows; of equal ones the first."""
+    def best_of(self, rows: Sequence[dict[str, float]]) -> int:
+        """Returns the index of the best row of the log, the first of equal ones."""
         if self.metric is None:
             return len(rows) - 1
 
@@ -287,35 +307,35 @@ class Checkpoint(keras.callbacks.Callback):
 
         return max(range(len(rows)), key=lambda index: (score(rows[index]), -index))
 
-    def on_epoch_begin(self, epoch, logs=None):
-        # Keras does not save the state of its random generators (dropout), so each epoch is given its own.
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Seed the random generators (dropout) for each epoch, because Keras does not save their state.
         generators = [layer.seed_generator for layer in self.model.layers if hasattr(layer, "seed_generator")]
         for index, generator in enumerate(generators):
             generator.state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if not math.isfinite(logs["loss"]):
             return
         self.epochs = epoch + 1
         self._count_skipped_steps()
-        # best first: a run killed between the two does the epoch again and comes to the same.
+        # Save the best first. If the run is killed between the two, it repeats the epoch with the same result.
         rows = read_log(self.workdir)
         if self.best_of(rows) == len(rows) - 1:
             self.save("best.keras")
         self.save("last.keras")
 
     def _count_skipped_steps(self):
-        """Moves the counts by which rates are scheduled to where the epoch ends, in whole steps of accumulation."""
+        """Adds the skipped steps to the counts that schedule the rates, in whole steps of accumulation."""
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         skipped = self.epochs * self.steps - int(optimizer.iterations)
         skipped -= skipped % (optimizer.optimizers[-1].gradient_accumulation_steps or 1)
         if skipped:
             for counted in (optimizer, *optimizer.optimizers):
-                counted.variables[0].assign_add(skipped)  # its `iterations` counts accumulated batches as one
+                counted.variables[0].assign_add(skipped)  # `iterations` counts accumulated batches as one
 
-    def save(self, name):
-        """Writes a sealed checkpoint of the model into the run's folder."""
-        with replacing(self.workdir / name) as temporary:
+    def save(self, name: str) -> None:
+        """Writes a sealed checkpoint of the model into the folder of the run."""
+        with replace_file(self.workdir / name) as temporary:
             self.model.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description}))
@@ -323,29 +343,35 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """Shows the batches done, rate, time gone and time left over all epochs, and the last loss."""
+    """Shows the finished batches of all epochs, their rate, the elapsed and the remaining time, and the last loss.
 
-    def __init__(self, epochs, steps, first_epoch):
+    Args:
+        epochs: Epochs of the run.
+        steps: Batches in an epoch.
+        first_epoch: Epochs that are done already.
+    """
+
+    def __init__(self, epochs: int, steps: int, first_epoch: int):
         super().__init__()
         self.progress = make_progress()
         self.task = self.progress.add_task("train", total=epochs * steps, completed=first_epoch * steps)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         self.progress.start()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.progress.advance(self.task)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         name = "val_loss" if "val_loss" in logs else "loss"
         self.progress.update(self.task, description=f"train epoch {epoch + 1}, {name} {logs[name]:.3f}")
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         self.progress.stop()
 
 
-def read_log(workdir):
-    """Returns the rows of a run's `log.csv` as dicts of numbers, one an epoch, `epoch` counted from 0."""
+def read_log(workdir: str | Path) -> list[dict[str, float]]:
+    """Returns the rows of a run's `log.csv`, one an epoch, with `epoch` counted from 0."""
     rows = _read_rows(Path(workdir) / "log.csv")
     return [{name: float(value) for name, value in row.items() if value != "NA"} for row in rows]
 
@@ -361,7 +387,7 @@ def _write_rows(path, rows):
     if not rows:
         path.unlink(missing_ok=True)
         return
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replace_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
@@ -377,22 +403,23 @@ def _open_run(workdir, run, data, delay):
         if delay:
             write_json(workdir / "delay.json", delay)
         else:
-            (workdir / "delay.json").unlink(missing_ok=True)  # of a call that was stopped before it made a run
+            (workdir / "delay.json").unlink(missing_ok=True)  # left by a call that was stopped before config.json
         write_json(path, run | {"versions": versions})
         return
     before = read_json(path)
     if before.get("shards") != run["shards"]:
         raise InputError(f"{workdir} is a run on other shards than {data}. Choose another --workdir.")
-    # Fields that came later are read as their defaults, and older files hold some that have no effect.
+    # An older file lacks newer fields, which get their defaults, and may hold fields that have no effect.
     experiment = from_json(Experiment, before.get("experiment"), f"{path}: experiment")
-    changed = _changed(to_json(experiment), run["experiment"])
-    if changed := [name for name in changed if name not in without_effect(experiment)]:
+    changed = _list_changes(to_json(experiment), run["experiment"])
+    if changed := [name for name in changed if name not in find_without_effect(experiment)]:
         raise InputError(f"{workdir} is a run with other settings: {', '.join(changed)}. Choose another --workdir.")
 
 
-def _changed(before, now, prefix=""):
-    """Returns the names of the fields, `model.heads`, that differ between two configs in JSON."""
+def _list_changes(before, now, prefix=""):
+    """Returns the names of the fields that differ between two configs in JSON, such as `model.heads`."""
     if not isinstance(before, dict) or not isinstance(now, dict):
         return [] if before == now else [prefix]
     names = [name for name in now if before.get(name) != now[name]]
-    return [found for name in names for found in _changed(before.get(name), now[name], f"{prefix}.{name}".lstrip("."))]
+    changes = [_list_changes(before.get(name), now[name], f"{prefix}.{name}".lstrip(".")) for name in names]
+    return [found for names in changes for found in names]

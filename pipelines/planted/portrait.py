@@ -17,7 +17,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.spatial.distance import cdist
 from scipy.special import xlogy
 
-from affect.files import replacing
+from affect.files import replace_file
 
 Region = Literal["mouth", "brows", "eyes"]
 # Handle → (outward, down) in inter-ocular distances; see HANDLES.
@@ -425,7 +425,7 @@ def write_video(path: Path | str, images: Iterable[np.ndarray], frame_rate_hz: f
     """
     encoder = next(name for name in ENCODERS if name in av.codecs_available)
     rate = Fraction(frame_rate_hz).limit_denominator(1001)
-    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with replace_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream: Any = container.add_stream(encoder, rate=rate, options=ENCODERS[encoder])
         stream.pix_fmt = "yuv420p"
         for index, image in enumerate(images):

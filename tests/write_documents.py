@@ -1,12 +1,15 @@
-"""Writes affect/README.md, the help of every command.
+"""Writes affect/README.md, the help of every command, and the tables of choices in configs/README.md.
 
-python -m tests.write_help        or: make docs
+python -m tests.write_documents        or: make docs
 """
+
+import re
 
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from affect.cli import app
+from affect.config.experiment import list_choices_of_fields
 from tests.documents import ROOT
 
 PAGE = "affect/README.md"
@@ -53,5 +56,34 @@ def write_page():
     return "\n".join([OPENING, *sections])
 
 
+CHOICES = "configs/README.md"
+HEADERS = {
+    "ours": {"paper": "paper", "code": "authors' code", "ours": "affect", "why": "why"},
+    "assumed": {"assumed": "assumed", "why": "why"},
+}
+
+
+def write_choices(kind):
+    """Returns a table of the fields of a paper, from their metadata; `kind` is `"ours"` or `"assumed"`."""
+    columns = HEADERS[kind]
+    lines = [f"| field | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
+    for name, choice in list_choices_of_fields(kind):
+        lines.append(f"| `{name}` | {' | '.join(choice[key] for key in columns)} |".replace("|  |", "| |"))
+    return "\n".join(lines)
+
+
+def fill_in_choices(text):
+    """Returns a document with its generated tables, which stand between a comment and the next empty line."""
+    for kind in HEADERS:
+        text = re.sub(
+            rf"(<!-- made by make docs: {kind} -->\n)(\n(\|[^\n]*\n)+)?",
+            lambda found, kind=kind: f"{found[1]}\n{write_choices(kind)}\n",
+            text,
+        )
+    return text
+
+
 if __name__ == "__main__":
     (ROOT / PAGE).write_text(write_page(), encoding="utf-8")
+    text = (ROOT / CHOICES).read_text(encoding="utf-8")
+    (ROOT / CHOICES).write_text(fill_in_choices(text), encoding="utf-8")

@@ -1,0 +1,98 @@
+"""demo(): the whole pipeline on videos animated from a public-domain portrait; no data needed."""
+
+from pathlib import Path
+from typing import Any
+
+from affect import terminal
+from affect.config import Faces, load_config, read_json, write_json
+from affect.models.backbones import get_weights
+from affect.models.device import describe_device
+from affect.pipelines.planted.clips import generate
+from affect.pipelines.prepare import prepare
+from affect.progress import Track, hide_progress
+from affect.reading.run import load_trained
+from affect.serving.check import check
+from affect.serving.convert import convert
+from affect.serving.export import export
+from affect.training.evaluate import evaluate
+from affect.training.train import train
+
+
+def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progress) -> dict[str, Any]:
+    """Makes videos, prepares, trains, evaluates, explains, predicts, exports, checks and converts; prints each step.
+
+    Args:
+        out: Folder for everything that is written.
+        config: A config, by its path or name.
+        track: Shows progress.
+
+    Returns:
+        What `summary.json` holds: `accuracy`; `peak_in_interval`, the share of the test clips whose most important
+        frame is in the planted interval; `test_clips`.
+
+    Raises:
+        InputError: When a step fails.
+    """
+    experiment = load_config(config)
+    videos, shards, run, figure = (out / name for name in ("videos", "shards", "run", "explain.png"))
+    terminal.print_headline("weights: mini-Xception trained on FER2013")
+    print(get_weights("mini_xception"))
+    terminal.print_headline("videos: a portrait animated with planted expressions")
+    oracle = read_json(generate(videos, track=track))
+    print(f"{videos}: {len(oracle['clips'])} clips")
+    terminal.print_headline("prepare")
+    manifest = prepare(videos / "clips.csv", dataset="csv", out=shards, faces=Faces(), track=track)
+    terminal.print_manifest(manifest, shards, dataset="csv", tracks=Faces.tracks)
+    terminal.print_headline("train")
+    terminal.print_device(describe_device(experiment.train), run)
+    result = train(experiment, data=shards, workdir=run)
+    trained = load_trained(run)
+    terminal.print_training(result, trained.task.view_training(result), run)
+    terminal.print_headline("evaluate: held-out clips of other subjects")
+    report = evaluate(trained, shards, split="test", track=track)
+    terminal.print_view(trained.task.view_evaluation(report))
+    write_json(run / "evaluation-test.json", report)
+    terminal.print_headline("explain and predict")
+    shown = next(clip for clip in report["clips"] if clip["label"] == "surprise")
+    video = videos / f"{shown['key']}.mp4"
+    reading = trained.read(video)
+    reading.save_figure(figure)
+    terminal.say_seen(video, reading)
+    terminal.print_prediction(trained, reading.result)
+    write_json(out / "prediction.json", reading.result)
+    terminal.print_headline("export, check and convert: the model for a service and for a phone")
+    version = export(run, out / "savedmodels" / "demo")
+    terminal.print_export(version)
+    terminal.print_check(check(version))
+    converted = convert(version, to="float32", data=shards, out=out / "demo.tflite")
+    terminal.print_conversion(converted)
+
+    inside = [_peaks_in_interval(clip, oracle["clips"][clip["key"]]) for clip in report["clips"]]
+    summary = {
+        "accuracy": report["all"]["accuracy"],
+        "peak_in_interval": sum(inside) / len(inside),
+        "test_clips": len(inside),
+    }
+    write_json(out / "summary.json", summary)
+    accuracy, peaks = f"{summary['accuracy']:.3f}", f"{summary['peak_in_interval']:.1%}"
+    labels = f"{converted['label_agreement']:.1%} of {converted['labels_compared']} labels as the SavedModel's"
+    terminal.print_steps(
+        "affect demo",
+        [
+            ("videos", videos, f"{len(oracle['clips'])} clips of planted expressions"),
+            ("prepare", shards, "aligned faces in TFRecord shards"),
+            ("train", run, "mini-Xception features, attention, joint softmax"),
+            ("evaluate", run / "evaluation-test.json", f"accuracy {accuracy} of {len(inside)} clips"),
+            ("", out / "summary.json", f"most important frame in the planted interval: {peaks}"),
+            ("explain", figure, "frames, attention, probabilities, importance"),
+            ("predict", out / "prediction.json", f"{video.name}: {reading.label}"),
+            ("export, check", version, "SavedModel that gives what the network gives"),
+            ("convert", converted["path"], labels),
+        ],
+    )
+    return summary
+
+
+def _peaks_in_interval(clip, planted):
+    start_s, end_s = planted["interval_s"]
+    return clip["peak_s"] is not None and start_s <= clip["peak_s"] < end_s

@@ -1,0 +1,162 @@
+"""A classifier and the faces of a clip → its answer, computed here or by a server, and the result of `predict`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from scipy.special import softmax
+
+from affect.config import FrameClassifier
+from affect.data.augment import central_view, view_face
+from affect.data.records import Clip, Face
+from affect.data.shards import Shards, clip_inputs, eval_batches, space_evenly
+from affect.errors import InputError
+from affect.models.stream import RUNNING_POOLINGS
+from affect.progress import Track
+from affect.tasks.task import Cut, Model, ServedModel, TrainedModel, count_faces, name_values, pair_frames
+
+# Faces that are decoded and read at once.
+BATCH_FACES = 32
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A classifier's output for the faces of a clip.
+
+    Args:
+        places: int (K,), indices of the faces that were read, ascending.
+        probabilities: float (E,), p(c|S).
+        importance: float (K,), p(f|S).
+        frame_probabilities: float (K, E), p(c|f,S).
+    """
+
+    places: np.ndarray
+    probabilities: np.ndarray
+    importance: np.ndarray
+    frame_probabilities: np.ndarray
+
+
+def run_split(
+    trained: TrainedModel, shards: Shards, split: str, track: Track, description: str
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Runs a classifier on all clips of a split.
+
+    Args:
+        trained: The model.
+        shards: The data.
+        split: Name of the split.
+        track: Shows progress.
+        description: Description of the work for `track`.
+
+    Yields:
+        `(batch, outputs)`: a batch of `affect.data.shards.eval_batches`, and the outputs of `trained.network` for it.
+    """
+    data = trained.experiment.data
+    batches = eval_batches(shards, data, split=split, classes=trained.classes, face_size=trained.face_size)
+    steps = -(-len(shards.of_split(split)) // data.batch_clips)
+    for tensors in track(batches, steps, description):
+        batch = {name: value.numpy() for name, value in tensors.items()}  # arrays, for every backend of Keras
+        yield batch, trained.network.predict_on_batch({name: batch[name] for name in ("faces", "frame_mask")})
+
+
+def choose_places(trained: Model, total: int) -> np.ndarray:
+    """Chooses the faces of a clip that a classifier reads.
+
+    Args:
+        trained: The model.
+        total: Number of faces in the clip.
+
+    Returns:
+        int (K,), indices of the faces, ascending.
+    """
+    if trained.most_frames is None:
+        return np.arange(total)
+    return space_evenly(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
+
+
+def read_faces(trained: Model, faces: Sequence[Face], batch_faces: int = BATCH_FACES) -> Answer:
+    """Runs a classifier on the faces of a clip.
+
+    Args:
+        trained: The model.
+        faces: One face or more.
+        batch_faces: Faces that are decoded and read at once.
+    """
+    places = choose_places(trained, len(faces))
+    if trained.most_frames is not None:
+        data = replace(trained.experiment.data, eval_frames=trained.most_frames)
+        chosen = tuple(faces[place] for place in places)
+        inputs, _ = clip_inputs(Clip("", faces=chosen), data, trained.face_size)
+        outputs = trained.respond(inputs)
+        return Answer(
+            places, outputs["probabilities"][0], outputs["frame_importance"][0], outputs["frame_probabilities"][0]
+        )
+    config, networks = cast(FrameClassifier, trained.experiment.model), trained.frame_functions
+    pooling: Any = RUNNING_POOLINGS[config.temporal_pooling](networks, config)
+    view = central_view(trained.experiment.data.crop_ratio)
+    frame_logits = np.empty((len(faces), len(trained.classes)))
+    for start in range(0, len(faces), batch_faces):
+        batch = faces[start : start + batch_faces]
+        pixels = np.stack([view_face(face.jpeg, view, trained.face_size).numpy() for face in batch])
+        found = networks["frame"](faces=pixels)
+        found = {name: np.asarray(value, np.float64) for name, value in found.items() if name != "attention"}
+        for index in range(len(batch)):
+            frame = {name: value[index] for name, value in found.items()}
+            logits, frame_logits[start + index], _ = pooling.add(frame, log_keep=0.0)
+    return Answer(places, softmax(logits), pooling.shares(frame_logits), softmax(frame_logits, axis=-1))
+
+
+def ask_server(served: ServedModel, clip: Clip, places: np.ndarray) -> Answer:
+    """Sends faces of a clip to a server, as JPEG, and checks the server's classes.
+
+    Args:
+        served: The model.
+        clip: The clip.
+        places: Indices of the faces that are sent.
+
+    Raises:
+        InputError: If the server does not decode a face or has other classes.
+    """
+    # All clips are padded to one length, because a server puts only clips of equal length into one batch.
+    jpegs = np.full((1, served.experiment.data.eval_frames), b"", object)
+    jpegs[0, : len(places)] = [clip.faces[place].jpeg for place in places]
+    outputs = served.client.signature("jpeg")({"jpegs": jpegs})
+    lost = len(places) - int(outputs["frame_mask"][0].sum())
+    if lost:
+        raise InputError(f"{clip.key}: {served.client} could not decode {lost} of {len(places)} faces. Cut them again.")
+    probabilities, label = outputs["probabilities"][0], outputs["label"][0].decode()
+    if len(probabilities) != len(served.classes) or label != served.classes[int(np.argmax(probabilities))]:
+        raise InputError(
+            f"{served.client} answers {label!r} for class {int(np.argmax(probabilities))} of {len(probabilities)}, and "
+            f"the classes of {served.path} are {', '.join(served.classes)}. Serve this folder, or give the served one."
+        )
+    importance, rows = (outputs[name][0, : len(places)] for name in ("frame_importance", "frame_probabilities"))
+    return Answer(places, probabilities, importance, rows)
+
+
+def summarise(classes: Sequence[str], clip: Clip, answer: Answer | None, cut: Cut | None = None) -> dict[str, Any]:
+    """Returns an answer as the result that `affect.reading.predict.predict` describes.
+
+    Args:
+        classes: Class names in order.
+        clip: The clip.
+        answer: The model's answer; `None` for a clip without a face.
+        cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
+    """
+    nothing = {"importance": None, "probabilities": None}
+    rows: dict[int | None, dict[str, Any]] = {}
+    result: dict[str, Any] = {"key": clip.key, "label": None, "probabilities": None}
+    if answer is not None:
+        result["label"] = classes[int(np.argmax(answer.probabilities))]
+        result["probabilities"] = name_values(classes, answer.probabilities)
+        shares = zip(answer.places, answer.importance, answer.frame_probabilities, strict=True)
+        rows = {
+            place: {"importance": float(importance), "probabilities": name_values(classes, row)}
+            for place, importance, row in shares
+        }
+    frames = [
+        {"timestamp_s": time_s, "has_face": place is not None, **rows.get(place, nothing)}
+        for time_s, place in pair_frames(clip, cut)
+    ]
+    return result | count_faces(clip, cut) | {"frames_read": len(rows), "frames": frames}

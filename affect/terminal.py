@@ -1,0 +1,326 @@
+"""What the commands print: tables and lines on stdout, warnings and problems on stderr."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from affect.extras import find_missing
+
+if TYPE_CHECKING:
+    from affect.reading.predictor import Predictor, Reading
+    from affect.reading.watch import Watched
+    from affect.tasks import TableLayout, View
+
+# Faces that were seen and not read: so many are named.
+MOST_NAMED = 5
+
+
+def say(message: object) -> None:
+    """Prints a line on stderr."""
+    print(f"affect: {message}", file=sys.stderr)
+
+
+def print_headline(text: str) -> None:
+    """Prints the name of a step under a rule."""
+    Console().rule(f"[bold]{text}", align="left")
+
+
+def print_json(value: Any) -> None:
+    """Prints JSON."""
+    print(json.dumps(value, indent=2))
+
+
+def print_view(view: "View") -> None:
+    """Prints what a task shows of a result; warnings go to stderr."""
+    for sheet in view.sheets:
+        table = Table(*sheet.header, title=sheet.title or None, padding=(0, 0, 0, 1) if sheet.compact else (0, 1))
+        for index, row in enumerate(sheet.rows):
+            table.add_row(*row, end_section=sheet.compact and index == 0 and sheet.first_apart)
+        Console().print(table)
+    for line in view.lines:
+        print(line)
+    for warning in view.warnings:
+        say(warning)
+
+
+def list_lost(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the manifest's entry of each video that could not be used, or not without loss."""
+    return [clip for clip in manifest["clips"] if clip["problem"] and clip["part"] == 0]
+
+
+def print_manifest(manifest: dict[str, Any], out: Path, *, dataset: str, tracks: str) -> None:
+    """Prints what was prepared, and on stderr what was lost or is worth knowing.
+
+    Args:
+        manifest: Of `affect.pipelines.prepare.prepare`.
+        out: Folder of the shards.
+        dataset: Layout of the source.
+        tracks: Which faces were kept.
+    """
+    for clip in manifest["clips"]:
+        for note in clip.get("notes", ()) if clip["part"] == 0 else ():
+            say(f"{clip['recording']}: note: {note}")
+    for clip in list_lost(manifest):
+        say(f"{clip['recording']}: {clip['problem']}")
+    for line in manifest["left_out"]:
+        say(f"left out: {line}")
+    for line in (*manifest["differences"], *manifest["notes"]):
+        say(f"{dataset}: {line}")
+    counts = manifest["counts"]
+    several = sum(clip["part"] == 0 and clip.get("faces_seen", 0) > 1 for clip in manifest["clips"])
+    if several and tracks != "all":
+        say(
+            f"{out}: in {several} of {counts['videos']} videos more than one face was seen and the {tracks} one kept. "
+            "manifest.json says in which (faces_seen); --faces all keeps all."
+        )
+    print(
+        f"{out}: {counts['videos']} clips, {counts['videos_with_a_face']} of them with a face; "
+        f"{counts['faces']} faces in {counts['frames']} frames; {counts['clips']} examples in "
+        f"{len(manifest['shards'])} shards; classes: {', '.join(manifest['classes']) or 'none'}"
+    )
+
+
+def print_damage(report: dict[str, Any], data: Path) -> None:
+    """Prints whether shards are whole, and on stderr what is damaged.
+
+    Args:
+        report: Of `affect.data.verify.verify`.
+        data: Folder of the shards.
+    """
+    damage = report["damage"]
+    for found in damage:
+        say(" in ".join(filter(None, (found["key"], found["shard"]))) + f": {found['problem']}")
+    clips = sum(found["key"] != "" for found in damage)
+    verdict = f"damage in {clips} clips and {len(damage) - clips} shards" if damage else "whole"
+    print(f"{data}: {report['shards']} shards, {report['records']} records, {report['faces']} faces: {verdict}")
+
+
+def print_inspection(report: dict[str, Any]) -> None:
+    """Prints the summary of shards, a report of `affect.data.inspect.inspect`."""
+    table = Table("split", "class", "clips", "with a face", "frames", "faces", "coverage")
+    for row in report["clips"]:
+        numbers = (str(row[name]) for name in ("clips", "clips_with_a_face", "frames", "faces"))
+        coverage = "–" if row["coverage"] is None else f"{row['coverage']:.1%}"
+        table.add_row(row["split"], row["label"] or "–", *numbers, coverage)
+    Console().print(table)
+    faces = report["settings"]["faces"]
+    print("settings: " + ", ".join(f"{name}={value}" for name, value in faces.items() if value is not None))
+    print("subjects: " + ", ".join(f"{count} in {split}" for split, count in report["subjects"].items()))
+    if several := report["subjects_in_several_splits"]:
+        print(f"subjects in more than one split: {', '.join(several)}")
+    for name, title in (("length_s", "length of clips in s"), ("scores", "scores of faces")):
+        if report[name]:
+            quartiles = ", ".join(f"{value:.3g}" for value in report[name])
+            print(f"{title} (lowest, quartiles, highest): {quartiles}")
+    for key, problem in report["problems"].items():
+        print(f"problem: {key}: {problem}")
+    for line in report["left_out"]:
+        print(f"left out: {line}")
+
+
+def print_device(device: dict[str, Any], workdir: Path) -> None:
+    """Prints where a run computes, and on stderr whether it has logs for TensorBoard.
+
+    Args:
+        device: Of `affect.models.device.describe_device`.
+        workdir: Folder of the run.
+    """
+    repeats = "deterministic" if device["deterministic"] else "not deterministic"
+    print(f"{workdir}: on {device['name']}, precision {device['precision']}, {repeats}", flush=True)
+    say_without_logs(workdir)
+
+
+def say_without_logs(workdir: Path) -> None:
+    """Says that runs get no logs for TensorBoard, where it is not installed."""
+    if missing := find_missing("logs"):
+        say(
+            f"{workdir} gets no tensorboard/ folder, which needs {' and '.join(missing)}. Install it: "
+            "pip install 'affect[logs]'"
+        )
+
+
+def print_training(result: dict[str, Any], view: "View", workdir: Path) -> None:
+    """Prints how training ended.
+
+    Args:
+        result: Of `affect.training.train.train`.
+        view: What the task shows of it.
+        workdir: Folder of the run.
+    """
+    shown = ("val_accuracy", "val_valence_ccc", "val_arousal_ccc", "val_loss")
+    numbers = ", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result)
+    first, *lines = view.lines
+    print(f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; {numbers}; {first}")
+    for line in lines:
+        print(line)
+
+
+def print_table(result: dict[str, Any], layout: "TableLayout", format_cells: Callable) -> None:
+    """Prints a paper's table as wide as a terminal.
+
+    Args:
+        result: Of `affect.training.table.table`.
+        layout: Of the task.
+        format_cells: `affect.training.table.format_cells`.
+    """
+    title = f"split {result['split']}, {result['seeds']} seeds, {layout.caption}"
+    table = Table(title=title, padding=(0, 0, 0, 1))
+    for key in layout.terminal:
+        table.add_column(layout.columns[key], no_wrap=True)
+    for row in result["rows"]:
+        table.add_row(*(format_cells(layout, row)[key] for key in layout.terminal))
+    Console().print(table)
+
+
+def print_prediction(predictor: "Predictor", result: dict[str, Any]) -> None:
+    """Prints what a model predicts for a video with a face.
+
+    Args:
+        predictor: The model.
+        result: Its prediction.
+    """
+    label = predictor.task.headline(result)
+    print(f"{result['key']}: " + "; ".join(filter(None, (label, describe_faces(result)))))
+    print_view(predictor.task.view_prediction(predictor, result))
+
+
+def write_csv(predictor: "Predictor") -> Callable[[dict[str, Any]], None]:
+    """Prints the header of CSV; returns a function that prints a prediction, a row for each decoded frame."""
+    writer = csv.writer(sys.stdout)
+    names = predictor.task.frame_columns(predictor.classes)
+    writer.writerow(["video", *names])
+
+    def write(result: dict[str, Any]) -> None:
+        for row in predictor.task.frame_rows(result):
+            writer.writerow([result["key"], *(row.get(name) for name in names)])
+
+    return write
+
+
+def say_seen(video: object, reading: "Reading") -> None:
+    """Says what a video lost, what is worth knowing about it, and which faces were seen and not read.
+
+    Args:
+        video: As the user named it.
+        reading: Of the video.
+    """
+    result, cut = reading.result, reading.cut
+    if cut.problem:
+        say(cut.problem)
+    for note in cut.notes:
+        say(note)
+    used = {track.id for track in cut.tracks[:1]}
+    others = sorted((track for track in cut.seen if track.id not in used), key=lambda track: -track.frames)
+    if others:
+        named = ", ".join(
+            f"track {track.id} in {track.frames} frame{'s' if track.frames > 1 else ''} "
+            f"(about {round(track.mean_area_px**0.5)} px wide)"
+            for track in others[:MOST_NAMED]
+        )
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        say(f"{video}: {describe_faces(result)}. Not read: {named}{more}.")
+    read, faces = result.get("frames_read"), result["frames_with_a_face"]
+    if read is not None and read < faces:
+        say(f"{video}: this model takes whole clips. It read {read} of {faces} faces, evenly spaced.")
+
+
+def describe_faces(result: dict[str, Any]) -> str:
+    """Returns how many faces a video shows, and in how many frames the one that was read."""
+    seen, faces, frames = (result[name] for name in ("faces_seen", "frames_with_a_face", "frames_decoded"))
+    if seen < 2:
+        return f"face in {faces}/{frames} frames"
+    return f"{seen} faces seen; this one in {faces} of {frames} frames"
+
+
+def print_watched(watched: "Watched") -> None:
+    """Prints what is known after a frame as a line of JSON."""
+    reading = watched.reading
+    line = {
+        "timestamp_s": reading.timestamp_s,
+        "track": watched.track,
+        "box": watched.box,
+        "frames": reading.frames,
+        "frames_with_a_face": reading.frames_with_a_face,
+        "label": reading.label,
+        "probabilities": reading.probabilities,
+        "frame_probabilities": reading.frame_probabilities,
+        "importance": reading.importance,
+    }
+    print(json.dumps(line), flush=True)
+
+
+def draw_watched(watched: "Watched", frames_per_second: float) -> Table:
+    """Returns the live view: a bar for each class, the importance of the last frames, and the rate.
+
+    Args:
+        watched: What is known after a frame.
+        frames_per_second: Rate at which frames are read.
+    """
+    reading, width = watched.reading, 40
+    view = Table.grid(padding=(0, 1))
+    for name, probability in (reading.probabilities or {}).items():
+        style = "red" if name == reading.label else "bright_black"
+        view.add_row(name, Text("█" * round(width * probability), style), f"{probability:.2f}")
+    highest = max(watched.importances, default=0) or 1
+    view.add_row("import.", "".join("▁▂▃▄▅▆▇█"[round(7 * share / highest)] for share in watched.importances), "")
+    seen = "face" if watched.box is not None else "no face"
+    view.add_row("", f"{reading.timestamp_s:.2f} s, {seen}, {frames_per_second:.1f} frames/s", "")
+    return view
+
+
+def print_export(version: Path) -> None:
+    """Prints which version was exported, and on stderr whether it lacks warm-up requests."""
+    if missing := find_missing("serving"):
+        say(
+            f"{version} has no warm-up requests, which TF Serving replays before it serves: they need "
+            f"{' and '.join(missing)}. Install it: pip install 'affect[serving]'"
+        )
+    print(f"{version}: it gives what the network gives. Again: affect check {version}")
+
+
+def print_check(report: dict[str, Any]) -> None:
+    """Prints how far each signature is from its golden pair, a report of `affect.serving.check.check`."""
+    for name, difference in report["differences"].items():
+        print(f"{name}: largest difference {difference:.1e}")
+
+
+def print_conversion(report: dict[str, Any]) -> None:
+    """Prints what was converted and what it cost, a report of `affect.serving.convert.convert`."""
+    table = Table("signature", "output", "largest difference", "mean", title=f"compared on {report['compared_on']}")
+    for name, outputs in report["differences"].items():
+        for key, found in outputs.items():
+            table.add_row(name, key, f"{found['largest']:.1e}", f"{found['mean']:.1e}")
+    Console().print(table)
+    if report["label_agreement"] is not None:
+        print(f"labels: {report['label_agreement']:.1%} of {report['labels_compared']} are the same")
+    if report["calibrated_on"]:
+        print(f"calibrated on {report['calibrated_on']}")
+    latency = report["latency_ms"]
+    print(
+        f"median latency on {latency['threads']} threads, faces {latency['shape']}: {latency['tflite']:.1f} ms, "
+        f"SavedModel {latency['saved_model']:.1f} ms"
+    )
+    print("operators: " + ", ".join(f"{count} {name}" for name, count in report["operators"].items()))
+    frames = "dynamic" if report["frames"] is None else report["frames"]
+    frames = f", frames {frames}" if report["part"] == "clip" else ""
+    print(f"{report['path']}: {report['bytes']} bytes, {report['to']}{frames}")
+
+
+def print_steps(title: str, rows: Iterable[tuple[object, object, object]]) -> None:
+    """Prints what the steps of a longer job wrote.
+
+    Args:
+        title: Of the table.
+        rows: Step, path and how it did.
+    """
+    table = Table("step", "wrote", "how it did", title=title)
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)
