@@ -28,6 +28,7 @@ test-large: $(VENV)/test-large.stamp
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .

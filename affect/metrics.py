@@ -156,7 +156,7 @@ class Moments:
     def of_sums(cls, sums: Any, xp: Any = np) -> "Moments":
         """Computes moments from plain sums.
 
-        The plain sums of parts are added to get those of the whole, as Keras does with the states of replicas. They
+        The plain sums of parts add up to the plain sums of the whole, as Keras adds the states of replicas. They
         lose digits where values are large beside their deviation. Ratings lie in [-1, 1], where float64 sums are exact
         enough.
 

@@ -462,8 +462,8 @@ def test_a_split_that_cannot_select_the_epoch(shards, tmp_path, change, text):
     [
         (replace(TINY, model=replace(TINY.model, spatial_pooling=None)), "needs no training. Use affect predict"),
         (
-            replace(TINY, train=replace(TINY.train, selection_metric="uar")),
-            "Expected 'accuracy' or 'loss'. Received: 'uar'",
+            replace(TINY, train=replace(TINY.train, selection_metric="ccc")),
+            "Expected 'accuracy' or 'loss'. Received: 'ccc'",
         ),
         (
             replace(TINY, data=replace(TINY.data, train_split="dev")),

@@ -238,7 +238,7 @@ def _parse(content: bytes) -> dict[str, Any] | None:
 def _find_inconsistencies(record: Mapping[str, Any], clip: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     """Returns descriptions of contradictions within a record, or between it and its entry in the manifest."""
     found = []
-    # All of these are series over the frames, but for the frame rate, which is a scalar.
+    # All of these are series over the frames, except the frame rate, which is a scalar.
     counts = {
         name: len(value) for name, value in record.items() if name.startswith(("face/", "image/")) and np.ndim(value)
     }

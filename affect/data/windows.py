@@ -137,7 +137,7 @@ def read_recordings(shards: Shards, split: str) -> tuple[list[Recording], list[s
 
 
 def _join(name: str, parts: Sequence[tuple[tuple[str, int, int], dict[str, Any]]]) -> Recording:
-    """Joins the parts of a recording, each `(place, record)`, in their order; those of other faces are left out."""
+    """Joins the parts of a recording, each `(place, record)`, in their order. It leaves out parts of other faces."""
     main = [part for part in parts if not _OTHER_FACE.fullmatch(part[1]["clip/media_id"].decode().removeprefix(name))]
     times_s = [record["image/timestamp"] / 1e6 for _, record in main]
     first = main[0][1]  # each part holds the whole series of ratings
@@ -337,7 +337,7 @@ def eval_windows(
 def at_end(
     inputs: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor
 ) -> tuple[Mapping[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Returns a training batch with one label for each window: that of its last frame with a face.
+    """Returns a training batch with one label for each window: the label of its last frame with a face.
 
     Args:
         inputs: From `train_windows`, with `frame_mask` (B, F).

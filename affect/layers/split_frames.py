@@ -22,7 +22,7 @@ class SplitFrames(keras.layers.Layer):
         `x` `(B*F, ...)`, `like` `(B, F, ...)`; any size may be dynamic.
 
     Output shape:
-        `(B, F, ...)`: the sizes of `like`, then those of `x` after its first.
+        `(B, F, ...)`: the first two sizes of `like`, then the sizes of `x` after its first.
 
     Example:
 

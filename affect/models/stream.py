@@ -158,7 +158,7 @@ class RunningLSTM(RunningPooling):
         return np.full(len(frame_logits), 1 / self.frames)
 
 
-# The keys are those of `affect.layers.TEMPORAL_POOLINGS`.
+# The keys are the same as in `affect.layers.TEMPORAL_POOLINGS`.
 RUNNING_POOLINGS: dict[str, type[RunningPooling]] = {
     "joint_softmax": RunningJointSoftmax,
     "average": RunningAverage,
@@ -199,7 +199,7 @@ def _check_time(timestamp_s: float, before_s: float) -> None:
 
 
 class StreamingClassifier:
-    """Classifies a clip frame by frame: each result equals that of `affect.reading.predict` for all frames so far.
+    """Classifies a clip frame by frame: `affect.reading.predict` gives the same for all frames so far.
 
     All frames have the same weight, however old they are. For endless streams, `half_life_s` reduces the weight of old
     frames: at the time t, a frame of the time t_f has the weight w_f = 2^(-(t - t_f) / half_life_s). For joint softmax
@@ -311,7 +311,7 @@ class WindowReading:
 class StreamingRegressor:
     """Predicts valence and arousal of a recording window by window.
 
-    The windows, and therefore the numbers, are those of `affect.data.windows.eval_windows`. There is no
+    The windows, and therefore the numbers, are the same as in `affect.data.windows.eval_windows`. There is no
     post-processing, because it needs the whole recording.
 
     A window is complete with the first frame, with or without a face, that is more than half a step after its last
