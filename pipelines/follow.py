@@ -13,16 +13,15 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from affect.config.experiment import Detect
 from affect.errors import InputError
 from affect.pipelines.appearance import Dissolves, describe_face, find_cuts
 from affect.pipelines.tracks import TRACK_IOU, Detection, iou, match
 
-# `"follow"` detects in key frames and follows faces in between; `"every"` detects in every frame.
-Detect = Literal["follow", "every"]
 # Key frames are at most so far apart, in seconds and in frames. So many frames are in memory.
 KEY_S = 0.5
 WINDOW_FRAMES = 16

@@ -11,15 +11,14 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from affect.config.experiment import Tracks as Choice
 from affect.pipelines.appearance import ALIKE, DIFFERENT, DISSOLVE_S, DISSOLVE_STEP_S
 
-# `"main"`: the track that is seen longest; `"largest"`: the track of the most pixels; `"all"`: every track.
-Choice = Literal["main", "largest", "all"]
 # Two boxes may show one face if their overlap is at least this.
 TRACK_IOU = 0.3
 # After so many seconds in frames without the face, its place says nothing. It is recognised by its looks alone.
