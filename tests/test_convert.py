@@ -273,7 +273,7 @@ def test_command_line(exported):
     out = version.parent.with_name(f"{version.parent.name}-1-clip-float32.tflite").resolve()
     done = CliRunner().invoke(app, ["convert", str(version), "--to", "float32"])
     assert done.exit_code == 0
-    assert done.stdout.splitlines()[-1] == f"{out}: {out.stat().st_size} bytes, float32, frames free"
+    assert done.stdout.splitlines()[-1] == f"{out}: {out.stat().st_size} bytes, float32, frames dynamic"
     assert "compared on 2 clips of the golden faces" in done.stdout and "1 WHILE" in done.stdout
 
 

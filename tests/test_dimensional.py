@@ -348,7 +348,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path,
     assert expected.items() >= counts.items()
     means = [sum(row[f"val_{name}_ccc"] for name in DIMENSIONS) for row in read_log(whole)]
     assert expected["best_epoch"] == 1 + means.index(max(means))
-    config, delay_s = runs[0] / "configs" / "lgbp.py", expected["delay"]["delay_s"]
+    config, delay_s = runs[0] / "rows.py" / "lgbp", expected["delay"]["delay_s"]
     code, out, _ = affect("train", config, "--data", recola[1], "--workdir", tmp_path)
     assert code == 0 and f"delay searched: {delay_s:g} s, where a linear probe has a CCC of " in out
     assert "post-processing fitted on selection recordings: CCC valence +" in out
@@ -453,8 +453,9 @@ def test_avec_counts_each_rating(runs, recola, report, tmp_path):
     for name, value in by_definition(np.concatenate(labels), np.concatenate(estimates)).items():
         assert found["metrics"]["valence"]["concatenated"][name] == pytest.approx(value, abs=1e-5)
     code, _, lines = affect(*options, "--protocol", "sewa")
-    assert code == 2 and "windows.protocol must be one of ['avec', 'faces']. Received: 'sewa'" in lines[0]
-    assert {load_config(path).windows.protocol for path in FER2013.parent.glob("paper_b_*/[a-z]*.py")} == {"avec"}
+    assert code == 2 and "Invalid value for '--protocol': 'sewa' is not one of 'avec', 'faces'." in lines[0]
+    rows = [*load_rows("paper_b_recola").values(), *load_rows("paper_b_avec17").values()]
+    assert {row.windows.protocol for row in rows} == {"avec"}
 
 
 def test_a_recording_without_a_face_is_estimated_in_the_middle_of_the_scale(trained):

@@ -833,7 +833,8 @@ def test_clips_that_differ_from_what_is_published_are_counted(bright, tmp_path):
     assert manifest["differences"][-1] == "val/surprise: 0 clips, 46 published"
 
 
-def test_what_is_odd_is_named_at_the_command_and_the_rest_prepared(bright, tmp_path):
+def test_what_is_odd_is_named_at_the_command_and_the_rest_prepared(monkeypatch, tmp_path):
+    monkeypatch.setitem(DETECTORS, "mtcnn", Bright)
     root, out = tmp_path / "recola", tmp_path / "out"
     steps = {"train_1": 0.1, "train_2": 100, "train_3": 1, "train_4": 0.01}
     for name, step in steps.items():
@@ -848,9 +849,7 @@ def test_what_is_odd_is_named_at_the_command_and_the_rest_prepared(bright, tmp_p
             )
     (root / "train_5.mp4").write_text("version https://git-lfs.github.com/spec/v1\n")
     os.mkfifo(root / "notes.ts")
-    code, _, said = affect(
-        "prepare", root, "--dataset", "recola", "--detector", "bright", "--out", out, "--workers", "1"
-    )
+    code, _, said = affect("prepare", root, "--dataset", "recola", "--out", out, "--workers", "1")
     said = {line.split(": ")[1]: line for line in said}
     assert code == 1 and said.keys() == {"left out", "train_2", "train_3", "train_4", "train_5"}
     assert f"{root}: 1 videos are no clips of this data set (notes.ts)" in said["left out"]
