@@ -24,7 +24,6 @@ from affect.config import (
     VideoRegressor,
     Windows,
     find_without_effect,
-    load_config,
     load_rows,
     read_json,
 )
