@@ -100,7 +100,7 @@ def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pool
         },
     }
     result["saved_model"] = [
-        saved_model_row(trained, whole, halves, shape, seconds=seconds, flops=flops)
+        time_saved_model(trained, whole, halves, shape, seconds=seconds, flops=flops)
         for shape in track(clips, len(clips), "SavedModel")
     ]
     result["tflite"] = tflite_rows(trained, whole, halves, folder, tflite_frames, seconds=seconds, numbers=numbers)
@@ -143,7 +143,7 @@ def _call(network, *tensors):
     return network(list(tensors), training=False)
 
 
-def saved_model_row(trained, whole, halves, shape, *, seconds, flops):
+def time_saved_model(trained, whole, halves, shape, *, seconds, flops):
     """Returns a row: the SavedModels, the Keras network and a matmul on clips of a shape `(B, F)`."""
     inputs, jpegs = clips_of(trained, *shape)
     one = tf.random.normal((MATMUL_SIDE, MATMUL_SIDE))
@@ -160,7 +160,7 @@ def saved_model_row(trained, whole, halves, shape, *, seconds, flops):
     }
     times = take_turns(ways, seconds)
     times["matmul"] *= flops * shape[0] * shape[1] / (2 * MATMUL_SIDE**3)
-    row = {"clips": shape[0], "frames": shape[1], **described(times, faces=shape[0] * shape[1])}
+    row = {"clips": shape[0], "frames": shape[1], **describe(times, faces=shape[0] * shape[1])}
     alone, cpu = np.median(times["head"], axis=0) / np.median(times["backbone"], axis=0)
     found = overhead(times["serving_default"], times["backbone"])
     return row | {"head_overhead": found | {"alone": float(alone), "alone_cpu": float(cpu)}}
@@ -185,9 +185,7 @@ def tflite_rows(trained, whole, halves, folder, frames, *, seconds, numbers):
             ways[name] = lambda call=call: call(inputs)
         times = take_turns(ways, seconds)
         row = {"to": to, "clips": 1, "frames": frames, "bytes": fixed["bytes"], "backbone_bytes": len(content)}
-        rows.append(
-            row | described(times, faces=frames) | {"head_overhead": overhead(times["clip"], times["backbone"])}
-        )
+        rows.append(row | describe(times, faces=frames) | {"head_overhead": overhead(times["clip"], times["backbone"])})
     return rows
 
 
@@ -219,7 +217,7 @@ def stream_row(trained, network, frames, others):
         for name in list(ways)[:: 1 if index % 2 else -1]:
             times[name].append(_seconds(ways[name]))
     times = {name: np.array(values) for name, values in times.items()}
-    row = {"frames": frames, **described(times, faces=1), "growth": overhead(times["late"], times["early"])}
+    row = {"frames": frames, **describe(times, faces=1), "growth": overhead(times["late"], times["early"])}
     return row | ({"head_overhead": overhead(times["late"], times["backbone"])} if "backbone" in others else {})
 
 
@@ -243,7 +241,7 @@ def _seconds(call):
     return time.perf_counter() - wall, time.process_time() - cores
 
 
-def described(times, *, faces):
+def describe(times, *, faces):
     """Returns the number of rounds and, for each way, milliseconds and faces a second."""
     ways = {}
     for name, values in times.items():

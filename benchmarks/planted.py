@@ -80,7 +80,7 @@ def make(folder):
     return made
 
 
-def attended(run, shards, oracle):
+def measure_attention(run, shards, oracle):
     """Compares where a run looks with where the expression is, in the frames that show it at half strength or more.
 
     Args:
@@ -191,7 +191,7 @@ def prove(folder, sets, *, seeds):
                 run = runs / f"attention_{name}" / f"n2_l{diversity}" / f"seed-{seed}"
                 overrides = (*ATTENTION_OVERRIDES, f"model.diversity={diversity}", f"train.seed={seed}")
                 train(load_config(CONFIGS / "paper_a.py", overrides), data=shards, workdir=run, progress=False)
-                found.append(attended(run, shards, oracle))
+                found.append(measure_attention(run, shards, oracle))
             result["attention"].setdefault(name, {})[f"λ={diversity}"] = found
     return result
 

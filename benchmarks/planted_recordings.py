@@ -66,7 +66,7 @@ def make(folder, *, train_recordings=24, dev_recordings=8, length_s=30.0):
     return shards, read_json(oracle)
 
 
-def attended(run, shards, oracle):
+def measure_attention(run, shards, oracle):
     """Compares where a run looks with where the face moves.
 
     Args:
@@ -148,7 +148,7 @@ def prove(folder, shards, oracle, *, seeds, overrides=OVERRIDES):
         run = runs / "sta" / f"seed-{seed}"
         experiment = load_config(f"{TABLE}/sta", (*overrides, f"train.seed={seed}"))
         train(experiment, data=shards, workdir=run, progress=False)
-        attention.append(attended(run, shards, oracle))
+        attention.append(measure_attention(run, shards, oracle))
     return {
         "table": result,
         "delay": read_json(runs / "sta" / "seed-0" / "delay.json"),

@@ -21,9 +21,9 @@ from affect.config import (
     VideoClassifier,
     VideoRegressor,
     Windows,
-    bundled_configs,
     find_config,
     from_json,
+    list_bundled_configs,
     load_config,
     load_rows,
     override,
@@ -171,7 +171,7 @@ def elsewhere(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", bundled_configs())
+@pytest.mark.parametrize("name", list_bundled_configs())
 def test_a_bundled_config_loads_by_its_name_from_everywhere(elsewhere, name):
     path = ROOT / "configs" / f"{name}.py"
     assert find_config(name) == find_config(Path(name)) == (path, "")
@@ -185,7 +185,7 @@ def test_a_bundled_config_loads_by_its_name_from_everywhere(elsewhere, name):
 
 
 def test_the_bundled_configs_are_all_that_there_are():
-    assert sorted(bundled_configs().values()) == sorted((ROOT / "configs").rglob("[!_]*.py"))
+    assert sorted(list_bundled_configs().values()) == sorted((ROOT / "configs").rglob("[!_]*.py"))
 
 
 def test_a_path_that_exists_is_taken_for_no_name(elsewhere):

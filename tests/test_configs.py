@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from affect.config import Experiment, bundled_configs, find_config, from_json, load_config, load_rows, to_json
+from affect.config import Experiment, find_config, from_json, list_bundled_configs, load_config, load_rows, to_json
 from affect.data.labels import EMOTIONS
 from affect.data.lgbp import FEATURES
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
@@ -62,9 +62,9 @@ def exposes(path, name):
     return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
-TABLES = [name for name, path in bundled_configs().items() if exposes(path, "ROWS")]
+TABLES = [name for name, path in list_bundled_configs().items() if exposes(path, "ROWS")]
 ROWS = [
-    *(name for name in bundled_configs() if name not in TABLES),
+    *(name for name in list_bundled_configs() if name not in TABLES),
     *(f"{table}/{row}" for table in TABLES for row in load_rows(table)),
 ]
 OF_PAPER_A = [name for name in ROWS if name.startswith("paper_a")]
@@ -114,7 +114,7 @@ def test_the_best_row_is_the_base():
 
 def test_frames_taken_alone_are_as_many_as_in_the_other_rows():
     """The overrides in the docstring of the table, which make its average eq. 7."""
-    overrides = re.findall(r"--set (\S+)", bundled_configs()["paper_a_table2"].read_text(encoding="utf-8"))
+    overrides = re.findall(r"--set (\S+)", list_bundled_configs()["paper_a_table2"].read_text(encoding="utf-8"))
     base, alone = load_config("paper_a"), load_config("paper_a_table2/avg", overrides)
     assert alone.data.frames == 1
     faces = [config.data.batch_clips * config.data.frames for config in (base, alone)]
@@ -209,7 +209,7 @@ def test_paper_bs_network_builds_on_classes_and_sees_as_much_of_a_clip_in_evalua
 
 def test_all_rows_of_the_paper_have_recipes_and_only_they():
     assert len(OF_PAPER_A) == 12
-    for name, path in bundled_configs().items():
+    for name, path in list_bundled_configs().items():
         assert exposes(path, "RECIPES") == name.startswith("paper_a")
 
 

@@ -43,7 +43,7 @@ from affect.tasks.delay import search_delay
 from affect.tasks.postprocessing import Postprocessing
 from affect.tasks.series import Series, at_ratings
 from affect.tasks.statistics import compare
-from affect.tasks.table_rows import concatenated_ccc
+from affect.tasks.table_rows import compute_concatenated_ccc
 from affect.training.evaluate import evaluate
 from affect.training.table import format_cells, markdown, table
 from affect.training.train import EpochProgress, read_log, train
@@ -582,8 +582,8 @@ def test_the_interval_and_the_test_are_over_recordings():
     def ccc_of(series):
         return by_definition(*(np.concatenate(values) for values in zip(*series, strict=True)))["ccc"]
 
-    assert concatenated_ccc(sums_of(ours), axis=0) == pytest.approx(ccc_of(ours))
-    found = compare(sums_of(ours), sums_of(base), statistic=concatenated_ccc)
+    assert compute_concatenated_ccc(sums_of(ours), axis=0) == pytest.approx(ccc_of(ours))
+    found = compare(sums_of(ours), sums_of(base), statistic=compute_concatenated_ccc)
     drawn = [ccc_of([ours[k] for k in random.integers(0, 7, 7)]) for _ in range(2000)]
     np.testing.assert_allclose(found["interval"], np.percentile(drawn, [2.5, 97.5]), atol=0.01)
     differences = []
@@ -592,7 +592,7 @@ def test_the_interval_and_the_test_are_over_recordings():
         differences.append(ccc_of([a for a, _ in pairs]) - ccc_of([b for _, b in pairs]))
     exact = np.mean(np.abs(differences) >= differences[0] - 1e-12)
     assert found["p_value"] == pytest.approx(exact, abs=1e-9)
-    assert compare(sums_of(ours[:1]), statistic=concatenated_ccc) == {"interval": None, "p_value": None}
+    assert compare(sums_of(ours[:1]), statistic=compute_concatenated_ccc) == {"interval": None, "p_value": None}
 
 
 def test_rows_of_two_kinds_are_no_table(tmp_path):

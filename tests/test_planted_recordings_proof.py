@@ -8,7 +8,7 @@ from affect.reading.run import load_trained
 from affect.training.evaluate import evaluate
 from affect.training.train import train
 from benchmarks.planted import in_view, inside
-from benchmarks.planted_recordings import DELAY_S, OVERRIDES, TABLE, attended, make, prove, text
+from benchmarks.planted_recordings import DELAY_S, OVERRIDES, TABLE, make, measure_attention, prove, text
 
 
 def test_a_box_is_carried_to_the_view_by_hand():
@@ -73,6 +73,6 @@ def test_attention_over_time_reads_other_subjects_and_a_frame_does_not(learnt, d
 @pytest.mark.large
 def test_attention_falls_where_the_face_moves(learnt):
     rows, shards, oracle = learnt
-    found = attended(rows["sta"][0], shards, oracle)
+    found = measure_attention(rows["sta"][0], shards, oracle)
     assert found["hits"] >= 0.9
     assert found["chance"] < 0.5

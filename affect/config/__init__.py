@@ -13,7 +13,7 @@ from affect.config.experiment import (
     VideoRegressor,
     Windows,
 )
-from affect.config.loading import bundled_configs, find_config, load_config, load_rows, override
+from affect.config.loading import find_config, list_bundled_configs, load_config, load_rows, override
 from affect.config.values import from_json, list_choices, read_json, to_json, write_json
 
 __all__ = [
@@ -29,11 +29,11 @@ __all__ = [
     "VideoNetwork",
     "VideoRegressor",
     "Windows",
-    "bundled_configs",
     "check_effects",
     "find_config",
     "find_without_effect",
     "from_json",
+    "list_bundled_configs",
     "list_choices",
     "load_config",
     "load_rows",

@@ -36,7 +36,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 MEAN_SHAPE = ((0.2255, 0.2160), (0.7548, 0.2160), (0.4901, 0.5156), (0.2541, 0.7802), (0.7261, 0.7802))
 
 
-def chosen(default: Any, *, paper: str = "–", code: str = "–", ours: str | None = None, why: str = "") -> Any:
+def choose(default: Any, *, paper: str = "–", code: str = "–", ours: str | None = None, why: str = "") -> Any:
     """Returns a dataclass field of paper A, with who chose its value.
 
     Args:
@@ -50,7 +50,7 @@ def chosen(default: Any, *, paper: str = "–", code: str = "–", ours: str | N
     return field(default=default, metadata={"paper": paper, "code": code, "ours": ours, "why": why})
 
 
-def assumed(default: Any, why: str = "") -> Any:
+def assume(default: Any, why: str = "") -> Any:
     """Returns a dataclass field of paper B whose value affect assumes.
 
     Args:
@@ -145,41 +145,41 @@ class Data:
     """
 
     train_split: str = "train"
-    batch_clips: int = chosen(3, code="3")
-    frames: int = chosen(16, paper="16", code="16", why="drawn at random without replacement, in time order")
-    repeat_frames: bool = chosen(
+    batch_clips: int = choose(3, code="3")
+    frames: int = choose(16, paper="16", code="16", why="drawn at random without replacement, in time order")
+    repeat_frames: bool = choose(
         False,
         code="drawn with replacement",
         ours="padded with a mask",
         why="a repeated frame would count twice in joint softmax",
     )
-    eval_frames: int = chosen(120, code="120")
-    frame_spacing: FrameSpacing = chosen("nearest", code="floor")
-    crop_ratio: float = chosen(
+    eval_frames: int = choose(120, code="120")
+    frame_spacing: FrameSpacing = choose("nearest", code="floor")
+    crop_ratio: float = choose(
         0.875,
         code="224/256, after a reflecting pad to a square",
         ours="224/256",
         why="stored faces are square, so the pad would change nothing",
     )
-    random_crop: bool = chosen(True, paper="yes", code="no, central")
-    flip: bool = chosen(True, paper="yes (“flip, mirror”, read as one)", code="yes")
-    rotation_deg: float = chosen(10.0, paper="not named, 0", code="10", why="alignment is never exact")
-    rotation_border: Border = chosen("reflect", code="black", why="an evaluated face has no black corners")
-    view_per_frame: bool = chosen(
+    random_crop: bool = choose(True, paper="yes", code="no, central")
+    flip: bool = choose(True, paper="yes (“flip, mirror”, read as one)", code="yes")
+    rotation_deg: float = choose(10.0, paper="not named, 0", code="10", why="alignment is never exact")
+    rotation_border: Border = choose("reflect", code="black", why="an evaluated face has no black corners")
+    view_per_frame: bool = choose(
         False, code="each frame", ours="the clip", why="a face does not change sides between frames"
     )
-    selection_ratio: float = chosen(
+    selection_ratio: float = choose(
         0.15,
         paper="0: it trains on all clips and keeps the last epoch",
         code="0",
         why="so that the reported clips select nothing",
     )
-    selection_split: str | None = chosen(
+    selection_split: str | None = choose(
         None,
         code="`val`, the reported split",
         why="the accuracy of a split that selected its epoch is optimistic",
     )
-    keep_last_batch: bool = chosen(
+    keep_last_batch: bool = choose(
         False, code="yes", ours="no: they wait for another epoch", why="so that every clip has the same weight"
     )
     shuffle_clips: int = 256
@@ -222,38 +222,38 @@ class FrameClassifier:
         task: `"classification"`. It tells this network from the others in JSON.
     """
 
-    backbone: str = chosen(MISSING, paper="VGG16", code="VGG16", ours="vgg16")
-    weights: str | None = chosen(MISSING, paper="VGG-Face", code="VGG-Face", ours="vggface")
-    face_size: int | None = chosen(None, paper="224", code="224", ours="224")
-    input_scaling: str = chosen(
+    backbone: str = choose(MISSING, paper="VGG16", code="VGG16", ours="vgg16")
+    weights: str | None = choose(MISSING, paper="VGG-Face", code="VGG-Face", ours="vggface")
+    face_size: int | None = choose(None, paper="224", code="224", ours="224")
+    input_scaling: str = choose(
         "published",
         paper="VGG-Face's",
         code="unit",
         why="with the other one, the same weights see 1/255 of their contrast",
     )
-    output_stride: int = chosen(
+    output_stride: int = choose(
         16, paper="16", code="32, after the last pooling", why="four times as many locations to attend to"
     )
     spatial_pooling: str | None = "attention"
     heads: int = 2
-    hidden_units: int | None = chosen(
+    hidden_units: int | None = choose(
         None,
         paper="two layers, U not given",
         code="512 in its first commit; later one layer, with 256 and 600 in comments",
         ours="256",
         why="the scores of one layer are bounded (`affect.layers.AttentionPooling`)",
     )
-    attention_bias: bool = chosen(False, paper="no", code="yes in its first commit, later no")
-    diversity: float = chosen(
+    attention_bias: bool = choose(False, paper="no", code="yes in its first commit, later no")
+    diversity: float = choose(
         1.0,
         paper="0, 0.1 or 1, by row",
         code="0, 0.1 or 10; 0 in its best run with N = 2, from the first commit",
         ours="as the paper, by row",
     )
     temporal_pooling: str = "joint_softmax"
-    lstm_units: int = chosen(512, paper="quoted from another paper, not given", code="no LSTM", why="assumed")
-    dropout: float = chosen(0.0, code="0")
-    initial_weights: InitialWeights = chosen("keras", code="PyTorch's", ours="Keras's")
+    lstm_units: int = choose(512, paper="quoted from another paper, not given", code="no LSTM", why="assumed")
+    dropout: float = choose(0.0, code="0")
+    initial_weights: InitialWeights = choose("keras", code="PyTorch's", ours="Keras's")
     task: Literal["classification"] = "classification"
 
     # Facts about every such network, not settings.
@@ -314,24 +314,24 @@ class VideoNetwork:
     """
 
     temporal: Temporal | None
-    attention: SpatiotemporalActivation | None = assumed(
+    attention: SpatiotemporalActivation | None = assume(
         None, "`softmax` with attention: it has to choose, so it can be looked at"
     )
-    face_size: int = assumed(96, "64 for LGBP-TOP")
-    blocks: int = assumed(3, "12 × 12 locations")
-    filters: int = assumed(64)
-    kernel_size: int = assumed(5)
-    kernel_size_3d: int = assumed(3, "usual for 3D-CNNs")
-    attended_blocks: int = assumed(1)
-    attention_filters: int = assumed(64, "its memory is small beside 256 channels of features")
-    attention_kernel_size: int = assumed(3)
-    spatial_pooling: VideoSpatialPooling = assumed("average", "paper B has no such pooling")
-    heads: int = assumed(2)
-    pooling_units: int | None = assumed(None)
-    diversity: float = assumed(1.0)
-    recurrent_units: int = assumed(100)
-    hidden_units: int = assumed(300)
-    dropout: float = assumed(0.5, "9 recordings are few")
+    face_size: int = assume(96, "64 for LGBP-TOP")
+    blocks: int = assume(3, "12 × 12 locations")
+    filters: int = assume(64)
+    kernel_size: int = assume(5)
+    kernel_size_3d: int = assume(3, "usual for 3D-CNNs")
+    attended_blocks: int = assume(1)
+    attention_filters: int = assume(64, "its memory is small beside 256 channels of features")
+    attention_kernel_size: int = assume(3)
+    spatial_pooling: VideoSpatialPooling = assume("average", "paper B has no such pooling")
+    heads: int = assume(2)
+    pooling_units: int | None = assume(None)
+    diversity: float = assume(1.0)
+    recurrent_units: int = assume(100)
+    hidden_units: int = assume(300)
+    dropout: float = assume(0.5, "9 recordings are few")
 
     # Facts about every such network, not settings: it has no backbone and learns as a whole.
     backbone = weights = None
@@ -365,7 +365,7 @@ class VideoRegressor(VideoNetwork):
         task: `"regression"`. It tells this network from the others in JSON.
     """
 
-    predicts: Predicts = assumed("frames", "each label of the window is learnt from")
+    predicts: Predicts = assume("frames", "each label of the window is learnt from")
     features: Features = "faces"
     task: Literal["regression"] = "regression"
 
@@ -428,12 +428,12 @@ class Windows:
     """
 
     length_s: float = 4.0
-    stride_s: float = assumed(2.0, "half of 4 s")
-    frame_rate_hz: float = assumed(10.0, "SEWA is rated at this rate")
-    delay_s: float | None = assumed(
+    stride_s: float = assume(2.0, "half of 4 s")
+    frame_rate_hz: float = assume(10.0, "SEWA is rated at this rate")
+    delay_s: float | None = assume(
         2.8, "published choices on RECOLA are between 2.3 and 4 s, chosen on the training recordings"
     )
-    postprocess: bool = assumed(True)
+    postprocess: bool = assume(True)
     protocol: EvaluationProtocol = "avec"
 
     def __post_init__(self):
@@ -482,34 +482,34 @@ class Train:
             XLA. `None` is yes on a CPU and no on an accelerator.
     """
 
-    epochs: int = chosen(30, paper="30", code="30, later 16 with attention", why="two whole periods")
-    backbone_learning_rate: float = chosen(1e-5, paper="1e-5", code="1e-5; 1e-3 with attention; 0 in its last commit")
-    frozen_blocks: int = chosen(0, paper="0", code="0")
-    head_learning_rate: float = chosen(0.1, paper="0.1", code="0.1; 1e-2 with attention")
-    optimizer: Optimizer = chosen(
+    epochs: int = choose(30, paper="30", code="30, later 16 with attention", why="two whole periods")
+    backbone_learning_rate: float = choose(1e-5, paper="1e-5", code="1e-5; 1e-3 with attention; 0 in its last commit")
+    frozen_blocks: int = choose(0, paper="0", code="0")
+    head_learning_rate: float = choose(0.1, paper="0.1", code="0.1; 1e-2 with attention")
+    optimizer: Optimizer = choose(
         "sgd",
         paper="SGD",
         code="SGD",
         why="paper B's is not given; `adam` is assumed, because on planted recordings SGD at 0.1 ended at constants",
     )
-    momentum: float = chosen(0.9, paper="not given", code="0.9")
-    nesterov: bool = chosen(True, code="yes")
-    pytorch_sgd: bool = chosen(
+    momentum: float = choose(0.9, paper="not given", code="0.9")
+    nesterov: bool = choose(True, code="yes")
+    pytorch_sgd: bool = choose(
         False, code="PyTorch's step", ours="Keras's step", why="its decay does not depend on momentum"
     )
-    weight_decay: float = chosen(
+    weight_decay: float = choose(
         5e-5,
         paper="5e-5",
         code="5e-4 · √(batch / (clips · period)): with 773 clips 9.85e-6 for a period of 10 epochs, 1.39e-5 for 5",
     )
-    weight_decay_schedule: WeightDecaySchedule = chosen("constant", code="cosine")
-    restart_epochs: int = chosen(10, code="10; 5 in its first commit")
-    restart_factor: float = chosen(2.0, code="2", why="10 + 20 = 30 epochs")
-    accumulation_steps: int = chosen(1, paper="1", code="1")
-    label_smoothing: float = chosen(0.0, paper="0", code="0")
+    weight_decay_schedule: WeightDecaySchedule = choose("constant", code="cosine")
+    restart_epochs: int = choose(10, code="10; 5 in its first commit")
+    restart_factor: float = choose(2.0, code="2", why="10 + 20 = 30 epochs")
+    accumulation_steps: int = choose(1, paper="1", code="1")
+    label_smoothing: float = choose(0.0, paper="0", code="0")
     concordance: float = 0.0
-    class_weights: bool = chosen(False, paper="no", code="no")
-    selection_metric: SelectionMetric = chosen("accuracy", code="accuracy")
+    class_weights: bool = choose(False, paper="no", code="no")
+    selection_metric: SelectionMetric = choose("accuracy", code="accuracy")
     seed: int = 0
     precision: Precision = "float32"
     deterministic: bool | None = None

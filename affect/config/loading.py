@@ -48,7 +48,7 @@ def find_config(path: str | Path) -> tuple[Path, str]:
     name = path.as_posix()
     if not NAME.fullmatch(name):
         return path, ""
-    bundled = bundled_configs()
+    bundled = list_bundled_configs()
     table_name, is_row, row = name.partition("/")
     if table_name in bundled:
         return bundled[table_name], row
@@ -60,7 +60,7 @@ def find_config(path: str | Path) -> tuple[Path, str]:
     )
 
 
-def bundled_configs() -> dict[str, Path]:
+def list_bundled_configs() -> dict[str, Path]:
     """Returns the configs and tables that come with affect: name → path of the file."""
     folder = Path(str(files("affect.configs")))
     return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
@@ -134,7 +134,7 @@ def load_rows(
 
 
 def _list_tables():
-    return [name for name, path in bundled_configs().items() if _read_rows(run_python(path))]
+    return [name for name, path in list_bundled_configs().items() if _read_rows(run_python(path))]
 
 
 def _override_all(base, overrides):
@@ -167,7 +167,7 @@ def _check_effects(config, path):
 def _load(path, recipe):
     """Returns the experiment of a file or row, without overrides."""
     file, row = find_config(path)
-    expected = f"Expected a .py file, a config.json of a run, or a bundled config: {', '.join(bundled_configs())}."
+    expected = f"Expected a .py file, a config.json of a run, or a bundled config: {', '.join(list_bundled_configs())}."
     if not file.is_file():
         raise InputError(f"There is no config file {path}{' (it is a folder)' if file.is_dir() else ''}. {expected}")
     if file.suffix not in (".py", ".json"):

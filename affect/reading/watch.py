@@ -154,7 +154,7 @@ class AnnotatedVideo:
             timestamp_s: Time in seconds, later than the frame before.
             image: uint8 (H, W, 3), RGB. An image of another size is scaled to the size of the first.
         """
-        with _uninterrupted():
+        with _delay_interrupts():
             if self._container is None:
                 self._open(image.shape[1], image.shape[0])
             image = cv2.resize(image, (self._width, self._height))
@@ -168,7 +168,7 @@ class AnnotatedVideo:
         """Writes the pending frames and renames the temporary file."""
         if self._container is None:
             return
-        with _uninterrupted():
+        with _delay_interrupts():
             self._container.mux(self._stream.encode())
             self._container.close()
             self._temporary.replace(self.path)
@@ -189,7 +189,7 @@ class AnnotatedVideo:
 
 
 @contextmanager
-def _uninterrupted():
+def _delay_interrupts():
     """Delays an interrupt from the keyboard until the block is done, because half a frame would damage the video."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -87,7 +87,7 @@ def average_series(
         numbers[f"{prefix}ccc_of_recordings"] = mean([metrics["mean"]["ccc"] for metrics in found])
     sums = sum_series(reports)
     base_sums = sum_series(base) if base is not None and len(sums) >= LEAST_RECORDINGS else None
-    numbers |= compare(sums, base_sums, statistic=concatenated_ccc)
+    numbers |= compare(sums, base_sums, statistic=compute_concatenated_ccc)
     numbers |= {f"reported_{name}": reported.get(name) for name in FORMULAS}
     numbers |= {
         "protocol": reports[0]["protocol"],
@@ -126,7 +126,7 @@ def sum_series(reports: Sequence[dict[str, Any]]) -> np.ndarray:
     return np.reshape(rows, (len(names), len(seeds), 7))
 
 
-def concatenated_ccc(sums: np.ndarray, axis: int) -> np.ndarray:
+def compute_concatenated_ccc(sums: np.ndarray, axis: int) -> np.ndarray:
     """Returns the CCC of recordings concatenated, averaged over the seeds.
 
     Args:
