@@ -1,13 +1,11 @@
 """Image files that others wrote → pixels; faces → JPEG."""
 
-import io
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from affect.data.images import ImageError, open_image
 from affect.errors import InputError
 from affect.pipelines.files import name_fault
 
@@ -18,8 +16,6 @@ MOST_PIXELS = 4096 * 4096
 
 def read_image(path: Path | str) -> np.ndarray:
     """Reads a JPEG or PNG file.
-
-    Pillow reads it, because OpenCV fills the missing part of a truncated file with grey and gives no error.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -34,17 +30,13 @@ def read_image(path: Path | str) -> np.ndarray:
     if len(content) > MOST_BYTES:
         raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB.")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of sizes, which are checked here, and of metadata, which is not read.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise InputError(f"{path} claims {image.width}×{image.height} pixels, more than {MOST_PIXELS}.")
+        with open_image(content, ("JPEG", "PNG")) as image:
+            pixels = image.width * image.height
+            if pixels <= MOST_PIXELS:
                 return np.array(image.convert("RGB"))
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ImageError as error:
         raise InputError(f"{path} is not an image that can be read ({error}).") from error
+    raise InputError(f"{path} claims {image.width}×{image.height} pixels, more than {MOST_PIXELS}.")
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:

@@ -24,7 +24,16 @@ ROWS = [
     {"cli"},
     {"__main__"},
 ]
-SHARED_WITH_PIPELINES = {"config", "errors", "extras", "files", "progress", "data.labels", "data.records"}
+SHARED_WITH_PIPELINES = {
+    "config",
+    "errors",
+    "extras",
+    "files",
+    "progress",
+    "data.images",
+    "data.labels",
+    "data.records",
+}
 # Models run on every backend of Keras.
 WITHOUT_TENSORFLOW = (
     "layers",

@@ -1,7 +1,8 @@
-"""The device that a run computes on, and whether a repeated run gives the same bits."""
+"""The device that a run computes on, versions of what computes, and whether a repeated run gives the same bits."""
 
 import contextlib
 import os
+import platform
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,20 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 from tensorflow.python.framework import config as framework
 
+import affect
 from affect.config import Train
 from affect.errors import InputError
+
+
+def list_versions() -> dict[str, str]:
+    """Returns the versions of affect, Keras, TensorFlow, NumPy and Python by name."""
+    return {
+        "affect": affect.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def describe_device(settings: Train) -> dict[str, Any]:

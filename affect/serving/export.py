@@ -1,7 +1,6 @@
 """export(): a run → a SavedModel with named signatures, and everything that is needed to use, check and serve it."""
 
 import os
-import platform
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,13 @@ import numpy as np
 import skimage.data
 import tensorflow as tf
 
-import affect
 from affect.config import FrameClassifier, find_config, read_json, to_json, write_json
 from affect.data.records import LANDMARKS
 from affect.errors import InputError
 from affect.extras import find_missing
 from affect.files import sha256_of
 from affect.models.backbones import BACKBONES, weights_sha256
+from affect.models.device import list_versions
 from affect.reading.artefact import FORMAT
 from affect.reading.run import Trained, load_trained
 from affect.reading.saved_model import ASSETS, KIND, write_sums
@@ -260,13 +259,7 @@ def _describe(trained, signatures, outputs, sources):
             for name, signature in signatures.items()
         },
         **sources,
-        "exported_with": {
-            "affect": affect.__version__,
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "exported_with": list_versions(),
     }
 
 

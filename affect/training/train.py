@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import platform
 import zipfile
 from collections.abc import Sequence
 from functools import partial
@@ -12,9 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-import affect
 from affect.config import Experiment, Faces, Train, find_without_effect, from_json, read_json, to_json, write_json
 from affect.config.experiment import SelectionMetric
 from affect.data.labels import DIMENSIONS
@@ -22,7 +19,7 @@ from affect.data.shards import Shards, names_damage
 from affect.errors import InputError
 from affect.extras import find_missing
 from affect.files import is_intact, replace_file, seal
-from affect.models.device import describe_device, leave_accelerator_to_backend, make_repeatable
+from affect.models.device import describe_device, leave_accelerator_to_backend, list_versions, make_repeatable
 from affect.models.precision import use_precision
 from affect.progress import make_progress
 from affect.reading.run import load_trained
@@ -398,8 +395,7 @@ def _open_run(workdir, run, data, delay):
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "config.json"
     if not path.exists():
-        versions = {"affect": affect.__version__, "keras": keras.__version__, "tensorflow": tf.__version__}
-        versions |= {"numpy": np.__version__, "python": platform.python_version(), "backend": keras.backend.backend()}
+        versions = list_versions() | {"backend": keras.backend.backend()}
         if delay:
             write_json(workdir / "delay.json", delay)
         else:
