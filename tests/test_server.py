@@ -11,15 +11,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from affect.cli import app
 from affect.data.records import Clip, Face
 from affect.errors import InputError
-from affect.reading import server as client_module
 from affect.reading.loading import read_artefact
 from affect.reading.predict import predict
 from affect.reading.server import GrpcClient, RestClient, bind, check_served, connect
+from tests.commands import affect, refused
 from tests.serving_stub import serve
 
 CLASSES = ("angry", "happy", "sad")
@@ -170,7 +168,7 @@ def test_requests_that_the_server_refuses(clients, transport):
             clients[transport].predict({"faces": faces, "frame_mask": frame_mask} | inputs)
 
 
-def test_requests_that_are_not_sent(clients, monkeypatch):
+def test_requests_that_are_not_sent(clients):
     ask, faces = clients["grpc"].predict, np.zeros((1, 2, 32, 32, 3), np.uint8)
     with pytest.raises(InputError, match="model tiny has no signature 'faces'. Expected one of .'classify', 'explain'"):
         ask({}, "faces")
@@ -182,9 +180,9 @@ def test_requests_that_are_not_sent(clients, monkeypatch):
         ask({"jpegs": np.array([[1]])}, "jpeg")
     with pytest.raises(InputError, match=r"the same number of clips. Received: \[1, 2\]"):
         clients["rows"].predict({"faces": faces, "frame_mask": np.ones((2, 2), bool)})
-    monkeypatch.setattr(client_module, "MAX_MESSAGE_BYTES", 2**20)
+    small = replace(clients["grpc"], max_message_bytes=2**20)
     with pytest.raises(InputError, match="request of 2 MiB is too large. Expected at most 1 MiB"):
-        ask({"jpegs": np.array([[b"x" * 2**20, b"y" * 2**20]], object)}, "jpeg")
+        small.predict({"jpegs": np.array([[b"x" * 2**20, b"y" * 2**20]], object)}, "jpeg")
 
 
 def test_messages_above_grpcs_own_limit_arrive(artefact, clients):
@@ -330,12 +328,12 @@ def test_valence_and_arousal_are_predicted_too(exported, server, models, clip, s
 
 def test_the_command_line_predicts_by_a_server(server, artefact, face_videos, tmp_path):
     _, grpc_address, rest_address = server
-    arguments = ["predict", str(artefact.path), str(face_videos / "still.mp4"), "--json", "--server"]
+    arguments = "predict", artefact.path, face_videos / "still.mp4", "--json", "--server"
     answers = []
     for url in (f"grpc://{grpc_address}/tiny", f"{rest_address}/tiny/1"):
-        done = CliRunner().invoke(app, [*arguments, url])
-        assert done.exit_code == 0, done.output
-        answers.append(json.loads(done.stdout))
+        code, out, lines = affect(*arguments, url)
+        assert code == 0, lines
+        answers.append(json.loads(out))
     (over_grpc,), (over_rest,) = answers
     assert (over_grpc["key"], over_grpc["frames_with_a_face"]) == (str(face_videos / "still.mp4"), 8)
     assert over_grpc["label"] == over_rest["label"]
@@ -344,9 +342,7 @@ def test_the_command_line_predicts_by_a_server(server, artefact, face_videos, tm
     )
     newer = tmp_path / "2"
     shutil.copytree(artefact.path, newer)
-    done = CliRunner().invoke(app, ["predict", str(newer), "video.mp4", "--server", f"grpc://{grpc_address}/tiny"])
-    assert done.exit_code == 2
-    assert "is version 1, and" in done.stderr
+    assert "is version 1, and" in refused("predict", newer, "video.mp4", "--server", f"grpc://{grpc_address}/tiny")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -292,12 +292,12 @@ def model_card(name: str, description: Mapping[str, Any]) -> str:
         "",
         "## Faces",
         "",
-        f"Faces are found by {faces['detector']} and turned, scaled and shifted so that their landmarks come as near "
-        f"as they can to the template: {_format_template(faces['template'])}, in a unit box with a margin of "
-        f"{faces['margin_ratio']:g} of its size on each side. That is stored as JPEG of "
-        f"{faces['face_size']} pixels a side, which the signature `jpeg` takes. The others take uint8 RGB "
-        f"faces of {description['face_size']} pixels: the central {experiment['data']['crop_ratio']:g} of the stored "
-        "side, scaled.",
+        f"Faces are found by {faces['detector']}. A face is turned, scaled and shifted until its landmarks are as near "
+        f"as possible to this template: {_format_template(faces['template'])}, in a unit box. The box, with a margin of "
+        f"{faces['margin_ratio']:g} of its size on each side, is stored as a JPEG of {faces['face_size']} pixels on "
+        f"each side, which the signature `jpeg` takes. The other signatures take uint8 RGB faces of "
+        f"{description['face_size']} pixels: the central {experiment['data']['crop_ratio']:g} of the stored face, "
+        "scaled.",
         "",
         "## Signatures",
         "",
@@ -310,8 +310,8 @@ def model_card(name: str, description: Mapping[str, Any]) -> str:
         "",
         "## Limits",
         "",
-        "It says what a face shows to raters of its training data, which is not what a person feels. Faces unlike "
-        "those of that data, in age, skin, light or pose, were not measured unless the metrics say so.",
+        "The model says what the raters of its training data would say of a face. That is not what a person feels. It "
+        "was not measured on faces that differ from that data in age, skin, light or pose, unless the metrics say so.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -336,9 +336,9 @@ def _format_postprocessing(postprocessing):
     """Yields the paragraph on post-processing, if there is any."""
     if postprocessing:
         yield (
-            "`dimensions` are the network's own. The metrics are of whole recordings that were post-processed by the "
-            "steps under `postprocessing` in `affect.json`, in this order: a centred median over `median_s`, `scale` · "
-            "x + `offset`, a shift to `shift_s` later. Only frames with a face are read."
+            "`dimensions` are not post-processed. The metrics are of whole recordings after the steps `postprocessing` "
+            "in `affect.json`, in this order: a centred median over `median_s`, `scale` · x + `offset`, a shift to "
+            "`shift_s` later. Only frames with a face are read."
         )
 
 
