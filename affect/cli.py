@@ -43,7 +43,8 @@ class _Commands(TyperGroup):
             say(f"{reason}{'' if reason.endswith('?') else '.'} See: {' '.join(['affect', *words])} --help")
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            say("Stopped. The same command goes on from here.")
+            resumes = ctx.invoked_subcommand in ("prepare", "table", "train")
+            say(f"Stopped.{' Run the same command again: it continues.' if resumes else ''}")
             raise typer.Exit(130) from error
 
 
@@ -304,7 +305,7 @@ def predict(
     server: Annotated[
         str | None,
         typer.Option(
-            help="TensorFlow Serving of MODEL, an exported one: grpc://HOST:8500/NAME, http://HOST:8501/NAME."
+            help="Address of TensorFlow Serving, which serves MODEL: grpc://HOST:8500/NAME or http://HOST:8501/NAME."
         ),
     ] = None,
 ) -> None:
@@ -426,7 +427,7 @@ def explain(
     data: Annotated[Path | None, typer.Option(help="Shards, averaged by class, instead of VIDEO.")] = None,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
 ) -> None:
-    """Draw the paper's figure of a video, or the attention averaged over each class of a data set."""
+    """Draw frames, attention, probabilities and importance of a video; or attention averaged by class."""
     require("plots", "affect explain")
     from affect.reading.explain import explain_classes
     from affect.reading.run import load_trained
@@ -474,7 +475,8 @@ def convert(
     model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")],
     to: Annotated[Numbers, typer.Option(help="Numbers of the file.")],
     part: Annotated[
-        Literal["clip", "frame"], typer.Option(help="A whole clip; or one face, and the app pools over time.")
+        Literal["clip", "frame"],
+        typer.Option(help="The network for a whole clip; or for one face, so that your program pools over time."),
     ] = "clip",
     data: Annotated[Path | None, typer.Option(help="Folder of shards to compare on; int8 is calibrated on it.")] = None,
     split: Annotated[str, typer.Option(help="Split that is compared on.")] = "test",
@@ -482,7 +484,7 @@ def convert(
         str | None, typer.Option(help="Split that calibrates int8. Default: the one trained on.")
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip. Default: dynamic.")] = None,
-    clips: Annotated[int, typer.Option(min=1, help="Most clips of a split.")] = 100,
+    clips: Annotated[int, typer.Option(min=1, help="Largest number of clips that are used.")] = 100,
     out: Annotated[
         Path | None, typer.Option(help="TFLite file. Default: NAME-VERSION-PART-TO.tflite beside NAME.")
     ] = None,

@@ -51,7 +51,7 @@ def print_view(view: "View") -> None:
 
 
 def list_lost(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the manifest's entry of each video that could not be used, or not without loss."""
+    """Returns the manifest's entry of each video that was lost, in whole or in part."""
     return [clip for clip in manifest["clips"] if clip["problem"] and clip["part"] == 0]
 
 
@@ -282,7 +282,7 @@ def print_export(version: Path) -> None:
             f"{version} has no warm-up requests, which TF Serving replays before it serves: they need "
             f"{' and '.join(missing)}. Install it: pip install 'affect[serving]'"
         )
-    print(f"{version}: it gives what the network gives. Again: affect check {version}")
+    print(f"{version}: its answers equal the network's. To check again: affect check {version}")
 
 
 def print_check(report: dict[str, Any]) -> None:

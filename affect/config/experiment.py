@@ -1,4 +1,6 @@
-"""Experiments as frozen dataclasses: each field with its meaning here, and in its metadata with who chose its value.
+"""Experiments as frozen dataclasses: each field with its meaning, and in its metadata with who chose its value.
+
+Paper A is Aminbeidokhti et al., ICIAR 2019. Paper B is Lee et al., ICASSP 2018.
 
 The metadata of a field has what paper A, its authors' code and affect choose, or what affect assumes where paper B is
 silent. The tables in configs/README.md are made from it.
@@ -43,7 +45,7 @@ def choose(default: Any, *, paper: str = "–", code: str = "–", ours: str | N
         default: Of the field; `MISSING` where it has none.
         paper: What the paper writes; a dash where it is silent.
         code: What the authors' code does.
-        ours: What affect does; `None` is the default.
+        ours: What affect does; `None` writes the default.
         why: Why affect differs from the paper or the code, or fills their silence so.
     """
     ours = _format(default) if ours is None else ours
@@ -125,15 +127,15 @@ class Data:
         frames: Frames sampled from a training clip.
         repeat_frames: Whether a clip with fewer frames is filled with repeated ones. If not, it is padded, and the mask
             says so.
-        eval_frames: Most frames of an evaluated clip, evenly spaced.
+        eval_frames: Largest number of frames of an evaluated clip that are read, evenly spaced.
         frame_spacing: Which frame is read at an evenly spaced position, where a clip has more than `eval_frames`: the
             `"nearest"` one or the one before it, `"floor"`.
         crop_ratio: Side of the crop as a share of the stored face. The crop is central in evaluation.
         random_crop: Whether the crop of a training clip has a random position.
         flip: Whether training clips are mirrored at random, left and right.
         rotation_deg: Largest angle by which training clips are turned.
-        rotation_border: What fills the corners after a turn: `"reflect"`, the reflected border, with pixels blended of
-            four; or `"black"`, with nearest pixels.
+        rotation_border: What fills the corners after a turn: `"reflect"`, the reflected border, each pixel interpolated
+            from four; or `"black"`, with nearest pixels.
         view_per_frame: Whether crop, mirror and angle are drawn for each frame, and not once for the clip.
         selection_ratio: Share of the training clips, or recordings, that is set aside to select the epoch.
         selection_split: Split whose clips select the epoch, instead of a share.
@@ -210,8 +212,8 @@ class FrameClassifier:
             have an effect with `"attention"` and `"shift"` only.
         hidden_units: Hidden units U of the attention network; `None` makes it one layer.
         attention_bias: Whether the first of two layers of the attention network has a bias.
-        diversity: Strength λ of the penalty on attention: the norm, not its square, averaged over the frames of a batch
-            (the code and affect).
+        diversity: Strength λ of the penalty on attention. As in the authors' code, the norm is averaged over the frames
+            of a batch, and not its square.
         temporal_pooling: Name in `affect.layers.TEMPORAL_POOLINGS`. Scores are pooled by `"joint_softmax"` (TP),
             `"average"` (AVG) or `"max"`; features before the classifier by `"lstm"` or `"statistics"`.
         lstm_units: Units of the LSTM, for `"lstm"` only.
@@ -277,12 +279,12 @@ class VideoNetwork:
 
     `VideoRegressor` and `VideoClassifier` add the last layer.
 
-    Only a poster of the paper could be read. It names the parts and gives no size. Two choices are the paper's: the
-    order of the parts, and X'' = A ⊙ X. Everything else is assumed, here and in `Windows`, so this is no reproduction.
-    The rows CNN and CNN + RNN come from another paper, taken to be Khorrami et al., arXiv 1602.07377. Sizes follow a
-    public implementation of that CNN (DenisRang/Combined-CNN-RNN-for-emotion-recognition): faces of 96 pixels,
-    convolutions of 64, 128 and 256 filters of 5 × 5, a dense layer of 300. All rows have them, so that rows differ only
-    in what they compare.
+    Only the abstract and a poster of the paper could be read. It names the parts and gives no size. Two choices are the
+    paper's: the order of the parts, and X'' = A ⊙ X. Everything else is assumed, here and in `Windows`, so this is no
+    reproduction. The rows CNN and CNN + RNN come from another paper, taken to be Khorrami et al., arXiv 1602.07377.
+    Sizes follow a public implementation of that CNN (DenisRang/Combined-CNN-RNN-for-emotion-recognition): faces of 96
+    pixels, convolutions of 64, 128 and 256 filters of 5 × 5, a dense layer of 300. All rows have them, so that rows
+    differ only in what they compare.
 
     Args:
         temporal: What sees more than one frame. `None`: nothing, the 2D-CNN sees each frame alone. `"rnn"`, `"lstm"`,
@@ -315,7 +317,7 @@ class VideoNetwork:
 
     temporal: Temporal | None
     attention: SpatiotemporalActivation | None = assume(
-        None, "`softmax` with attention: it has to choose, so it can be looked at"
+        None, "`softmax` where there is attention, because it selects few places, so that a picture of it is readable"
     )
     face_size: int = assume(96, "64 for LGBP-TOP")
     blocks: int = assume(3, "12 × 12 locations")
@@ -478,8 +480,8 @@ class Train:
         precision: In which training computes. Weights, attention and pooling stay in float32. Half precision is for
             accelerators; float16 scales the loss, and skips steps whose gradients overflow. A run is read, evaluated
             and exported in float32.
-        deterministic: Whether a run that is repeated on the same device has the same bits, for which Keras does without
-            XLA. `None` is yes on a CPU and no on an accelerator.
+        deterministic: Whether a run that is repeated on the same device has the same bits. To get this, Keras does not
+            use XLA. `None` is yes on a CPU and no on an accelerator.
     """
 
     epochs: int = choose(30, paper="30", code="30, later 16 with attention", why="two whole periods")
@@ -550,7 +552,7 @@ class Experiment:
         data: How clips are read.
         train: How the network is trained.
         reported: Numbers that a paper gives, by metric: `{"accuracy": 0.49}`.
-        recipe: Name of the recipe that made the other fields. It switches nothing.
+        recipe: Name of the recipe that made the other fields. It is a label and changes nothing.
         windows: How recordings are cut, for `VideoRegressor` only.
     """
 

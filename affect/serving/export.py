@@ -293,8 +293,8 @@ def model_card(name: str, description: Mapping[str, Any]) -> str:
         "## Faces",
         "",
         f"Faces are found by {faces['detector']}. A face is turned, scaled and shifted until its landmarks are as near "
-        f"as possible to this template: {_format_template(faces['template'])}, in a unit box. The box, with a margin of "
-        f"{faces['margin_ratio']:g} of its size on each side, is stored as a JPEG of {faces['face_size']} pixels on "
+        f"as possible to this template: {_format_template(faces['template'])}, in a unit box. The box, with a margin "
+        f"of {faces['margin_ratio']:g} of its size on each side, is stored as a JPEG of {faces['face_size']} pixels on "
         f"each side, which the signature `jpeg` takes. The other signatures take uint8 RGB faces of "
         f"{description['face_size']} pixels: the central {experiment['data']['crop_ratio']:g} of the stored face, "
         "scaled.",

@@ -23,15 +23,15 @@ MAX_JPEGS = 512
 
 # Name of a tensor → what it holds, for `affect.json`. B clips of F frames, E classes, N heads, L = h·w locations.
 TENSORS = {
-    "faces": "RGB faces, 0 to 255, aligned and cut by the settings `faces` in affect.json, then scaled to the model's size.",
+    "faces": "RGB faces, 0 to 255, aligned and cut by the settings `faces` in affect.json, scaled to the model's size.",
     "frame_mask": "Whether a frame exists. The pixels of the other frames have no effect.",
     "jpegs": "Stored faces as JPEG, before crop and scaling. An empty string is no frame.",
     "probabilities": "p(c|S) of each class; all equal for a clip without a frame.",
     "label": "The likeliest class; empty for a clip without a frame.",
     "frame_importance": "p(f|S) of each frame; 0 where masked.",
     "frame_probabilities": "p(c|f,S) of each frame alone; 0 where masked.",
-    "attention": "Attention over the locations of each frame: (B, F, N, L) of N heads, row by row; or maps (B, F, h, w), if "
-    "it is spatiotemporal. Ignore it for masked frames.",
+    "attention": "Attention over the locations of each frame: (B, F, N, L) of N heads, row by row; or, if it is "
+    "spatiotemporal, maps (B, F, h, w). Ignore it for masked frames.",
     "frame_logits": "Class scores of a frame, before the softmax and before pooling over time.",
     "frame_features": "Features of a frame, which the model pools over time.",
     "pooled_features": "Features of a clip, pooled over its frames.",
@@ -94,8 +94,8 @@ def build_signatures(trained: ExportedModel, *, as_graph: bool = False) -> dict[
     signatures = {
         "serving_default": Signature("Clips of faces.", serving_default, inputs),
         "jpeg": Signature(
-            f"Clips of encoded faces, which are cropped and scaled as in evaluation. A request of more than {MAX_JPEGS} "
-            f"strings is an error. A string that is not a whole JPEG of at most {MAX_JPEG_BYTES} bytes, "
+            "Clips of encoded faces, which are cropped and scaled as in evaluation. A request of more than "
+            f"{MAX_JPEGS} strings is an error. A string that is not a whole JPEG of at most {MAX_JPEG_BYTES} bytes, "
             f"{MAX_JPEG_SIDE_PX} pixels on each side and {MAX_JPEG_SCANS} scans is no frame, and frame_mask says so.",
             jpeg,
             _specify(jpegs=((None, None), tf.string)),
