@@ -19,7 +19,7 @@ from affect.pipelines import images
 from affect.pipelines.aligned import list_images, read_clip, sha256_of_images, size_of_images, stray_images
 from affect.pipelines.images import read_image
 from affect.pipelines.prepare import prepare
-from tests.conftest import SMALL_FACES, portrait
+from tests.pictures import SMALL_FACES, portrait
 
 FACES = Faces(face_size=64)
 

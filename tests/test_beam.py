@@ -10,18 +10,15 @@ import pytest
 
 from affect.errors import InputError
 from affect.pipelines.prepare import PARTS, prepare
-from tests.conftest import SMALL_FACES
-from tests.test_cli import affect, refused
+from tests.commands import affect, refused
+from tests.folders import contents
+from tests.pictures import SMALL_FACES
 
 needs_beam = pytest.mark.skipif(
     not find_spec("apache_beam"), reason="apache-beam is absent: pip install 'affect[beam]'"
 )
 # What a cluster does to a pipeline: the clips travel to other processes.
 PROCESSES = ["--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @needs_beam

@@ -2,23 +2,17 @@ import shutil
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from affect.cli import app
 from affect.reading.artefact import measure_difference
 from affect.reading.saved_model import write_sums
 from affect.serving.check import check
+from tests.commands import affect, refused
 from tests.exported import MODELS
 
 
 @pytest.fixture
 def copy(exported, tmp_path):
     return shutil.copytree(exported("joint_softmax")[1].path, tmp_path / "name" / "1")
-
-
-def affect(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("name", ["joint_softmax", "lstm", "regression_sta"])
@@ -40,16 +34,15 @@ def test_the_verb_exits_with_1_where_answers_differ(copy):
     arrays["frame/outputs/attention"][0, 0, 0] += 2e-5
     np.savez(path, **arrays)
     write_sums(copy)
-    code, out, error = affect("check", copy)
+    code, out, lines = affect("check", copy)
     assert code == 1
     assert "frame: largest difference 2.0e-05" in out
-    assert f"affect: {copy} does not give what was exported: 2.0e-05 is above 1e-05." in error
+    assert lines == [f"affect: {copy} does not give what was exported: 2.0e-05 is above 1e-05."]
 
     path.write_bytes(b"")
-    code, _, error = affect("check", copy)
-    assert code == 2
-    assert error == f"affect: {copy} was changed after its export: assets.extra/golden.npz was altered. " + (
-        "Copy it again, or export it again.\n"
+    line = refused("check", copy)
+    assert line == f"affect: {copy} was changed after its export: assets.extra/golden.npz was altered. " + (
+        "Copy it again, or export it again."
     )
 
 

@@ -15,36 +15,20 @@ from typing import get_args
 import numpy as np
 import pytest
 import tensorflow as tf
-from typer.testing import CliRunner
 
-from affect.cli import Dataset, Detector, Numbers, app
+from affect.cli import Dataset, Detector, Numbers
 from affect.config import read_json, write_json
 from affect.data.records import parse_example
 from affect.pipelines.datasets import DATASETS
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.video import read_frames
 from affect.serving.convert import NUMBERS
-from tests.conftest import no_face, portrait, write_video
+from tests.commands import affect, refused
+from tests.pictures import no_face, portrait, write_video
 
 ROOT = Path(__file__).parents[1]
 FER2013 = ROOT / "configs" / "fer2013.py"
 SMOKE = ROOT / "configs" / "smoke.py"
-
-
-def affect(*arguments):
-    """Runs a verb; returns (exit code, stdout, lines of stderr that affect wrote)."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, [line for line in result.stderr.splitlines() if line.startswith("affect: ")]
-
-
-def refused(*arguments, code=2):
-    """Runs a verb that must fail; returns the one line it says."""
-    exit_code, _, lines = affect(*arguments)
-    assert exit_code == code, lines
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

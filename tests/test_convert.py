@@ -13,9 +13,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from scipy.special import logsumexp, softmax
-from typer.testing import CliRunner
 
-from affect.cli import app
 from affect.data.shards import Shards, eval_batches
 from affect.errors import InputError
 from affect.models.stream import StreamingClassifier
@@ -24,6 +22,7 @@ from affect.reading.saved_model import write_sums
 from affect.reading.tflite import count_operators
 from affect.serving.convert import convert
 from affect.serving.export import export
+from tests.commands import affect
 from tests.exported import CLASSES, MODELS
 
 RANDOM = np.random.default_rng(0)
@@ -271,16 +270,16 @@ def test_mistakes(exported, file):
 def test_command_line(exported):
     version = exported("regression")[1].path
     out = version.parent.with_name(f"{version.parent.name}-1-clip-float32.tflite").resolve()
-    done = CliRunner().invoke(app, ["convert", str(version), "--to", "float32"])
-    assert done.exit_code == 0
-    assert done.stdout.splitlines()[-1] == f"{out}: {out.stat().st_size} bytes, float32, frames dynamic"
-    assert "compared on 2 clips of the golden faces" in done.stdout and "1 WHILE" in done.stdout
+    code, printed, _ = affect("convert", version, "--to", "float32")
+    assert code == 0
+    assert printed.splitlines()[-1] == f"{out}: {out.stat().st_size} bytes, float32, frames dynamic"
+    assert "compared on 2 clips of the golden faces" in printed and "1 WHILE" in printed
 
 
 @pytest.mark.large
 def test_int8_keeps_the_labels_of_planted_expressions(tmp_path):
-    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
-    assert done.exit_code == 0, done.output
+    code, _, lines = affect("demo", "--out", tmp_path)
+    assert code == 0, lines
     version = export(tmp_path / "run", tmp_path / "savedmodels" / "planted")
     data = tmp_path / "shards"
     assert convert(version, to="int8", data=data)["label_agreement"] >= 0.95

@@ -21,7 +21,7 @@ from affect.data.verify import verify
 from affect.errors import InputError
 from affect.pipelines import decoder, video
 from affect.pipelines.video import probe_frame_rate, read_frames
-from tests.conftest import portrait, write_video
+from tests.pictures import portrait, write_video
 
 
 def grey(count, size=64):
@@ -344,7 +344,7 @@ def originals(tmp_path_factory):
     return {suffix: path.read_bytes() for suffix, path in written.items()}
 
 
-def mutated(data, seed):
+def mutate(data, seed):
     """Returns a file with bits flipped, bytes of its head or tail replaced, cut off, or spliced with itself."""
     random = np.random.default_rng(seed)
     data = np.frombuffer(data, np.uint8).copy()
@@ -373,7 +373,7 @@ def test_mutated_videos_are_read_or_named(tmp_path, originals, first, count):
     for seed in range(first, first + count):
         suffix = suffixes[seed % len(suffixes)]
         path = tmp_path / f"{seed}{suffix}"
-        path.write_bytes(mutated(originals[suffix], seed))
+        path.write_bytes(mutate(originals[suffix], seed))
         frames, error = 0, ""
         try:
             for _, frame in read_frames(path):
@@ -398,7 +398,7 @@ def test_a_folder_of_mutated_videos_is_prepared(tmp_path, originals):
     suffixes = sorted(originals)
     for seed in range(5000, 5240):
         suffix = suffixes[seed % len(suffixes)]
-        (videos / f"{seed}{suffix}").write_bytes(mutated(originals[suffix], seed))
+        (videos / f"{seed}{suffix}").write_bytes(mutate(originals[suffix], seed))
     before = {path: path.read_bytes() for path in videos.iterdir()}
     times, errors = {path.stem: [] for path in before}, {}
     for path in before:

@@ -11,7 +11,7 @@ from affect.data.records import Dimensions
 from affect.data.windows import read_recordings
 from affect.errors import InputError
 from affect.tasks.delay import search_delay
-from tests.test_shards import make_clip, textured, write_shards
+from tests.clips import make_clip, textured, write_shards
 
 SETTINGS = Windows(length_s=4.0, frame_rate_hz=5.0)
 DATA = Data(batch_clips=2, crop_ratio=1.0)

@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 from skimage.io import imread
-from typer.testing import CliRunner
 
-from affect.cli import app
 from affect.config import (
     Data,
     Experiment,
@@ -47,7 +45,8 @@ from affect.tasks.table_rows import compute_concatenated_ccc
 from affect.training.evaluate import evaluate
 from affect.training.table import format_cells, markdown, table
 from affect.training.train import EpochProgress, read_log, train
-from tests.conftest import portrait, write_video
+from tests.commands import affect
+from tests.pictures import portrait, write_video
 from tests.watched import fields_of, watched
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
@@ -178,14 +177,6 @@ def trained(runs):
 @pytest.fixture(scope="module")
 def report(runs):
     return read_json(runs[0] / "sta" / "seed-0" / "evaluation-val.json")
-
-
-def affect(*arguments):
-    """Runs a verb; returns (exit code, stdout, lines of stderr that affect wrote)."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, [line for line in result.stderr.splitlines() if line.startswith("affect: ")]
 
 
 def by_definition(y, x):

@@ -9,11 +9,11 @@ from importlib import import_module
 import pytest
 import typer
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from affect.cli import app
 from affect.config import load_config
 from affect.training.train import train
+from tests.commands import affect
 from tests.documents import (
     DOCUMENTS,
     FOLDERS,
@@ -223,9 +223,9 @@ def test_the_csv_in_the_readme_is_what_affect_prints(shared_data):
     commands = [words for block in blocks_of("README.md") for words in split_commands(shell_of(block))]
     (words,) = (words for words in commands if words[:2] == ["affect", "predict"] and "--csv" in words)
     places = {"video.mp4": shared_data / "clips" / "single_face.mp4", "configs/fer2013.py": ROOT / "configs/fer2013.py"}
-    printed = CliRunner().invoke(app, [str(places.get(word, word)) for word in words[1:]])
-    assert printed.exit_code == 0, printed.output
-    expected, found = (csv.DictReader(io.StringIO(text)) for text in (shown.text, printed.stdout))
+    code, printed, lines = affect(*(places.get(word, word) for word in words[1:]))
+    assert code == 0, lines
+    expected, found = (csv.DictReader(io.StringIO(text)) for text in (shown.text, printed))
     assert found.fieldnames == expected.fieldnames
     for row, other in zip(expected, found, strict=False):
         assert (row.pop("video"), row.pop("has_face")) == ("video.mp4", other["has_face"])

@@ -6,17 +6,14 @@ import os
 import shutil
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.special import softmax
 from tensorflow_serving.apis import prediction_log_pb2
-from typer.testing import CliRunner
 
 import affect.serving.export
-from affect.cli import app
 from affect.config import Experiment, VideoRegressor, read_json, to_json, write_json
 from affect.data.augment import central_view, view_face
 from affect.errors import InputError
@@ -24,27 +21,15 @@ from affect.models.video_networks import detail_regressor
 from affect.reading.run import load_trained
 from affect.serving.check import check
 from affect.serving.export import export_trained, model_card, sources_of
-from affect.tasks.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX, MAX_JPEGS
-from tests.exported import CLASSES, MODELS, SOURCES
+from affect.tasks.signatures import MAX_JPEGS
+from tests.commands import affect, refused
+from tests.exported import CLASSES, FER2013, MODELS, SOURCES
+from tests.requests_to_models import FRAME_MASK, HARMLESS, HOSTILE, INPUTS, jpeg, smooth
 
-FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 FER2013_SHA256 = "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e"
 WITH_ATTENTION = ["joint_softmax", "max", "lstm", "regression", "regression_sta", "video_sta"]
 RANDOM = np.random.default_rng(0)
-# A whole clip, one with gaps, one without a frame.
-FRAME_MASK = np.array([[True] * 4, [False, True, False, True], [False] * 4])
-INPUTS = {"faces": RANDOM.integers(0, 256, (3, 4, 32, 32, 3), dtype=np.uint8), "frame_mask": FRAME_MASK}
 BIG_INPUTS = {"faces": RANDOM.integers(0, 256, (3, 4, 64, 64, 3), dtype=np.uint8), "frame_mask": FRAME_MASK}
-
-
-def jpeg(image, **options):
-    return tf.io.encode_jpeg(image, **options).numpy()
-
-
-def smooth(size, seed=0):
-    """A face's stand-in that JPEG keeps: coarse random colours, scaled up."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3)).astype("float32")
-    return tf.cast(tf.image.resize(coarse, (size, size)), tf.uint8).numpy()
 
 
 def called(network, inputs):
@@ -183,34 +168,6 @@ def test_a_network_of_whole_clips_has_no_signature_of_frames(exported):
     assert "Classification of face video into angry, happy, sad." in card
 
 
-def progressive(scans):
-    """A small progressive JPEG, to which empty scans were added."""
-    content = jpeg(np.full((64, 64, 3), 128, np.uint8), progressive=True)
-    start = content.rindex(b"\xff\xda")
-    return content[:-2] + content[start:-2] * scans + content[-2:]
-
-
-HOSTILE = {
-    "empty": b"",
-    "text": b"not a JPEG",
-    "start alone": b"\xff\xd8",
-    "zeros after the start": b"\xff\xd8\xff" + bytes(60),
-    "a picture of another format": tf.io.encode_png(smooth(48)).numpy(),
-    "truncated in the header": jpeg(smooth(48))[:200],
-    "truncated in the picture": jpeg(smooth(48))[:-150],
-    "too wide": jpeg(np.zeros((8, MAX_JPEG_SIDE_PX + 1, 3), np.uint8)),
-    "claims 65500 pixels a side": jpeg(smooth(48)).replace(b"\x00\x30\x00\x30", b"\xff\xdc\xff\xdc"),
-    "too many bytes": jpeg(smooth(48)) + b"x" * MAX_JPEG_BYTES,
-    "10,000 scans": progressive(10_000),
-}
-HARMLESS = {
-    "grey": jpeg(smooth(48)[..., :1]),
-    "one pixel": jpeg(smooth(48)[:1, :1]),
-    "as wide as may be": jpeg(np.zeros((8, MAX_JPEG_SIDE_PX, 3), np.uint8)),
-    "progressive": progressive(0),
-}
-
-
 def test_hostile_strings_are_no_frames(exported):
     good = jpeg(smooth(48, seed=1))
     answer = exported("joint_softmax")[1].signature("jpeg")
@@ -227,7 +184,7 @@ def test_hostile_strings_are_no_frames(exported):
     np.testing.assert_allclose(nothing["probabilities"], 1 / 3, atol=1e-6)
 
 
-def mutated(content, random):
+def mutate(content, random):
     """Returns bytes with a few of them changed, cut out or doubled."""
     content = bytearray(content)
     for _ in range(random.integers(1, 8)):
@@ -245,25 +202,10 @@ def mutated(content, random):
 def test_mutated_jpegs_do_no_harm_to_those_beside_them(exported):
     answer = exported("joint_softmax")[1].signature("jpeg")
     random, good = np.random.default_rng(5), jpeg(smooth(48))
-    outputs = answer({"jpegs": [[good] + [mutated(good, random) for _ in range(MAX_JPEGS // 2 - 1)]] * 2})
+    outputs = answer({"jpegs": [[good] + [mutate(good, random) for _ in range(MAX_JPEGS // 2 - 1)]] * 2})
     assert outputs["frame_mask"][:, 0].all()
     assert 0 < outputs["frame_mask"].mean() < 1
     assert all(np.isfinite(outputs[key]).all() for key in ("probabilities", "frame_importance"))
-
-
-BAD_REQUESTS = {
-    "too many strings": ("jpeg", {"jpegs": np.full((1, MAX_JPEGS + 1), b"x")}, "More than 512 JPEGs a request"),
-    "a mask of one frame": (
-        "serving_default",
-        {"faces": INPUTS["faces"], "frame_mask": FRAME_MASK[:, :1]},
-        "faces and frame_mask differ in clips or frames",
-    ),
-    "no frames": (
-        "serving_default",
-        {"faces": INPUTS["faces"][:, :0], "frame_mask": FRAME_MASK[:, :0]},
-        "A clip has one frame at least",
-    ),
-}
 
 
 @pytest.mark.parametrize("name", ["lstm", "regression_sta"])
@@ -355,11 +297,6 @@ def test_out_is_no_file(saved, tmp_path):
         export_trained(saved, tmp_path / "name", SOURCES)
 
 
-def affect_export(*arguments):
-    result = CliRunner().invoke(app, ["export", *(str(argument) for argument in arguments)])
-    return result.exit_code, result.stdout, result.stderr
-
-
 def test_a_run_takes_its_hashes_metrics_and_licence_along(copied, tmp_path):
     trained = copied("mini_xception")
     run = tmp_path / "run"
@@ -375,7 +312,7 @@ def test_a_run_takes_its_hashes_metrics_and_licence_along(copied, tmp_path):
     write_json(run / "config.json", config)
     report = {"is_selection_split": True, "all": {"clips": 4, "accuracy": 0.25}, "clips": [{"key": "a"}]}
     write_json(run / "evaluation-val.json", report)
-    code, out, _ = affect_export(run, tmp_path / "fer")
+    code, out, _ = affect("export", run, tmp_path / "fer")
     path = tmp_path / "fer" / "1"
     assert (code, out.startswith(f"{path}: ")) == (0, True)
     description = read_json(path / "assets.extra" / "affect.json")
@@ -397,13 +334,10 @@ def test_a_config_that_needs_no_training_has_its_licence_too():
 
 
 def test_what_cannot_be_exported(tmp_path):
-    code, _, error = affect_export(tmp_path / "run", tmp_path / "name")
-    assert code == 2
-    assert error.startswith(f"affect: {tmp_path}/run is not a run: it has no config.json.")
+    line = refused("export", tmp_path / "run", tmp_path / "name")
+    assert line.startswith(f"affect: {tmp_path}/run is not a run: it has no config.json.")
     assert not (tmp_path / "name").exists()
-    code, _, error = affect_export(FER2013.with_name("paper_a.py"), tmp_path / "name")
-    assert code == 2
-    assert "must be trained first" in error
+    assert "must be trained first" in refused("export", FER2013.with_name("paper_a.py"), tmp_path / "name")
 
 
 def test_networks_that_are_not_given_faces_are_not_exported(saved, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from affect.errors import InputError
 from affect.extras import EXTRAS, find_missing, require
 from affect.reading.loading import read_artefact
-from tests.test_cli import refused
+from tests.commands import refused
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,7 @@ from affect.data.records import LANDMARKS
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import align, cut_clip, cut_face, cut_faces
 from affect.pipelines.tracks import Detection, Tracks
-from tests.conftest import SMALL_FACES, no_face, portrait, write_video
+from tests.pictures import SMALL_FACES, no_face, portrait, write_video
 
 # Points 30, 36 to 41, 42 to 47, 48 and 54 of dlib's mean face shape (dlib/image_transforms/interpolation.h).
 NOSE_TIP = (0.490127, 0.515625)

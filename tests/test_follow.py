@@ -9,36 +9,10 @@ from affect.errors import InputError
 from affect.pipelines.appearance import ALIKE, describe_face
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.follow import KEY_S, WINDOW_FRAMES, find_faces
-from affect.pipelines.tracks import Detection, compare_looks, iou
+from affect.pipelines.tracks import compare_looks, iou
 from affect.pipelines.video import read_frames
-from tests.conftest import portrait
-
-
-def detection(x, y=20.0, size=20.0):
-    box = np.array([x, y, x + size, y + size], np.float32)
-    return Detection(box, np.float32(np.linspace(box[:2], box[2:], 5)), 0.95)
-
-
-class Known:
-    """A detector that knows the truth: for each frame a list of `Detection`. A frame's first pixel is its index."""
-
-    def __init__(self, truth):
-        self.truth, self.detected, self.followed = truth, [], []
-
-    def detect(self, frames):
-        indices = [int(frame[0, 0, 0]) for frame in frames]
-        self.detected += indices
-        return [self.truth[index] for index in indices]
-
-    def follow(self, frames, boxes):
-        indices = [int(frame[0, 0, 0]) for frame in frames]
-        self.followed += indices
-        assert boxes.shape == (len(frames), 4)
-        found = []
-        for index, box in zip(indices, boxes, strict=True):
-            faces = sorted(self.truth[index], key=lambda one: -iou(one.box, box))
-            found.append(faces[0] if faces and iou(faces[0].box, box) > 0.4 else None)
-        return found
+from tests.detections import Known, detection
+from tests.pictures import portrait
 
 
 class NoFollow:

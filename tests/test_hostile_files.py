@@ -20,12 +20,10 @@ from affect.pipelines.datasets.sewa import sewa
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors.boxes import Boxes
 from affect.pipelines.images import read_image
-from tests.conftest import portrait
+from tests.mutations import mutate
+from tests.pictures import portrait
 
 FEW, MANY = 40, 1000
-# What numbers, names and quotes may be exchanged for.
-WORDS = ("", "-1", "1e999", "nan", "-inf", "1e300", "0x10", "1_0", "٣", "a" * 5000, "../../x", "/etc/passwd", "\0", '"')
-WORDS += ("\n", "\r", ";", ",", "{1 2}", "\u2028", "\ud800", "\x1b[2J", "'", "%", "?", "@data")
 ARFF = "@relation GOLDSTANDARD\n\n@attribute name string\n@attribute frameTime numeric\n@attribute value numeric\n"
 ARFF += "@data\n"
 ARFF += "".join(f"dev_1,{index * 0.04:g},{(-1) ** index * index / 100}\n" for index in range(20))
@@ -41,29 +39,6 @@ LIST = "path,label,subject,split,start_s,end_s\n" + "".join(
     f"clips/{index}.mp4,sad,s{index},train,{index},{index + 1}\n" for index in range(10)
 )
 BOXES = "key,timestamp_s,x0,y0,x1,y1,score\n" + "".join(f"a,{index / 25},1,2,30,40,0.95\n" for index in range(20))
-
-
-def mutated(content, rng):
-    """Returns bytes with one or three places changed: a bit, a piece that goes, comes twice or is cut, or a word."""
-    for _ in range(rng.choice((1, 1, 3))):
-        at = rng.randrange(max(1, len(content)))
-        to = min(len(content), at + rng.choice((1, 3, 10, 60)))
-        kind = rng.randrange(6)
-        if kind == 0 and content:
-            content = content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
-        elif kind == 1:
-            content = content[:at] + content[to:]
-        elif kind == 2:
-            content = content[:to] + content[at:]
-        elif kind == 3:
-            content = content[:at] + rng.randbytes(to - at) + content[to:]
-        elif kind == 4:
-            content = content[:at]
-        else:
-            words = [*re.finditer(rb"[\w.:-]+", content)] or [re.match(b"", content)]
-            word = rng.choice(words)
-            content = content[: word.start()] + rng.choice(WORDS).encode(errors="surrogatepass") + content[word.end() :]
-    return content
 
 
 def folder_of(reader, name, *others):
@@ -95,7 +70,7 @@ def survive(read, content, path, count, seed):
     """Reads mutations of a file. Returns how many were read and how many refused."""
     rng, outcomes = random.Random(seed), {True: 0, False: 0}
     for index in range(count):
-        path.write_bytes(mutated(content, rng))
+        path.write_bytes(mutate(content, rng))
         try:
             read(path)
             outcomes[True] += 1
@@ -167,7 +142,7 @@ def test_mutated_shards_are_named(shards, tmp_path, count):
 
     assert len(read(data=folder)) == 4
     for _ in range(count):
-        damaged = mutated(content, rng)
+        damaged = mutate(content, rng)
         path.write_bytes(damaged)
         if damaged == content:
             continue

@@ -10,8 +10,8 @@ from affect.config import read_json
 from affect.data.inspect import choose_clips, inspect
 from affect.data.records import Clip, Dimensions
 from affect.errors import InputError
-from tests.test_cli import affect
-from tests.test_verify import clip, encoded, flip, write_shards
+from tests.commands import affect
+from tests.portrait_shards import encode, flip, portrait_clip, write_shard
 
 
 def test_prepared_shards_in_numbers(shards):
@@ -36,11 +36,11 @@ def test_prepared_shards_in_numbers(shards):
 
 
 def test_people_in_two_splits_are_named(tmp_path):
-    one = [clip("a", subject="anna"), clip("b", subject="ben"), clip("c")]
-    two = [clip("d", subject="anna")]
-    write_shards(tmp_path, encoded(two), listed=two, split="test")
+    one = [portrait_clip("a", subject="anna"), portrait_clip("b", subject="ben"), portrait_clip("c")]
+    two = [portrait_clip("d", subject="anna")]
+    write_shard(tmp_path, encode(two), listed=two, split="test")
     entry = read_json(tmp_path / "manifest.json")["shards"]
-    write_shards(tmp_path, encoded(one), listed=one, split="train", shards=entry)
+    write_shard(tmp_path, encode(one), listed=one, split="train", shards=entry)
     report = inspect(tmp_path)
     assert report["subjects"] == {"test": 1, "train": 2}
     assert report["subjects_in_several_splits"] == ["anna"]
@@ -78,10 +78,10 @@ def test_a_sheet_is_the_same_each_time(shards, tmp_path):
 
 def test_a_sheet_of_rated_faces(tmp_path):
     rated = [
-        clip(str(index), "", dimensions=Dimensions((0.0, 1.0), (index / 10, index / 10), (0.0, 0.0)))
+        portrait_clip(str(index), "", dimensions=Dimensions((0.0, 1.0), (index / 10, index / 10), (0.0, 0.0)))
         for index in range(5)
     ]
-    write_shards(tmp_path / "s", encoded(rated), listed=rated)
+    write_shard(tmp_path / "s", encode(rated), listed=rated)
     manifest = (tmp_path / "s" / "manifest.json").read_text().replace('"happy",\n    "sad"', "")
     (tmp_path / "s" / "manifest.json").write_text(manifest)
     report = inspect(tmp_path / "s", out=tmp_path / "sheet.png")
@@ -91,7 +91,7 @@ def test_a_sheet_of_rated_faces(tmp_path):
 
 
 def test_nothing_to_draw(tmp_path):
-    write_shards(tmp_path / "s", encoded([Clip("a")]), listed=[Clip("a")])
+    write_shard(tmp_path / "s", encode([Clip("a")]), listed=[Clip("a")])
     report = inspect(tmp_path / "s")
     assert report["scores"] is None and report["clips"][0]["coverage"] is None
     with pytest.raises(InputError, match="holds no face to draw"):
@@ -100,7 +100,7 @@ def test_nothing_to_draw(tmp_path):
 
 
 def test_damage_is_named(tmp_path):
-    path = write_shards(tmp_path / "s", encoded([clip("a")]), listed=[clip("a")])
+    path = write_shard(tmp_path / "s", encode([portrait_clip("a")]), listed=[portrait_clip("a")])
     flip(path, 300)
     with pytest.raises(InputError, match=f"is damaged: {path.name}"):
         inspect(tmp_path / "s")

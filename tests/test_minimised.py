@@ -19,7 +19,7 @@ from affect.models.frame_classifier import build_frame_classifier
 from affect.models.video_networks import build_video_regressor
 from affect.reading.run import load_trained
 from affect.training.train import read_log, train
-from tests.test_shards import make_clip, textured, write_shards
+from tests.clips import make_clip, textured, write_shards
 
 CLASSES = ("happy", "sad")
 STILL = Train(epochs=1, backbone_learning_rate=0.0, head_learning_rate=0.0, restart_epochs=1)

@@ -12,7 +12,7 @@ from affect.config import Faces
 from affect.errors import InputError
 from affect.pipelines.detectors.mtcnn import Mtcnn, cut_patches, face_sizes
 from affect.pipelines.tracks import iou
-from tests.conftest import no_face, portrait
+from tests.pictures import no_face, portrait
 
 # What mtcnn 1.0 gives for the astronaut: x0 y0 x1 y1; and eyes, nose and corners of the mouth, from the left.
 FACE_BOX = np.array([181.6, 63.7, 264.6, 171.1])

@@ -22,7 +22,7 @@ from affect.pipelines.tracks import Track
 from affect.reading.loading import read_model
 from affect.reading.predict import predict
 from affect.reading.run import load_trained
-from tests.conftest import portrait, write_video
+from tests.pictures import portrait, write_video
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 
@@ -160,7 +160,7 @@ from affect.data.records import Clip
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import Cut, cut_clip
 from affect.pipelines.tracks import Track
-from tests.conftest import portrait, write_video
+from tests.pictures import portrait, write_video
 
 trained = read_model(Path(sys.argv[1]))
 with TemporaryDirectory() as folder:

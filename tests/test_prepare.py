@@ -26,8 +26,9 @@ from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.prepare import PARTS, prepare
 from affect.pipelines.tracks import Detection
-from tests.conftest import SMALL_FACES, write_video
-from tests.test_cli import affect
+from tests.commands import affect
+from tests.folders import contents
+from tests.pictures import SMALL_FACES, write_video
 
 FAKE = Faces(detector="bright", face_size=32)
 
@@ -78,10 +79,6 @@ def clips(tmp_path_factory):
 
 def run(source, out, *, faces=FAKE, dataset="folder", workers=1, **options):
     return prepare(source, dataset=dataset, out=out, faces=faces, workers=workers, **options)
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def read(out, shard):

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from affect.cli import app
 from affect.config import read_json
 from affect.pipelines.planted.clips import generate
+from tests.commands import affect
 
 SAVEDMODELS = Path(__file__).parents[1] / "savedmodels"
 PLANTED = SAVEDMODELS / "planted" / "1"
@@ -27,9 +26,9 @@ def video(tmp_path_factory):
 
 
 def test_the_planted_model_passes_its_check():
-    done = CliRunner().invoke(app, ["check", str(PLANTED)])
-    assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[-1] == f"{PLANTED}: passed"
+    code, out, lines = affect("check", PLANTED)
+    assert (code, lines) == (0, [])
+    assert out.splitlines()[-1] == f"{PLANTED}: passed"
 
 
 def test_it_names_a_planted_expression_without_model_code(video):

@@ -23,7 +23,7 @@ from affect.reading.run import Trained
 from affect.serving.convert import convert
 from affect.serving.export import export_trained
 from tests.exported import CLASSES, FACES, MODELS, SOURCES
-from tests.test_export import BAD_REQUESTS, HOSTILE, INPUTS
+from tests.requests_to_models import BAD_REQUESTS, HOSTILE, INPUTS
 
 ROWS = [*MODELS, "mini_xception"]
 # The other rows convert in `make test-large`.

@@ -11,15 +11,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from affect.cli import app
 from affect.data.records import Clip, Face
 from affect.errors import InputError
 from affect.reading import server as client_module
 from affect.reading.loading import read_artefact
 from affect.reading.predict import predict
 from affect.reading.server import GrpcClient, RestClient, bind, check_served, connect
+from tests.commands import affect, refused
 from tests.serving_stub import serve
 
 CLASSES = ("angry", "happy", "sad")
@@ -330,12 +329,12 @@ def test_valence_and_arousal_are_predicted_too(exported, server, models, clip, s
 
 def test_the_command_line_predicts_by_a_server(server, artefact, face_videos, tmp_path):
     _, grpc_address, rest_address = server
-    arguments = ["predict", str(artefact.path), str(face_videos / "still.mp4"), "--json", "--server"]
+    arguments = "predict", artefact.path, face_videos / "still.mp4", "--json", "--server"
     answers = []
     for url in (f"grpc://{grpc_address}/tiny", f"{rest_address}/tiny/1"):
-        done = CliRunner().invoke(app, [*arguments, url])
-        assert done.exit_code == 0, done.output
-        answers.append(json.loads(done.stdout))
+        code, out, lines = affect(*arguments, url)
+        assert code == 0, lines
+        answers.append(json.loads(out))
     (over_grpc,), (over_rest,) = answers
     assert (over_grpc["key"], over_grpc["frames_with_a_face"]) == (str(face_videos / "still.mp4"), 8)
     assert over_grpc["label"] == over_rest["label"]
@@ -344,9 +343,7 @@ def test_the_command_line_predicts_by_a_server(server, artefact, face_videos, tm
     )
     newer = tmp_path / "2"
     shutil.copytree(artefact.path, newer)
-    done = CliRunner().invoke(app, ["predict", str(newer), "video.mp4", "--server", f"grpc://{grpc_address}/tiny"])
-    assert done.exit_code == 2
-    assert "is version 1, and" in done.stderr
+    assert "is version 1, and" in refused("predict", newer, "video.mp4", "--server", f"grpc://{grpc_address}/tiny")
 
 
 @pytest.fixture(scope="module", autouse=True)

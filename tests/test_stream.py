@@ -18,7 +18,7 @@ from affect.layers import TEMPORAL_POOLINGS
 from affect.models.frame_classifier import build_frame_classifier, detail_classifier, frame_networks
 from affect.models.stream import RUNNING_POOLINGS, RunningJointSoftmax, StreamingClassifier, StreamingRegressor
 from affect.models.video_networks import build_video_regressor
-from tests.test_shards import SIZE, make_clip, write_shards
+from tests.clips import SIZE, make_clip, write_shards
 
 CLASSES = ("angry", "happy", "sad")
 CONFIG = FrameClassifier(backbone="mini_xception", weights=None, face_size=32, heads=2, hidden_units=5, lstm_units=6)

@@ -4,14 +4,13 @@ from math import comb
 import numpy as np
 import pytest
 from scipy import stats
-from typer.testing import CliRunner
 
-from affect.cli import app
 from affect.config import load_rows, read_json
 from affect.errors import InputError
 from affect.tasks import TASKS
 from affect.tasks.statistics import compare
 from affect.training.table import markdown, table
+from tests.commands import affect, refused
 
 ROWS = """
 from affect.config import *
@@ -74,11 +73,11 @@ def test_a_table_stopped_in_the_middle_goes_on(rows, shards, tmp_path):
     assert "optimistic" in markdown(result | {"is_selection_split": True})
 
     options = ["--data", shards, "--workdir", tmp_path / "t", "--seeds", 2, "--split", "test"]
-    refused = CliRunner().invoke(app, ["table", str(rows), *map(str, options), "--recipe", "paper"])
-    assert refused.exit_code == 2 and "has no recipe 'paper'. Expected none." in refused.stderr
-    printed = CliRunner().invoke(app, ["table", str(rows), *map(str, options)])
-    assert printed.exit_code == 0
-    assert "47.6" in printed.stdout and "table.md, table.csv, table.json" in printed.stdout
+    line = refused("table", rows, *options, "--recipe", "paper")
+    assert "has no recipe 'paper'. Expected none." in line
+    code, out, _ = affect("table", rows, *options)
+    assert code == 0
+    assert "47.6" in out and "table.md, table.csv, table.json" in out
 
 
 def test_interval_is_that_of_a_binomial_where_clips_are_many():

@@ -13,7 +13,7 @@ from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import cut_video, find_turn
 from affect.pipelines.follow import find_faces
 from affect.pipelines.tracks import KNOWN_TRACKS, TRACK_GAP_S, Detection, Track, Tracks, choose_tracks, iou, match
-from tests.conftest import no_face, portrait, write_video
+from tests.pictures import no_face, portrait, write_video
 
 SHAPE = (100, 100, 3)
 

@@ -1,92 +1,30 @@
 """affect verify: damage is named, to the clip; what is whole passes; nothing passes in silence."""
 
-import hashlib
 import random
 import re
 import shutil
 import struct
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from affect.config import read_json, to_json, write_json
+from affect.config import read_json, write_json
 from affect.data.inspect import inspect
-from affect.data.records import VERSION, Clip, Dimensions, Face, encode_example
+from affect.data.records import Dimensions, encode_example
 from affect.data.verify import read_framed, verify
 from affect.errors import InputError
-from tests.conftest import SMALL_FACES, portrait
-from tests.test_cli import affect, refused
-from tests.test_hostile_files import mutated
-
-
-def jpeg(index=0, size=64):
-    return cv2.imencode(".jpg", portrait(size=size, shift=(index, 0)))[1].tobytes()
-
-
-def clip(key, label="happy", faces=3, **others):
-    faces = tuple(
-        Face(index / 10, jpeg(index), (0.0,) * 4, (0.0,) * 10, 1.0, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-        for index in range(faces)
-    )
-    return Clip(key, label, frames_decoded=len(faces), faces=faces, **others)
-
-
-CLIPS = (clip("a"), clip("b", "sad"), clip("c", faces=0), clip("d", faces=5))
-
-
-def write_shards(folder, examples, *, listed=CLIPS, split="all", shards=()):
-    """Writes examples (bytes) as one shard, and a manifest of it and of the clips that are said to be in it.
-
-    Args:
-        folder: Made here.
-        examples: Bytes of the records.
-        listed: `Clip`s of the manifest.
-        split: Of all clips.
-        shards: Further entries of the manifest.
-
-    Returns:
-        Path of the shard.
-    """
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{split}-00000-of-00001.tfrecord"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for example in examples:
-            writer.write(example)
-    content = path.read_bytes()
-    sizes = {"clips": len(examples), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest = {
-        "settings": {"records_version": VERSION, "dataset": "folder", "faces": to_json(SMALL_FACES)},
-        "classes": ["happy", "sad"],
-        "shards": [{"name": path.name, "split": split, **sizes}, *shards],
-        "clips": [
-            {
-                "key": each.key,
-                "label": each.label,
-                "subject": each.subject,
-                "split": split,
-                "frames_with_a_face": len(each.faces),
-                "problem": "",
-            }
-            for each in listed
-        ],
-    }
-    write_json(folder / "manifest.json", manifest)
-    return path
+from tests.commands import affect, refused
+from tests.mutations import mutate
+from tests.portrait_shards import CLIPS, encode, flip, jpeg, portrait_clip, write_shard
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Folder of one shard with `CLIPS`."""
-    write_shards(tmp_path / "shards", encoded(CLIPS))
+    write_shard(tmp_path / "shards", encode(CLIPS))
     return tmp_path / "shards"
-
-
-def encoded(clips):
-    """Returns the records of clips as bytes."""
-    return [encode_example(each) for each in clips]
 
 
 def found(folder):
@@ -101,15 +39,9 @@ SHA256 = "its SHA-256 is not the manifest's"
 def starts():
     """Returns where each record of `CLIPS` begins in the shard."""
     places = [0]
-    for example in encoded(CLIPS):
+    for example in encode(CLIPS):
         places.append(places[-1] + len(example) + 16)
     return places
-
-
-def flip(path, place, bit=0):
-    content = bytearray(path.read_bytes())
-    content[place] ^= 1 << bit
-    path.write_bytes(content)
 
 
 def test_prepared_shards_are_whole(shards):
@@ -200,13 +132,19 @@ def test_a_shard_that_is_gone_or_no_file(folder):
 
 
 def test_a_record_twice(tmp_path):
-    write_shards(tmp_path / "s", encoded([*CLIPS, CLIPS[1]]))
+    write_shard(tmp_path / "s", encode([*CLIPS, CLIPS[1]]))
     assert found(tmp_path / "s") == {"b": "it is 2 times in the shards"}
 
 
 def test_records_that_are_no_clips_are_counted(tmp_path):
-    examples = [*encoded(CLIPS), encode_example(clip("x")), b"neither", b"nor", encode_example(clip("y"))]
-    write_shards(tmp_path / "s", examples)
+    examples = [
+        *encode(CLIPS),
+        encode_example(portrait_clip("x")),
+        b"neither",
+        b"nor",
+        encode_example(portrait_clip("y")),
+    ]
+    write_shard(tmp_path / "s", examples)
     assert found(tmp_path / "s") == {
         SHARD: "2 records belong to no clip of the manifest, the first is record 5; "
         "2 records cannot be read, the first is record 6"
@@ -214,7 +152,7 @@ def test_records_that_are_no_clips_are_counted(tmp_path):
 
 
 def test_a_manifest_that_lists_a_clip_too_many_or_twice(tmp_path):
-    write_shards(tmp_path / "s", encoded(CLIPS), listed=[*CLIPS, clip("e"), CLIPS[0]])
+    write_shard(tmp_path / "s", encode(CLIPS), listed=[*CLIPS, portrait_clip("e"), CLIPS[0]])
     assert found(tmp_path / "s") == {
         "e": "it is in no shard of split all",
         "a": "it is 2 times in the manifest",
@@ -244,21 +182,21 @@ BAD = {
     "size": (with_jpeg(jpeg(2, size=32)), BAD_FACE + r"\(32×32 pixels, not 64×64\)"),
     "text": (with_jpeg(b"text"), BAD_FACE + r"\(not a JPEG\)"),
     "empty": (with_jpeg(b""), BAD_FACE + r"\(not a JPEG\)"),
-    "label": (clip("a", "sad"), "its label is 'sad', and 'happy' in the manifest"),
-    "class": (clip("a", "x"), "its label is 'x', .*; its label 'x' is none of the classes .*"),
-    "subject": (clip("a", subject="anna"), "its subject is 'anna', and '' in the manifest"),
-    "votes": (clip("a", votes=(0.5, 0.25, 0.25)), "it has 3 votes for 2 classes"),
+    "label": (portrait_clip("a", "sad"), "its label is 'sad', and 'happy' in the manifest"),
+    "class": (portrait_clip("a", "x"), "its label is 'x', .*; its label 'x' is none of the classes .*"),
+    "subject": (portrait_clip("a", subject="anna"), "its subject is 'anna', and '' in the manifest"),
+    "votes": (portrait_clip("a", votes=(0.5, 0.25, 0.25)), "it has 3 votes for 2 classes"),
     "times": (
         replace(CLIPS[0], faces=tuple(replace(face, timestamp_s=1) for face in CLIPS[0].faces)),
         "image/timestamp does not rise",
     ),
-    "faces": (clip("a", faces=2), "it has 2 of 3 faces"),
+    "faces": (portrait_clip("a", faces=2), "it has 2 of 3 faces"),
     "ratings": (
-        clip("a", dimensions=Dimensions((0.0, 0.1), (0.5, 0.5), (1.0,))),
+        portrait_clip("a", dimensions=Dimensions((0.0, 0.1), (0.5, 0.5), (1.0,))),
         "its valence, arousal and their times differ in length",
     ),
     "rated": (
-        clip("a", dimensions=Dimensions((0.1, 0.0), (0.5, 0.5), (1.0, 1.0))),
+        portrait_clip("a", dimensions=Dimensions((0.1, 0.0), (0.5, 0.5), (1.0, 1.0))),
         "affect/dimensions/timestamp does not rise",
     ),
     "counts": (without_a_box(), "it has (3 face/landmarks|.*, 2 face/box|2 face/box), .*3 image/encoded.*"),
@@ -270,7 +208,7 @@ def test_a_record_that_was_written_wrong(tmp_path, case):
     """Its checksums are good, and so is the shard's."""
     wrong, problem = BAD[case]
     example = wrong if isinstance(wrong, bytes) else encode_example(wrong)
-    write_shards(tmp_path / "s", [example, *encoded(CLIPS[1:])])
+    write_shard(tmp_path / "s", [example, *encode(CLIPS[1:])])
     (entry,) = verify(tmp_path / "s")["damage"]
     assert (entry["key"], entry["shard"]) == ("a", SHARD)
     assert re.fullmatch(problem, entry["problem"])
@@ -294,7 +232,7 @@ def test_a_manifest_that_cannot_be_used(folder):
 def test_no_mutation_passes_in_silence(folder, count):
     content, rng = (folder / SHARD).read_bytes(), random.Random(count)
     for index in range(count):
-        damaged = mutated(content, rng)
+        damaged = mutate(content, rng)
         (folder / SHARD).write_bytes(damaged)
         try:
             damage = found(folder)
@@ -350,7 +288,7 @@ def test_a_shard_that_is_a_pointer_is_called_that(folder):
 def rated_clip(*, end_s, first_s=0.0, frames=3, rate=0.0, step_s=0.04):
     times_s = tuple(float(time) for time in np.arange(first_s, end_s + step_s / 2, step_s))
     return replace(
-        clip("a", dimensions=Dimensions(times_s, times_s, times_s)), frames_decoded=frames, frame_rate_hz=rate
+        portrait_clip("a", dimensions=Dimensions(times_s, times_s, times_s)), frames_decoded=frames, frame_rate_hz=rate
     )
 
 
@@ -372,7 +310,7 @@ def rated_clip(*, end_s, first_s=0.0, frames=3, rate=0.0, step_s=0.04):
     ],
 )
 def test_ratings_are_compared_with_their_video_at_both_ends(tmp_path, made, problem):
-    write_shards(tmp_path / "s", encoded([made]), listed=[made])
+    write_shard(tmp_path / "s", encode([made]), listed=[made])
     report, seen = found(tmp_path / "s"), inspect(tmp_path / "s")["problems"]
     assert report.keys() == seen.keys() == ({"a"} if problem else set())
     assert all(re.search(problem, text) for text in (*report.values(), *seen.values()))

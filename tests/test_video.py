@@ -14,7 +14,7 @@ from affect.pipelines import video
 from affect.pipelines.decoder import Clock
 from affect.pipelines.faces import cut_clip
 from affect.pipelines.video import probe_frame_rate, read_frames
-from tests.conftest import no_face, portrait, write_video
+from tests.pictures import no_face, portrait, write_video
 
 CODECS = {".avi": "mpeg4", ".flv": "flv1", ".mpeg": "mpeg1video", ".mpg": "mpeg2video", ".webm": "libvpx"}
 CODECS |= {".wmv": "wmv2"}

@@ -8,38 +8,16 @@ import pytest
 from keras import ops
 from scipy.special import expit, logsumexp, softmax
 
-from affect.config import VideoClassifier, VideoNetwork, VideoRegressor
+from affect.config import VideoClassifier, VideoNetwork
 from affect.data.lgbp import FEATURES
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
 from affect.losses import ConcordanceLoss
 from affect.models.frame_classifier import detail_classifier
 from affect.models.video_networks import build_video_classifier, build_video_regressor, detail_regressor
 from tests.transcriptions import convolve, dense, lstm, max_pool, relu, rnn
+from tests.video_rows import FACES, FRAME_MASK, INPUTS, ROWS, TINY
 
-TINY = VideoRegressor(
-    temporal=None,
-    face_size=16,
-    blocks=2,
-    filters=3,
-    attention_filters=2,
-    recurrent_units=4,
-    hidden_units=6,
-)
-ROWS = {
-    "cnn": TINY,
-    "cnn_rnn": replace(TINY, temporal="rnn"),
-    "cnn_lstm": replace(TINY, temporal="lstm"),
-    "cnn_bilstm": replace(TINY, temporal="bilstm"),
-    "cnn3d": replace(TINY, temporal="conv3d", attended_blocks=2),
-    "sta": replace(TINY, temporal="conv3d", attention="softmax"),
-    "sta_sigmoid": replace(TINY, temporal="conv3d", attention="sigmoid", attended_blocks=0),
-    "cnn_lstm_attention": replace(TINY, temporal="lstm", spatial_pooling="attention", pooling_units=5, diversity=0.1),
-    "cnn3d_shift": replace(TINY, temporal="conv3d", spatial_pooling="shift", heads=3),
-}
 RANDOM = np.random.default_rng(0)
-FACES = RANDOM.integers(0, 256, (2, 5, 16, 16, 3), dtype=np.uint8)
-FRAME_MASK = np.array([[True] * 5, [True, False, True, True, False]])
-INPUTS = {"faces": FACES, "frame_mask": FRAME_MASK}
 LAST = (4, 3)
 
 

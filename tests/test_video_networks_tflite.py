@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from affect.data.lgbp import FEATURES
 from affect.models.video_networks import build_video_regressor, detail_regressor
-from tests.test_video_networks import INPUTS, ROWS
+from tests.video_rows import INPUTS, ROWS
 
 ALL = ROWS | {"lgbp_bilstm": replace(ROWS["cnn_bilstm"], features="lgbp_top")}
 

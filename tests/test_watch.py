@@ -13,9 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from affect.cli import app
 from affect.config import Experiment, Faces, FrameClassifier, VideoRegressor
 from affect.errors import InputError
 from affect.models.frame_classifier import build_frame_classifier
@@ -29,8 +27,9 @@ from affect.pipelines.video import read_frames
 from affect.reading.predict import predict
 from affect.reading.run import Trained, load_trained
 from affect.reading.watch import AnnotatedVideo, Watched, draw_watched, watch
-from tests.conftest import write_video
-from tests.test_follow import Known, detection
+from tests.commands import affect
+from tests.detections import Known, detection
+from tests.pictures import write_video
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 RED = (192, 57, 43)
@@ -56,14 +55,6 @@ def ready(monkeypatch, trained, detector):
     """The verb finds the model and the detector loaded."""
     monkeypatch.setattr("affect.reading.run.load_trained", lambda path: trained)
     monkeypatch.setattr("affect.pipelines.detectors.DETECTORS", {"mtcnn": lambda faces: detector})
-
-
-def affect(*arguments):
-    """Runs a verb; returns (exit code, stdout, lines of stderr)."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, [line for line in result.stderr.splitlines() if line.startswith("affect: ")]
 
 
 def frames_of(path):

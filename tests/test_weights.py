@@ -22,7 +22,7 @@ import skimage.data
 from affect.errors import InputError
 from affect.models.backbones import build_backbone, import_weights, weights_sha256
 from affect.models.weights import TORCH_MAGIC, read_hdf5, read_pth, read_safetensors
-from tests.conftest import TORCHVISION
+from tests.vgg16 import TORCHVISION
 
 GOLDEN = Path(__file__).parent / "golden"
 CONVOLUTIONS = [f"conv{b}_{n}" for b in range(1, 6) for n in range(1, 3 if b < 3 else 4)]

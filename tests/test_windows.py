@@ -14,7 +14,7 @@ from affect.data.windows import at_end, cut_window, eval_windows, read_recording
 from affect.errors import InputError
 from affect.losses import ConcordanceLoss
 from affect.models.video_networks import build_video_regressor
-from tests.test_shards import make_clip, write_shards
+from tests.clips import make_clip, write_shards
 
 SIZE = 8
 DATA = Data(batch_clips=2, crop_ratio=1.0, flip=False, rotation_deg=0.0)

@@ -1,0 +1,67 @@
+"""Pictures of a face and of none, and videos that are made of pictures."""
+
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import skimage.data
+
+from affect.config import Faces
+
+# What the shards are cut with: tiny faces, so that preparing and training take seconds.
+SMALL_FACES = Faces(face_size=64, min_face_px=40)
+# Centre of the astronaut's face in pixels.
+FACE_XY = (224, 120)
+
+
+def portrait(*, size=160, shift=(0, 0), zoom=1.0, gain=1.0):
+    """The astronaut's head, uint8 RGB (size, size, 3); her face is about half as wide as the frame.
+
+    Args:
+        size: Of the frame in pixels.
+        shift: Of the face to the right and down, in pixels of the frame.
+        zoom, gain: Factors of size and brightness.
+    """
+    scale = zoom * size / 240
+    matrix = np.array([[scale, 0, 0], [0, scale, 0]])
+    matrix[:, 2] = size / 2 + np.array(shift) - scale * np.array(FACE_XY)
+    frame = cv2.warpAffine(skimage.data.astronaut(), matrix, (size, size), flags=cv2.INTER_AREA)
+    return np.clip(frame * gain, 0, 255).astype(np.uint8)
+
+
+def no_face(time, *, size=160):
+    """A cup of coffee that drifts, uint8 RGB (size, size, 3)."""
+    return np.ascontiguousarray(skimage.data.coffee()[60 : 60 + size, 150 + 2 * time : 150 + 2 * time + size])
+
+
+def write_video(path, frames, *, frame_rate_hz=10, codec="libx264", aspect_ratio=None, audio_s=0, options=None):
+    """Writes RGB frames; the suffix chooses the container.
+
+    Args:
+        path: File.
+        frames: uint8 arrays (H, W, 3), all of one even size.
+        frame_rate_hz: Frames a second.
+        codec: Of the video.
+        aspect_ratio: Width of a pixel as a share of its height, a Fraction; `None` says nothing.
+        audio_s: Seconds of silence in a second stream; 0 is no such stream.
+        options: Of the container, such as `{"movflags": "+faststart"}`.
+    """
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=Fraction(frame_rate_hz).limit_denominator(1001))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        if codec == "libx264":
+            stream.options = {"crf": "18", "preset": "veryfast", "threads": "1"}
+        if aspect_ratio:
+            stream.codec_context.sample_aspect_ratio = aspect_ratio
+        if audio_s:
+            sound = container.add_stream("aac", rate=8000)
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, int(8000 * audio_s)), np.float32), "fltp", "mono")
+            silence.sample_rate, silence.pts = 8000, 0
+            container.mux(sound.encode(silence))
+            container.mux(sound.encode())
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+    return path
