@@ -14,21 +14,25 @@ MOST_BYTES = 32 * 2**20
 MOST_PIXELS = 4096 * 4096
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def read_image(path: Path | str, most_bytes: int = MOST_BYTES) -> np.ndarray:
     """Reads a JPEG or PNG file.
+
+    Args:
+        path: File.
+        most_bytes: Size in bytes of the largest file that is read.
 
     Returns:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        InputError: When the file is damaged, of another format, or larger than `MOST_BYTES` or `MOST_PIXELS`.
+        InputError: When the file is damaged, of another format, or larger than `most_bytes` or `MOST_PIXELS`.
     """
     if fault := name_fault(path):
         raise InputError(fault)
     with open(path, "rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB.")
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise InputError(f"{path} is larger than {most_bytes // 2**20} MiB.")
     try:
         with open_image(content, ("JPEG", "PNG")) as image:
             pixels = image.width * image.height

@@ -12,19 +12,23 @@ from affect.pipelines.files import fold, name_fault
 MOST_BYTES = 64 * 2**20
 
 
-def read_text(path: Path | str) -> str:
+def read_text(path: Path | str, most_bytes: int = MOST_BYTES) -> str:
     """Returns the text of a file in UTF-8, with or without a byte order mark.
 
+    Args:
+        path: File.
+        most_bytes: Size in bytes of the largest file that is read.
+
     Raises:
-        InputError: When the file cannot be read, is larger than `MOST_BYTES` or is not UTF-8.
+        InputError: When the file cannot be read, is larger than `most_bytes` or is not UTF-8.
     """
     if fault := name_fault(path):
         raise InputError(fault)
     try:
         with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB.")
+            content = file.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise InputError(f"{path} is larger than {most_bytes // 2**20} MiB.")
         return content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,24 @@ STALL_S = 60.0
 SHARED_BYTES = 4 * MAX_PIXELS
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a video may cost before it is given up.
+
+    Args:
+        max_pixels: Largest number of pixels of a frame, as it is stored and as it is shown; at most `MAX_PIXELS`.
+        memory_bytes: Largest address space of the decoder in bytes.
+        stall_s: Longest time in seconds in which the decoder sends nothing.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    memory_bytes: int = MEMORY_BYTES
+    stall_s: float = STALL_S
+
+
+LIMITS = Limits()
+
+
 def read_frames(
     path: Path | str,
     *,
@@ -43,6 +62,7 @@ def read_frames(
     end_s: float | None = None,
     frame_rate_hz: float | None = None,
     notes: list[str] | None = None,
+    limits: Limits = LIMITS,
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Reads the frames of a video one by one. Some are decoded ahead, in bounded memory.
 
@@ -59,6 +79,7 @@ def read_frames(
         frame_rate_hz: Frames a second that are yielded; `None` yields every frame.
         notes: List to which a line is appended for each kind of remark on the video that cost no frame: several
             streams, HDR, an assumed frame rate, a clock that jumps back.
+        limits: What the video may cost.
 
     Yields:
         `(timestamp_s, frame)`: seconds since the video stream began; uint8 (H, W, 3), RGB, which belongs to the caller.
@@ -69,7 +90,7 @@ def read_frames(
             declares more frames than it holds, or the decoder crashes, hangs or needs too much memory.
     """
     part = {"start_s": start_s, "end_s": end_s, "frame_rate_hz": frame_rate_hz}
-    with closing(_request(path, part)) as answers:
+    with closing(_request(path, part, limits)) as answers:
         for answer in answers:
             if "frame" in answer:
                 yield answer["timestamp_s"], answer["frame"]
@@ -80,7 +101,7 @@ def read_frames(
 def probe_frame_rate(path: Path | str) -> float:
     """Returns the frames a second of a video file; 25 if the container does not say, 0 if it cannot be opened."""
     try:
-        (answer,) = _request(path, None)
+        (answer,) = _request(path, None, LIMITS)
     except InputError:
         return 0.0
     return answer["frame_rate_hz"]
@@ -111,7 +132,7 @@ class Decoder:
         theirs.close()
         os.close(memory)
         try:
-            self.answer()
+            self.answer(STALL_S)
         except (EOFError, OSError) as error:
             raise RuntimeError(f"The video decoder does not start ({self.end()}): {script}") from error
 
@@ -119,14 +140,17 @@ class Decoder:
         """Sends a request; `decoder.py` says what it holds."""
         self.connection.send_bytes(json.dumps(request).encode())
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, stall_s: float) -> dict[str, Any]:
         """Returns the next answer. If it has pixels, they are added to it as `frame`.
 
+        Args:
+            stall_s: Longest wait in seconds.
+
         Raises:
-            TimeoutError: When there is no answer for `STALL_S`.
+            TimeoutError: When there is no answer for so long.
             EOFError, OSError: When the process has ended.
         """
-        if not self.connection.poll(STALL_S):
+        if not self.connection.poll(stall_s):
             raise TimeoutError
         answer = json.loads(self.connection.recv_bytes())
         if "offset" in answer:
@@ -152,24 +176,25 @@ class Decoder:
 _idle: list[Decoder] = []
 
 
-def _end_idle():
+def end_idle_decoders() -> None:
+    """Ends the decoders that wait for a video. The next video starts a new one."""
     while _idle:
         _idle.pop().end()
 
 
-atexit.register(_end_idle)
+atexit.register(end_idle_decoders)
 os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _request(path, part):
+def _request(path, part, limits):
     """Yields the answers of a decoder to a request (see `decoder.py`). Empty answers are left out."""
     decoder, given, is_free = _take_decoder(), 0, False
     try:
         # A decoder keeps the working folder in which it was started, so it needs an absolute path.
-        limits = {"max_pixels": MAX_PIXELS, "memory_bytes": MEMORY_BYTES}
-        decoder.ask({"path": os.path.abspath(path), "part": part, **limits})
+        most = {"max_pixels": limits.max_pixels, "memory_bytes": limits.memory_bytes}
+        decoder.ask({"path": os.path.abspath(path), "part": part, **most})
         while not is_free:
-            answer = decoder.answer()
+            answer = decoder.answer(limits.stall_s)
             if "error" in answer:
                 raise InputError(f"{path} {answer['error']}")
             given += "frame" in answer
@@ -178,7 +203,7 @@ def _request(path, part):
                 yield answer
     except TimeoutError as error:
         raise InputError(
-            f"{path} gave no frame for {STALL_S:g} s after {given} frames; its decoder was stopped."
+            f"{path} gave no frame for {limits.stall_s:g} s after {given} frames; its decoder was stopped."
         ) from error
     except (EOFError, OSError) as error:
         raise InputError(f"{path} crashed the decoder after {given} frames ({decoder.end()}).") from error

@@ -15,7 +15,6 @@ import tensorflow as tf
 from affect.config import Faces
 from affect.data.records import parse_example
 from affect.errors import InputError
-from affect.pipelines import images
 from affect.pipelines.aligned import list_images, read_clip, sha256_of_images, size_of_images, stray_images
 from affect.pipelines.images import read_image
 from affect.pipelines.prepare import prepare
@@ -140,15 +139,14 @@ def test_an_image_that_claims_more_than_memory_holds_is_refused(tmp_path):
         read_image(path)
 
 
-def test_an_image_that_is_too_large_a_file_or_of_another_format_is_refused(tmp_path, monkeypatch):
+def test_an_image_that_is_too_large_a_file_or_of_another_format_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "a.tiff"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "a.tiff").rename(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"a\.jpg is not an image that can be read \(not a JPEG or PNG"):
         read_image(tmp_path / "a.jpg")
-    monkeypatch.setattr(images, "MOST_BYTES", 2**20)
     (tmp_path / "b.jpg").write_bytes(b" " * (2**20 + 1))
     with pytest.raises(InputError, match=r"b\.jpg is larger than 1 MiB\.$"):
-        read_image(tmp_path / "b.jpg")
+        read_image(tmp_path / "b.jpg", most_bytes=2**20)
 
 
 def test_afew_faces_are_prepared_without_detection(tmp_path):

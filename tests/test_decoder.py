@@ -19,8 +19,8 @@ import pytest
 from affect.config import read_json
 from affect.data.verify import verify
 from affect.errors import InputError
-from affect.pipelines import decoder, video
-from affect.pipelines.video import probe_frame_rate, read_frames
+from affect.pipelines import decoder
+from affect.pipelines.video import Limits, end_idle_decoders, probe_frame_rate, read_frames
 from tests.pictures import portrait, write_video
 
 
@@ -48,6 +48,11 @@ def cmdline(pid):
         return b""
 
 
+def state(pid):
+    """Returns the state of a process: "Z" where it has ended and nobody has asked how."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
 def until(condition):
     """Waits until a condition holds; a test that hangs here has failed."""
     for _ in range(1000):
@@ -60,7 +65,7 @@ def until(condition):
 @pytest.fixture
 def fresh():
     """Begins without a decoder, so that the one that is started is the test's."""
-    video._end_idle()
+    end_idle_decoders()
     until(lambda: not decoders())
 
 
@@ -132,28 +137,26 @@ def test_a_process_that_ended_between_two_videos_costs_none(fresh, clip):
     list(read_frames(clip))
     (pid,) = decoders()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: video._idle[-1].process.poll() is not None)  # its command line goes a moment before it has ended
+    until(lambda: state(pid) == "Z")  # its command line goes a moment before it has ended
     assert len(list(read_frames(clip))) == 100
 
 
-def test_a_hang_costs_that_video_only(fresh, clip, monkeypatch):
-    frames = read_frames(clip)
+def test_a_hang_costs_that_video_only(fresh, clip):
+    frames = read_frames(clip, limits=Limits(stall_s=2.5))
     next(frames)
     (pid,) = decoders()
     os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(video, "STALL_S", 0.5)
     more, error = error_of(frames)
-    assert error == f"{clip} gave no frame for 0.5 s after {1 + more} frames; its decoder was stopped."
+    assert error == f"{clip} gave no frame for 2.5 s after {1 + more} frames; its decoder was stopped."
     assert decoders() == []
-    monkeypatch.undo()
     assert len(list(read_frames(clip))) == 100
 
 
-def test_a_file_that_never_answers_is_given_up(tmp_path, clip, monkeypatch):
-    os.mkfifo(tmp_path / "a.mp4")
-    list(read_frames(clip))  # so that the short wait is for the video, not for a process to start
-    monkeypatch.setattr(video, "STALL_S", 0.5)
-    assert error_of(read_frames(tmp_path / "a.mp4"))[1].startswith(f"{tmp_path / 'a.mp4'} gave no frame for 0.5 s")
+def test_a_file_that_never_answers_is_given_up(tmp_path):
+    path = tmp_path / "a.mp4"
+    os.mkfifo(path)
+    _, error = error_of(read_frames(path, limits=Limits(stall_s=0.5)))
+    assert error.startswith(f"{path} gave no frame for 0.5 s")
 
 
 class Sent(list):
@@ -212,18 +215,16 @@ def test_the_process_may_write_no_file(fresh, clip):
     assert limits["Max address space"] == str(3 * 2**30)
 
 
-def test_too_large_frames_are_refused_from_the_header(clip, monkeypatch):
-    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64 - 1)
+def test_too_large_frames_are_refused_from_the_header(clip):
     error = f"{clip} has frames of 64×64 pixels; at most 0.004095 million can be read."
-    assert error_of(read_frames(clip)) == (0, error)
-    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64)
-    assert len(list(read_frames(clip))) == 100
+    assert error_of(read_frames(clip, limits=Limits(max_pixels=64 * 64 - 1))) == (0, error)
+    assert len(list(read_frames(clip, limits=Limits(max_pixels=64 * 64)))) == 100
 
 
-def test_pixels_that_are_too_wide_are_refused(tmp_path, monkeypatch):
+def test_pixels_that_are_too_wide_are_refused(tmp_path):
     path = write_video(tmp_path / "a.mp4", grey(2), aspect_ratio=Fraction(40, 1))
-    monkeypatch.setattr(video, "MAX_PIXELS", 10**5)
-    assert error_of(read_frames(path)) == (0, f"{path} has frames of 2560×64 pixels; at most 0.1 million can be read.")
+    error = f"{path} has frames of 2560×64 pixels; at most 0.1 million can be read."
+    assert error_of(read_frames(path, limits=Limits(max_pixels=10**5))) == (0, error)
 
 
 def joined(folder, starts_s):
@@ -251,27 +252,26 @@ def test_no_frame_is_left_out_where_the_clock_jumps(start_s, jumps, tmp_path):
     assert all(note.startswith(f"{path} has ") and note.count("\n") == 0 for note in notes)
 
 
-def test_frames_that_change_their_size(tmp_path, monkeypatch):
+def test_frames_that_change_their_size(tmp_path):
     path = joined(tmp_path, starts_s=(0, 3))
     assert {frame.shape for _, frame in read_frames(path)} == {(64, 64, 3), (128, 128, 3)}
-    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64)
-    count, error = error_of(read_frames(path))
+    count, error = error_of(read_frames(path, limits=Limits(max_pixels=64 * 64)))
     assert 40 <= count <= 50
     assert error.startswith(f"{path} is damaged: 50 frames could not be decoded, the first at 2.")
 
 
-def test_memory_is_limited(tmp_path, clip, monkeypatch):
+def test_memory_is_limited(tmp_path, clip):
     path = write_video(tmp_path / "a.avi", grey(3, 3072), codec="mpeg4")
     assert len(list(read_frames(path))) == 3
-    monkeypatch.setattr(video, "MEMORY_BYTES", 420 * 2**20)
-    assert error_of(read_frames(path))[1] == f"{path} needs more than 420 MiB of memory."
+    limits = Limits(memory_bytes=420 * 2**20)
+    assert error_of(read_frames(path, limits=limits))[1] == f"{path} needs more than 420 MiB of memory."
     assert len(list(read_frames(clip))) == 100
 
 
-def test_frames_do_not_stay_in_memory(tmp_path, fresh, monkeypatch):
+def test_frames_do_not_stay_in_memory(tmp_path, fresh):
     path = write_video(tmp_path / "a.avi", grey(60, 1536), codec="mpeg4")  # of 3.5 MB as it is decoded
-    monkeypatch.setattr(video, "MEMORY_BYTES", 500 * 2**20)  # of which about 380 MiB are taken before the first frame
-    assert sum(1 for _ in read_frames(path)) == 60
+    limits = Limits(memory_bytes=500 * 2**20)  # of which about 380 MiB are taken before the first frame
+    assert sum(1 for _ in read_frames(path, limits=limits)) == 60
 
 
 def test_the_containers_are_named_as_the_library_names_them():

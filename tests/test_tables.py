@@ -5,7 +5,6 @@ import re
 import pytest
 
 from affect.errors import InputError
-from affect.pipelines import tables
 from affect.pipelines.tables import read_rows, read_text
 
 
@@ -15,7 +14,7 @@ def written(tmp_path, text):
     return path
 
 
-def test_what_is_no_text_or_too_large_or_not_there_is_refused(tmp_path, monkeypatch):
+def test_what_is_no_text_or_too_large_or_not_there_is_refused(tmp_path):
     path = written(tmp_path, "\ufeffé\r\n")
     assert read_text(path) == "é\r\n"
     path.write_bytes("é".encode("utf-16"))
@@ -23,12 +22,11 @@ def test_what_is_no_text_or_too_large_or_not_there_is_refused(tmp_path, monkeypa
         read_text(path)
     with pytest.raises(InputError, match=r"gone cannot be read \(No such file or directory\)"):
         read_text(tmp_path / "gone")
-    monkeypatch.setattr(tables, "MOST_BYTES", 2**20)
     path.write_bytes(b" " * 2**20)
-    assert len(read_text(path)) == 2**20
+    assert len(read_text(path, most_bytes=2**20)) == 2**20
     path.write_bytes(b" " * (2**20 + 1))
     with pytest.raises(InputError, match="is larger than 1 MiB"):
-        read_text(path)
+        read_text(path, most_bytes=2**20)
 
 
 def test_rows_of_a_table(tmp_path):
