@@ -13,18 +13,18 @@ from affect.config import Faces
 from affect.errors import InputError
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
-from affect.pipelines.parts import outcome_of, write_part
+from affect.pipelines.parts import PART_FACES, outcome_of, write_part
 
 
 class WritePart(beam.DoFn):
     """Writes the part of a clip.
 
     Args:
-        parts, faces, classes: As in `affect.pipelines.parts.write_part`.
+        parts, faces, classes, part_faces: As in `affect.pipelines.parts.write_part`.
     """
 
-    def __init__(self, parts: Path, faces: Faces, classes: Sequence[str]):
-        self.parts, self.faces, self.classes = parts, faces, classes
+    def __init__(self, parts: Path, faces: Faces, classes: Sequence[str], part_faces: int = PART_FACES):
+        self.parts, self.faces, self.classes, self.part_faces = parts, faces, classes, part_faces
 
     def setup(self) -> None:
         """Builds the detector, once in each worker."""
@@ -32,11 +32,16 @@ class WritePart(beam.DoFn):
 
     def process(self, source: Source) -> None:
         """Writes the part of one clip."""
-        write_part(source, self.parts, self.faces, self.classes, self.detector)
+        write_part(source, self.parts, self.faces, self.classes, self.detector, self.part_faces)
 
 
 def write_parts(
-    sources: Sequence[Source], parts: Path, faces: Faces, classes: Sequence[str], options: Sequence[str]
+    sources: Sequence[Source],
+    parts: Path,
+    faces: Faces,
+    classes: Sequence[str],
+    options: Sequence[str],
+    part_faces: int = PART_FACES,
 ) -> Sequence[Source]:
     """Runs the pipeline to its end.
 
@@ -45,6 +50,7 @@ def write_parts(
         parts, faces, classes: As in `affect.pipelines.parts.write_part`. All workers must reach `parts` and the videos
             by the same paths.
         options: Beam's options, such as `["--runner=FlinkRunner"]`.
+        part_faces: As in `affect.pipelines.parts.write_part`.
 
     Returns:
         `sources`.
@@ -55,7 +61,7 @@ def write_parts(
     try:
         with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
             clips = pipeline | beam.Create(sources) | beam.Reshuffle()  # otherwise one worker may get all clips
-            clips | beam.ParDo(WritePart(parts, faces, classes))
+            clips | beam.ParDo(WritePart(parts, faces, classes, part_faces))
     except Exception as error:  # the runners' errors have no common class
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise InputError(

@@ -32,7 +32,14 @@ PART_FACES = 512
 MAKING = "making-"
 
 
-def write_part(source: Source, parts: Path, faces: Faces, classes: Sequence[str], detector: Detector) -> None:
+def write_part(
+    source: Source,
+    parts: Path,
+    faces: Faces,
+    classes: Sequence[str],
+    detector: Detector,
+    part_faces: int = PART_FACES,
+) -> None:
     """Cuts one clip and writes its records and, last, its outcome.
 
     A part is made in a folder of its own and renamed into place, so that two processes may write the same part.
@@ -43,6 +50,7 @@ def write_part(source: Source, parts: Path, faces: Faces, classes: Sequence[str]
         faces: How faces are found, cut and stored.
         classes: Class names in the manifest's order.
         detector: Built from a row of `DETECTORS`.
+        part_faces: Largest number of faces of one example.
     """
     video: dict[str, Any] = {**_describe_listing(source), "bytes": 0, "source_sha256": ""}
     notes: list[str] = []
@@ -91,7 +99,7 @@ def write_part(source: Source, parts: Path, faces: Faces, classes: Sequence[str]
             "dimensions": source.dimensions,
         }
         entries, faces_s = [], []
-        for key, chosen in _split_into_examples(source.key, tracks):
+        for key, chosen in _split_into_examples(source.key, tracks, part_faces):
             example = records.Clip(key=key, part=len(entries), faces=chosen, **clip)
             entry = {"key": key, "recording": source.key, "part": example.part, **video}
             entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen)}
@@ -208,13 +216,13 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _split_into_examples(key, tracks):
+def _split_into_examples(key, tracks, part_faces):
     """Yields `(key, tuple of faces)` of each example, so that the faces of one example are in memory."""
     for number, (count, faces) in enumerate(tracks or [(0, iter(()))]):
         name = f"{key}@{number}" if number else key
-        examples = max(1, math.ceil(count / PART_FACES))
+        examples = max(1, math.ceil(count / part_faces))
         for index in range(examples):
-            yield f"{name}#{index:03d}" if examples > 1 else name, tuple(islice(faces, PART_FACES))
+            yield f"{name}#{index:03d}" if examples > 1 else name, tuple(islice(faces, part_faces))
 
 
 def _describe_listing(source):

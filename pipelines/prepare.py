@@ -29,7 +29,17 @@ from affect.files import sha256_of
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors import DETECTORS
-from affect.pipelines.parts import MAKING, differs, digest, is_done, outcome_of, read_part, record_of, write_part
+from affect.pipelines.parts import (
+    MAKING,
+    PART_FACES,
+    differs,
+    digest,
+    is_done,
+    outcome_of,
+    read_part,
+    record_of,
+    write_part,
+)
 from affect.progress import Track, hide_progress
 
 MANIFEST = "manifest.json"
@@ -49,6 +59,8 @@ def prepare(
     overwrite: bool = False,
     track: Track = hide_progress,
     beam_options: Sequence[str] | None = None,
+    part_faces: int = PART_FACES,
+    shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, Any]:
     """Cuts the faces of every clip of a data set and writes the shards.
 
@@ -56,7 +68,7 @@ def prepare(
     or killed, the next call resumes from the parts, and the result has the same bytes. Clips are sorted by the hash of
     their key, so that each shard holds a fair mix of classes.
 
-    A clip is one example with the clip's key. A track of more than `parts.PART_FACES` faces becomes several examples,
+    A clip is one example with the clip's key. A track of more than `part_faces` faces becomes several examples,
     `KEY#000`, `KEY#001` and so on, so that memory does not grow with the length of a video. With `faces.tracks="all"`
     the main track comes first, under the clip's key; the other tracks are `KEY@1`, `KEY@2` and so on, and a long one is
     split in the same way. `recording` of every example is the clip's key, and `part` counts a clip's examples from 0.
@@ -72,6 +84,8 @@ def prepare(
         beam_options: Options of Apache Beam. The runner that they name cuts the clips, and `workers` has no effect. The
             shards are joined in this process. All paths must be absolute, and all of Beam's workers must reach the
             videos, `faces.boxes` and `out` by these paths.
+        part_faces: Largest number of faces of one example. A run that is resumed must have the same.
+        shard_bytes: Size in bytes at which a shard is closed.
 
     Returns:
         The manifest:
@@ -126,9 +140,9 @@ def prepare(
             # Otherwise, if this process is killed, the old outcome of a changed video would lie beside new records.
             outcome_of(parts, clip).unlink(missing_ok=True)
         if beam_options is None:
-            outcomes = _cut(waiting, parts, faces, classes, workers or len(os.sched_getaffinity(0)))
+            outcomes = _cut(waiting, parts, faces, classes, part_faces, workers or len(os.sched_getaffinity(0)))
         else:
-            outcomes = _import_beam().write_parts(waiting, parts, faces, classes, beam_options)
+            outcomes = _import_beam().write_parts(waiting, parts, faces, classes, beam_options, part_faces)
         for _ in track(outcomes, len(waiting), "videos"):
             pass
         entries = [entry for clip in sources for entry in read_part(parts, clip)]
@@ -138,7 +152,7 @@ def prepare(
             "counts": _count(entries),
             "differences": _list_differences(dataset, entries),
             **said,
-            "shards": _join(entries, parts),
+            "shards": _join(entries, parts, shard_bytes),
             "clips": entries,
         }
         # It is moved last, so a manifest in `out` means that all its shards are there. While the shards are moved, the
@@ -239,21 +253,21 @@ def _open_parts(out, parts, settings):
     write_json(listed, settings)
 
 
-def _cut(sources, parts, faces, classes, workers):
+def _cut(sources, parts, faces, classes, part_faces, workers):
     """Writes the parts of clips. Yields each clip when its part is on disk."""
     if not sources:
         return  # no detector needs to be built
     if workers == 1 or len(sources) == 1:
         detector = DETECTORS[faces.detector](faces)
         for clip in sources:
-            write_part(clip, parts, faces, classes, detector)
+            write_part(clip, parts, faces, classes, detector, part_faces)
             yield clip
         return
     # TensorFlow does not work after a fork, so the workers are spawned.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (parts,)) as pool:
         try:
-            futures = {pool.submit(_work, clip, parts, faces, classes): clip for clip in sources}
+            futures = {pool.submit(_work, clip, parts, faces, classes, part_faces): clip for clip in sources}
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
@@ -285,8 +299,8 @@ def _end_with(parent):
     os._exit(1)
 
 
-def _work(clip, parts, faces, classes):
-    write_part(clip, parts, faces, classes, _build_detector(faces))
+def _work(clip, parts, faces, classes, part_faces):
+    write_part(clip, parts, faces, classes, _build_detector(faces), part_faces)
 
 
 @functools.cache
@@ -317,15 +331,15 @@ def _list_differences(dataset, entries):
     ]
 
 
-def _join(entries, parts):
+def _join(entries, parts, shard_bytes):
     """Joins the records to shards, split by split, in the folder of the parts; TFRecord files may be concatenated."""
     shards: list[dict[str, Any]] = []
     for split in sorted({entry["split"] for entry in entries}):
-        groups, size = [], SHARD_BYTES
+        groups, size = [], shard_bytes
         for entry in entries:
             if entry["split"] != split:
                 continue
-            if size >= SHARD_BYTES:
+            if size >= shard_bytes:
                 groups.append([])
                 size = 0
             record = record_of(parts, entry)

@@ -8,6 +8,7 @@ shards are kept and another `OUT/<number>` is begun, until so many runs were kil
 What a run does to files is slowed down, so that as many instants fall there as in the cutting.
 """
 
+import fcntl
 import functools
 import json
 import multiprocessing
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 
 from affect.config import Faces
-from affect.pipelines import parts, prepare
+from affect.pipelines.prepare import PARTS, prepare
 
 PAUSE_S = 0.004
 
@@ -36,22 +37,21 @@ def slow(function):
     return slowed
 
 
-def as_if_spawned(start_worker, hold):
-    """Returns both functions of `prepare` so that a worker does not inherit the hold of its run, as forks do."""
-    held = []
+def release_in_forks():
+    """Closes the lock of a run in its workers, because a spawned worker does not inherit it and a fork does."""
+    held, flock = [], fcntl.flock
 
-    def hold_and_tell(folder, how):
-        found = hold(folder, how)
-        if folder.name != prepare.PARTS:
-            held.append(found)
-        return found
+    def lock(file, how):
+        flock(file, how)
+        if how == fcntl.LOCK_EX | fcntl.LOCK_NB:  # the run's own lock
+            held.append(file)
 
-    def let_go_and_start(parts):
+    def release():
         while held:
             os.close(held.pop())
-        start_worker(parts)
 
-    return let_go_and_start, hold_and_tell
+    fcntl.flock = lock
+    os.register_at_fork(after_in_child=release)
 
 
 def start(source, faces, out):
@@ -59,7 +59,7 @@ def start(source, faces, out):
     child = os.fork()
     if not child:
         try:
-            prepare.prepare(source, dataset="folder", out=out, faces=faces, workers=2)
+            prepare(source, dataset="folder", out=out, faces=faces, workers=2, part_faces=4, shard_bytes=20_000)
             os._exit(0)
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
@@ -77,10 +77,8 @@ def is_killed(child):
 
 def main(source, boxes, out, kills, seed):
     context = multiprocessing.get_context("fork")
-    prepare.multiprocessing.get_context = lambda method: context
-    prepare._start_worker, prepare._lock_folder = as_if_spawned(prepare._start_worker, prepare._lock_folder)
-    parts.PART_FACES = 4
-    prepare.SHARD_BYTES = 20_000
+    multiprocessing.get_context = lambda method: context
+    release_in_forks()
     faces = Faces(detector="boxes", boxes=boxes, face_size=32, tracks="all")
     is_killed(start(source, faces, out / "whole"))
     shutil.copyfileobj, Path.replace, os.unlink = slow(shutil.copyfileobj), slow(Path.replace), slow(os.unlink)
@@ -95,7 +93,7 @@ def main(source, boxes, out, kills, seed):
         os.kill(child, signal.SIGKILL)
         if is_killed(child):
             killed += 1
-            in_join += bool([*(out / str(number) / prepare.PARTS).glob("*-of-*")])
+            in_join += bool([*(out / str(number) / PARTS).glob("*-of-*")])
         else:
             number += 1
     is_killed(start(source, faces, out / str(number)))

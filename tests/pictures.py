@@ -65,3 +65,17 @@ def write_video(path, frames, *, frame_rate_hz=10, codec="libx264", aspect_ratio
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def overwrite(path, packet, count=1):
+    """Fills packets of a video, from one of a number, with zeros."""
+    data = bytearray(path.read_bytes())
+    for position, size in packets(path)[packet : packet + count]:
+        data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+
+
+def packets(path):
+    """Returns the position and the size in bytes of each packet of a video."""
+    with av.open(str(path)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
@@ -19,8 +20,6 @@ import tensorflow as tf
 from affect.config import Faces
 from affect.data.records import VERSION, Dimensions, parse_example
 from affect.errors import InputError
-from affect.files import sha256_of
-from affect.pipelines import prepare as module
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
@@ -28,7 +27,7 @@ from affect.pipelines.prepare import PARTS, prepare
 from affect.pipelines.tracks import Detection
 from tests.commands import affect
 from tests.folders import contents
-from tests.pictures import SMALL_FACES, write_video
+from tests.pictures import SMALL_FACES, overwrite, write_video
 
 FAKE = Faces(detector="bright", face_size=32)
 
@@ -244,9 +243,8 @@ def summary(out, manifest):
 
 
 @pytest.mark.usefixtures("bright")
-def test_a_long_track_is_several_examples(two_faces, tmp_path, monkeypatch):
-    monkeypatch.setattr("affect.pipelines.parts.PART_FACES", 4)
-    manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
+def test_a_long_track_is_several_examples(two_faces, tmp_path):
+    manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"), part_faces=4)
     assert summary(tmp_path / "out", manifest) == [
         ("happy/a#000", "happy/a", 0, [0, 1, 2, 3], {16}),
         ("happy/a#001", "happy/a", 1, [4, 5, 6, 7], {16}),
@@ -257,22 +255,20 @@ def test_a_long_track_is_several_examples(two_faces, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("bright")
 @pytest.mark.parametrize(("part_faces", "name"), [(11, "happy/a"), (10, "happy/a#000")])
-def test_an_example_is_filled_before_there_is_another(two_faces, tmp_path, monkeypatch, part_faces, name):
-    monkeypatch.setattr("affect.pipelines.parts.PART_FACES", part_faces)
-    manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
+def test_an_example_is_filled_before_there_is_another(two_faces, tmp_path, part_faces, name):
+    manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"), part_faces=part_faces)
     assert manifest["clips"][0]["key"] == name
     assert [clip["frames_with_a_face"] for clip in manifest["clips"]] == ([11] if part_faces == 11 else [10, 1])
 
 
 @pytest.mark.usefixtures("bright")
-def test_all_faces_are_kept_where_they_are_asked_for(two_faces, tmp_path, monkeypatch):
+def test_all_faces_are_kept_where_they_are_asked_for(two_faces, tmp_path):
     faces = replace(FAKE, detector="two", tracks="all")
     assert summary(tmp_path / "whole", run(two_faces, tmp_path / "whole", faces=faces)) == [
         ("happy/a", "happy/a", 0, list(range(11)), {16}),
         ("happy/a@1", "happy/a", 1, list(range(5)), {60}),
     ]
-    monkeypatch.setattr("affect.pipelines.parts.PART_FACES", 6)
-    assert summary(tmp_path / "parts", run(two_faces, tmp_path / "parts", faces=faces)) == [
+    assert summary(tmp_path / "parts", run(two_faces, tmp_path / "parts", faces=faces, part_faces=6)) == [
         ("happy/a#000", "happy/a", 0, [0, 1, 2, 3, 4, 5], {16}),
         ("happy/a#001", "happy/a", 1, [6, 7, 8, 9, 10], {16}),
         ("happy/a@1", "happy/a", 2, [0, 1, 2, 3, 4], {60}),
@@ -280,18 +276,15 @@ def test_all_faces_are_kept_where_they_are_asked_for(two_faces, tmp_path, monkey
 
 
 @pytest.mark.usefixtures("bright")
-def test_a_long_video_that_is_damaged_is_one_problem(two_faces, tmp_path, monkeypatch):
-    from affect.pipelines.video import read_frames
-
-    def damaged(path, **part):
-        yield from read_frames(path, **part)
-        raise InputError(f"{path} is damaged after 11 frames.")
-
-    monkeypatch.setattr("affect.pipelines.parts.PART_FACES", 4)
-    monkeypatch.setattr("affect.pipelines.video.read_frames", damaged)
-    manifest = run(two_faces, tmp_path / "out", faces=replace(FAKE, detector="two"))
+def test_a_long_video_that_is_damaged_is_one_problem(tmp_path):
+    path = tmp_path / "source/happy/a.avi"
+    path.parent.mkdir(parents=True)
+    write_video(path, [np.full((64, 128, 3), 60 if index < 5 else 120, np.uint8) for index in range(12)], codec="mpeg4")
+    overwrite(path, 11)
+    manifest = run(tmp_path / "source", tmp_path / "out", faces=replace(FAKE, detector="two"), part_faces=4)
     assert len(summary(tmp_path / "out", manifest)) == 3
-    assert {clip["problem"] for clip in manifest["clips"]} == {f"{two_faces}/happy/a.mp4 is damaged after 11 frames."}
+    (problem,) = {clip["problem"] for clip in manifest["clips"]}
+    assert problem.startswith(f"{path} is damaged: 1 frame could not be decoded, at 1.10 s")
 
 
 @pytest.mark.usefixtures("bright")
@@ -542,12 +535,12 @@ def test_missing_video_stays_in_the_denominator(clips, tmp_path):
 
 @pytest.mark.usefixtures("bright")
 def test_video_that_cannot_be_read_is_named(clips, tmp_path, monkeypatch):
-    def refuse(path):
-        if path.suffix == ".mp4":
+    def refuse(file, digest, file_digest=hashlib.file_digest):
+        if file.name.endswith(".mp4"):
             raise PermissionError(13, "Permission denied")
-        return sha256_of(path)
+        return file_digest(file, digest)
 
-    monkeypatch.setattr("affect.pipelines.parts.sha256_of", refuse)
+    monkeypatch.setattr(hashlib, "file_digest", refuse)  # root may read all
     manifest = run(clips, tmp_path)
     assert (manifest["counts"]["videos"], manifest["counts"]["frames"]) == (6, 0)
     assert by_key(manifest)["train/sad/a"]["problem"] == f"{clips}/train/sad/a.mp4 cannot be read (Permission denied)."
@@ -668,11 +661,9 @@ def test_other_labels_subjects_or_splits_are_refused(clips, tmp_path, change):
 
 
 @pytest.mark.usefixtures("bright")
-def test_overwrite_discards_what_was_prepared_and_nothing_else(clips, tmp_path, monkeypatch):
+def test_overwrite_discards_what_was_prepared_and_nothing_else(clips, tmp_path):
     out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "SHARD_BYTES", 1)
-        run(clips, out)
+    run(clips, out, shard_bytes=1)
     assert (out / "train-00003-of-00004.tfrecord").exists()
     for name in ("other.tfrecord", "notes.txt", "parts/mine.txt"):
         (out / name).parent.mkdir(exist_ok=True)
@@ -736,11 +727,9 @@ def test_parts_without_settings_are_not_gone_on_from(clips, tmp_path):
 
 
 @pytest.mark.usefixtures("bright")
-def test_overwrite_discards_shards_that_were_moved_before_their_manifest(clips, tmp_path, monkeypatch):
+def test_overwrite_discards_shards_that_were_moved_before_their_manifest(clips, tmp_path):
     out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "SHARD_BYTES", 1)
-        run(clips, out)
+    run(clips, out, shard_bytes=1)
     (out / PARTS).mkdir()
     (out / "manifest.json").rename(out / PARTS / "manifest.json")
     run(clips, out, faces=replace(FAKE, face_size=48), overwrite=True)
@@ -749,11 +738,10 @@ def test_overwrite_discards_shards_that_were_moved_before_their_manifest(clips, 
 
 
 @pytest.mark.usefixtures("bright")
-def test_large_splits_are_cut_into_several_shards(clips, tmp_path, monkeypatch):
+def test_large_splits_are_cut_into_several_shards(clips, tmp_path):
     whole = run(clips, tmp_path / "whole")
     size = (tmp_path / "whole" / "train-00000-of-00001.tfrecord").stat().st_size
-    monkeypatch.setattr(module, "SHARD_BYTES", size // 2)
-    manifest = run(clips, tmp_path / "cut")
+    manifest = run(clips, tmp_path / "cut", shard_bytes=size // 2)
     train = [shard for shard in manifest["shards"] if shard["split"] == "train"]
     count = len(train)
     assert count in (2, 3)
@@ -764,23 +752,10 @@ def test_large_splits_are_cut_into_several_shards(clips, tmp_path, monkeypatch):
 
 
 def test_worker_that_dies_is_one_clear_line(clips, tmp_path, monkeypatch):
-    class Pool:
-        def __init__(self, *args):
-            pass
+    def die(*arguments):
+        raise BrokenProcessPool("A child process terminated abruptly")
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *args):
-            pass
-
-        def submit(self, *args):
-            raise BrokenProcessPool("A child process terminated abruptly")
-
-        def shutdown(self, **options):
-            pass
-
-    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", die)
     with pytest.raises(
         InputError, match=r"^A worker process died, .* Run the same command again, with fewer --workers\.$"
     ):
@@ -808,12 +783,13 @@ def test_workers_do_not_change_a_byte(labelled_videos, tmp_path):
 
 
 def test_a_defect_names_its_video(face_videos, tmp_path, monkeypatch):
-    def defect(*arguments, **identity):
-        raise ZeroDivisionError("defect")
+    class Defect(Bright):
+        def detect(self, frames):
+            raise ZeroDivisionError("defect")
 
-    monkeypatch.setattr("affect.pipelines.parts.cut_video", defect)
+    monkeypatch.setitem(DETECTORS, "bright", Defect)
     with pytest.raises(ZeroDivisionError) as raised:
-        prepare(face_videos, dataset="folder", out=tmp_path / "out", faces=SMALL_FACES, workers=1)
+        run(face_videos, tmp_path / "out")
     assert raised.value.__notes__[0].startswith(f"while {face_videos}")
 
 

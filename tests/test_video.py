@@ -14,7 +14,7 @@ from affect.pipelines import video
 from affect.pipelines.decoder import Clock
 from affect.pipelines.faces import cut_clip
 from affect.pipelines.video import probe_frame_rate, read_frames
-from tests.pictures import no_face, portrait, write_video
+from tests.pictures import no_face, overwrite, portrait, write_video
 
 CODECS = {".avi": "mpeg4", ".flv": "flv1", ".mpeg": "mpeg1video", ".mpg": "mpeg2video", ".webm": "libvpx"}
 CODECS |= {".wmv": "wmv2"}
@@ -69,14 +69,6 @@ def write_coded(path, frames, *, rate=16, codec="libx264", form=None, options=No
     return path
 
 
-def overwrite(path, packet, count=1):
-    """Fills packets of a video, from one of a number, with zeros."""
-    data = bytearray(path.read_bytes())
-    for position, size in packets(path)[packet : packet + count]:
-        data[position : position + size] = bytes(size)
-    path.write_bytes(data)
-
-
 def numbered(count, size=64):
     """Frames whose grey level is ten times their number."""
     return [np.full((size, size, 3), 10 * index, np.uint8) for index in range(count)]
@@ -97,11 +89,6 @@ def with_matrix(path, a, b, c, d, tx, ty):
     data[start : start + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in rows)
     path.write_bytes(data)
     return path
-
-
-def packets(path):
-    with av.open(str(path)) as container:
-        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
 
 
 @pytest.mark.parametrize("suffix", video.SUFFIXES)
