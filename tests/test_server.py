@@ -14,7 +14,6 @@ import pytest
 
 from affect.data.records import Clip, Face
 from affect.errors import InputError
-from affect.reading import server as client_module
 from affect.reading.loading import read_artefact
 from affect.reading.predict import predict
 from affect.reading.server import GrpcClient, RestClient, bind, check_served, connect
@@ -169,7 +168,7 @@ def test_requests_that_the_server_refuses(clients, transport):
             clients[transport].predict({"faces": faces, "frame_mask": frame_mask} | inputs)
 
 
-def test_requests_that_are_not_sent(clients, monkeypatch):
+def test_requests_that_are_not_sent(clients):
     ask, faces = clients["grpc"].predict, np.zeros((1, 2, 32, 32, 3), np.uint8)
     with pytest.raises(InputError, match="model tiny has no signature 'faces'. Expected one of .'classify', 'explain'"):
         ask({}, "faces")
@@ -181,9 +180,9 @@ def test_requests_that_are_not_sent(clients, monkeypatch):
         ask({"jpegs": np.array([[1]])}, "jpeg")
     with pytest.raises(InputError, match=r"the same number of clips. Received: \[1, 2\]"):
         clients["rows"].predict({"faces": faces, "frame_mask": np.ones((2, 2), bool)})
-    monkeypatch.setattr(client_module, "MAX_MESSAGE_BYTES", 2**20)
+    small = replace(clients["grpc"], max_message_bytes=2**20)
     with pytest.raises(InputError, match="request of 2 MiB is too large. Expected at most 1 MiB"):
-        ask({"jpegs": np.array([[b"x" * 2**20, b"y" * 2**20]], object)}, "jpeg")
+        small.predict({"jpegs": np.array([[b"x" * 2**20, b"y" * 2**20]], object)}, "jpeg")
 
 
 def test_messages_above_grpcs_own_limit_arrive(artefact, clients):

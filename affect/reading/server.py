@@ -59,12 +59,14 @@ class Client(ABC):
         name: Name of the model.
         version: Version of the model; `None` is the server's latest.
         timeout_s: Longest wait for an answer in seconds.
+        max_message_bytes: Size in bytes of the largest request and of the largest answer.
     """
 
     address: str
     name: str
     version: int | None = None
     timeout_s: float = TIMEOUT_S
+    max_message_bytes: int = MAX_MESSAGE_BYTES
 
     @abstractmethod
     def _ask(self, arrays, signature, served):
@@ -91,7 +93,7 @@ class Client(ABC):
             Arrays by name, as from `affect.reading.artefact.Artefact.signature`.
 
         Raises:
-            InputError: If the inputs are not those of the signature or exceed `MAX_MESSAGE_BYTES`, or if the server
+            InputError: If the inputs are not those of the signature or exceed `max_message_bytes`, or if the server
                 cannot be reached, is too slow, refuses the request or does not serve the model.
         """
         _, signatures = self.served
@@ -104,10 +106,11 @@ class Client(ABC):
             )
         arrays = {key: _check(key, inputs[key], info) for key, info in served.inputs.items()}
         size = sum(sum(map(len, array.flat)) if array.dtype == object else array.nbytes for array in arrays.values())
-        if size > MAX_MESSAGE_BYTES:
+        if size > self.max_message_bytes:
             raise InputError(
-                f"A request of {size / 2**20:.0f} MiB is too large. Expected at most {MAX_MESSAGE_BYTES // 2**20} MiB. "
-                "Send fewer clips at once, or send JPEGs with the signature jpeg."
+                f"A request of {size / 2**20:.0f} MiB is too large. Expected at most "
+                f"{self.max_message_bytes // 2**20} MiB. Send fewer clips at once, or send JPEGs with the signature "
+                "jpeg."
             )
         return self._ask(arrays, signature, served)
 
@@ -135,7 +138,7 @@ class GrpcClient(Client):
 
     @cached_property
     def _stub(self):
-        options = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES + 2**20) for way in ("send", "receive")]
+        options = [(f"grpc.max_{way}_message_length", self.max_message_bytes + 2**20) for way in ("send", "receive")]
         return prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(self.address, options=options))
 
     def _ask(self, arrays, signature, served):
