@@ -32,7 +32,7 @@ from affect.serving.convert import convert
 from affect.serving.export import export
 from affect.tasks.clips import weigh_classes
 from affect.training.evaluate import evaluate
-from affect.training.train import EpochProgress, build_optimizer, read_log, train
+from affect.training.train import build_optimizer, read_log, train
 from tests.watched import fields_of, watched
 
 TINY = Experiment(
@@ -100,9 +100,10 @@ def test_run_holds_all_that_is_needed(run, shards):
 
 
 def test_run_that_was_stopped_twice_ends_as_one_that_was_not(run, shards, tmp_path, monkeypatch):
-    steps, save = [], keras.Model.save
+    steps, save, end_batch = [], keras.Model.save, keras.callbacks.CallbackList.on_train_batch_end
 
-    def stop_within_the_second_epoch(callback, batch, logs=None):
+    def stop_within_the_second_epoch(callbacks, batch, logs=None):
+        end_batch(callbacks, batch, logs)
         steps.append(batch)
         if len(steps) == 5:
             raise KeyboardInterrupt
@@ -113,7 +114,7 @@ def test_run_that_was_stopped_twice_ends_as_one_that_was_not(run, shards, tmp_pa
         save(model, path, *args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(EpochProgress, "on_train_batch_end", stop_within_the_second_epoch)
+        patch.setattr(keras.callbacks.CallbackList, "on_train_batch_end", stop_within_the_second_epoch)
         train(TINY, data=shards, workdir=tmp_path)
     assert len(read_log(tmp_path)) == 1
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -140,14 +141,17 @@ HALF = Experiment(
 def train_half(shards, workdir, *, epochs=3):
     """Trains with a loss scale so high that the first step is skipped, and is stopped when so many epochs are done."""
 
-    def begin(callback, epoch, logs=None):
+    begin_epoch = keras.callbacks.CallbackList.on_epoch_begin
+
+    def begin(callbacks, epoch, logs=None):
         if epoch == epochs:
             raise KeyboardInterrupt
         if epoch == 0:
-            callback.model.optimizer.initial_scale = 2.0**24
+            callbacks.callbacks[0].model.optimizer.initial_scale = 2.0**24
+        begin_epoch(callbacks, epoch, logs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EpochProgress, "on_epoch_begin", begin)
+        patch.setattr(keras.callbacks.CallbackList, "on_epoch_begin", begin)
         return train(HALF, data=shards, workdir=workdir)
 
 
@@ -296,12 +300,13 @@ def test_the_switches_of_the_authors_code_resume_too(shards, tmp_path, monkeypat
     selection = read_json(tmp_path / "whole" / "config.json")["selection"]
     assert sorted(selection) == ["test/happy/0", "test/happy/1", "test/sad/0"]
 
-    def stop_before_the_second_epoch(callback, epoch, logs=None):
+    def stop_before_the_second_epoch(callbacks, epoch, logs=None, begin=keras.callbacks.CallbackList.on_epoch_begin):
         if epoch:
             raise KeyboardInterrupt
+        begin(callbacks, epoch, logs)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(EpochProgress, "on_epoch_begin", stop_before_the_second_epoch)
+        patch.setattr(keras.callbacks.CallbackList, "on_epoch_begin", stop_before_the_second_epoch)
         train(experiment, data=shards, workdir=tmp_path / "stopped")
     assert train(experiment, data=shards, workdir=tmp_path / "stopped", progress=False) == expected
     whole, stopped = (weights_of(tmp_path / name / "last.keras", settings) for name in ("whole", "stopped"))
