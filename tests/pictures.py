@@ -79,3 +79,22 @@ def packets(path):
     """Returns the position and the size in bytes of each packet of a video."""
     with av.open(str(path)) as container:
         return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+def grey(count, size=64):
+    """Frames of one grey each, of which no two that follow each other are alike."""
+    return [np.full((size, size, 3), 40 + 60 * (index % 3), np.uint8) for index in range(count)]
+
+
+def write_two_sizes(folder, starts_s, count=50):
+    """Writes two MPEG files as one: `count` frames of 64 pixels and as many of 128, with clocks that start so.
+
+    Where they join, libav finds one frame of 64 pixels less.
+    """
+    parts = []
+    for size, start_s in zip((64, 128), starts_s, strict=True):
+        made = {"codec": "mpeg2video", "frame_rate_hz": 25, "options": {"output_ts_offset": str(start_s)}}
+        parts.append(write_video(folder / f"{size}.mpg", grey(count, size), **made))
+    path = folder / "a.mpg"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path

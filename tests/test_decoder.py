@@ -21,12 +21,7 @@ from affect.data.verify import verify
 from affect.errors import InputError
 from affect.pipelines import decoder
 from affect.pipelines.video import Limits, end_idle_decoders, probe_frame_rate, read_frames
-from tests.pictures import portrait, write_video
-
-
-def grey(count, size=64):
-    """Frames of one grey each, of which no two that follow each other are alike."""
-    return [np.full((size, size, 3), 40 + 60 * (index % 3), np.uint8) for index in range(count)]
+from tests.pictures import grey, portrait, write_two_sizes, write_video
 
 
 @pytest.fixture(scope="module")
@@ -227,20 +222,9 @@ def test_pixels_that_are_too_wide_are_refused(tmp_path):
     assert error_of(read_frames(path, limits=Limits(max_pixels=10**5))) == (0, error)
 
 
-def joined(folder, starts_s):
-    """Two MPEG files one after the other, 50 frames of 64 and 50 of 128 pixels, with clocks that start so."""
-    parts = []
-    for size, start_s in zip((64, 128), starts_s, strict=True):
-        made = {"codec": "mpeg2video", "frame_rate_hz": 25, "options": {"output_ts_offset": str(start_s)}}
-        parts.append(write_video(folder / f"{size}.mpg", grey(50, size), **made))
-    path = folder / "a.mpg"
-    path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    return path
-
-
 @pytest.mark.parametrize("start_s, jumps", [(3, False), (1, True)])
 def test_no_frame_is_left_out_where_the_clock_jumps(start_s, jumps, tmp_path):
-    path = joined(tmp_path, starts_s=(0, start_s))
+    path = write_two_sizes(tmp_path, starts_s=(0, start_s))
     with av.open(str(path)) as container:
         stream = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     notes = []
@@ -253,7 +237,7 @@ def test_no_frame_is_left_out_where_the_clock_jumps(start_s, jumps, tmp_path):
 
 
 def test_frames_that_change_their_size(tmp_path):
-    path = joined(tmp_path, starts_s=(0, 3))
+    path = write_two_sizes(tmp_path, starts_s=(0, 3))
     assert {frame.shape for _, frame in read_frames(path)} == {(64, 64, 3), (128, 128, 3)}
     count, error = error_of(read_frames(path, limits=Limits(max_pixels=64 * 64)))
     assert 40 <= count <= 50

@@ -14,7 +14,7 @@ from affect.data.records import LANDMARKS
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import align, cut_clip, cut_face, cut_faces
 from affect.pipelines.tracks import Detection, Tracks
-from tests.pictures import SMALL_FACES, no_face, portrait, write_video
+from tests.pictures import SMALL_FACES, no_face, portrait, write_two_sizes, write_video
 
 # Points 30, 36 to 41, 42 to 47, 48 and 54 of dlib's mean face shape (dlib/image_transforms/interpolation.h).
 NOSE_TIP = (0.490127, 0.515625)
@@ -290,22 +290,16 @@ def test_stored_jpeg_is_in_rgb(tmp_path):
     np.testing.assert_allclose(pixels[32, 32], (230, 40, 10), atol=12)
 
 
-def test_size_that_changes_in_mid_stream_starts_a_new_batch(monkeypatch):
-    def read_frames(path, **part):
-        for index in range(40):
-            size = 64 if index < 20 else 80
-            yield index / 10, np.full((size, size, 3), 120, np.uint8)
-
-    monkeypatch.setattr("affect.pipelines.video.read_frames", read_frames)
-    detector = Table()
-    clip, cut = cut_clip("a.mp4", SMALL_FACES, detector, key="k")
+def test_size_that_changes_in_mid_stream_starts_a_new_batch(tmp_path):
+    path, detector = write_two_sizes(tmp_path, starts_s=(0, 3), count=20), Table()
+    clip, cut = cut_clip(path, SMALL_FACES, detector, key="k")
     assert [(len(batch), *set(batch)) for batch in detector.batches] == [
         (16, (64, 64, 3)),
-        (4, (64, 64, 3)),
-        (16, (80, 80, 3)),
-        (4, (80, 80, 3)),
+        (3, (64, 64, 3)),
+        (16, (128, 128, 3)),
+        (4, (128, 128, 3)),
     ]
-    assert (len(clip.faces), clip.frames_decoded, cut.problem) == (40, 40, "")
+    assert (len(clip.faces), clip.frames_decoded, cut.problem) == (39, 39, "")
 
 
 @pytest.mark.parametrize("name", INSTALLED_DETECTORS)

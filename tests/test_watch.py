@@ -18,6 +18,7 @@ from affect.config import Experiment, Faces, FrameClassifier, VideoRegressor
 from affect.errors import InputError
 from affect.models.frame_classifier import build_frame_classifier
 from affect.models.stream import Reading
+from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import cut_clip
 from affect.pipelines.follow import find_faces
@@ -51,10 +52,25 @@ def clip(trained, detector, face_videos):
 
 
 @pytest.fixture
-def ready(monkeypatch, trained, detector):
-    """The verb finds the model and the detector loaded."""
-    monkeypatch.setattr("affect.reading.run.load_trained", lambda path: trained)
-    monkeypatch.setattr("affect.pipelines.detectors.DETECTORS", {"mtcnn": lambda faces: detector})
+def ready(monkeypatch, detector):
+    """The command finds the detector loaded."""
+    monkeypatch.setitem(DETECTORS, "mtcnn", lambda faces: detector)
+
+
+class Interrupted:
+    """A detector that is interrupted, as by Ctrl-C, when it is called for the second time."""
+
+    def __init__(self, detector):
+        self.detector, self.calls = detector, 0
+
+    def detect(self, frames):
+        self.calls += 1
+        if self.calls == 2:
+            signal.raise_signal(signal.SIGINT)
+        return self.detector.detect(frames)
+
+    def follow(self, frames, boxes):
+        return self.detector.follow(frames, boxes)
 
 
 def frames_of(path):
@@ -288,16 +304,9 @@ def test_an_interrupt_while_a_frame_is_written_waits_for_it(tmp_path, monkeypatc
     assert len(frames_of(tmp_path / "video.mp4")) == 2
 
 
-def test_ctrl_c_ends_with_a_summary_and_a_whole_video(ready, face_videos, tmp_path, monkeypatch):
+def test_ctrl_c_ends_with_a_summary_and_a_whole_video(detector, face_videos, tmp_path, monkeypatch):
     video, out = face_videos / "moving.mp4", tmp_path / "out.mp4"
-
-    def interrupted(source, frame_rate_hz, notes):
-        for index, frame in enumerate(read_frames(source)):
-            if index == 7:  # the frames before are held until a window of half a second is full
-                signal.raise_signal(signal.SIGINT)
-            yield frame
-
-    monkeypatch.setattr("affect.pipelines.live.read_source", interrupted)
+    monkeypatch.setitem(DETECTORS, "mtcnn", lambda faces: Interrupted(detector))  # in the second half of a second
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     try:
         code, printed, lines = affect("watch", FER2013, video, "--out", out, "--half-life", 1)
