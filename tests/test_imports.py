@@ -150,6 +150,13 @@ def test_the_folders_are_imported_by_the_name_that_is_installed(top):
         assert top == "tests" or "tests" not in tops(path), path
 
 
+@pytest.mark.parametrize("top", ["tests", "benchmarks"])
+def test_what_tests_share_is_in_no_test_file(top):
+    for path in sources(top):
+        names = {name.removeprefix("tests.") for name in imports(path) if name.startswith("tests.")}
+        assert not {name for name in names if name.startswith(("test_", "conftest"))}, path
+
+
 @pytest.mark.parametrize("name", WITHOUT_TENSORFLOW)
 def test_models_do_not_import_tensorflow(name):
     top = ROOT / "affect" / name
