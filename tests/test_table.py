@@ -10,7 +10,7 @@ from affect.errors import InputError
 from affect.tasks import TASKS
 from affect.tasks.statistics import compare
 from affect.training.table import markdown, table
-from tests.commands import affect, refused
+from tests.commands import affect
 
 ROWS = """
 from affect.config import *
@@ -73,8 +73,8 @@ def test_a_table_stopped_in_the_middle_goes_on(rows, shards, tmp_path):
     assert "optimistic" in markdown(result | {"is_selection_split": True})
 
     options = ["--data", shards, "--workdir", tmp_path / "t", "--seeds", 2, "--split", "test"]
-    line = refused("table", rows, *options, "--recipe", "paper")
-    assert "has no recipe 'paper'. Expected none." in line
+    code, _, lines = affect("table", rows, *options, "--recipe", "paper")
+    assert code == 2 and "has no recipe 'paper'. Expected none." in lines[-1]
     code, out, _ = affect("table", rows, *options)
     assert code == 0
     assert "47.6" in out and "table.md, table.csv, table.json" in out
