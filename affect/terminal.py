@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from affect.reading.watch import Watched
     from affect.tasks import TableLayout, View
 
-# Faces that were seen and not read: so many are named.
+# Largest number of faces that are named because they were seen and not read.
 MOST_NAMED = 5
 
 

@@ -18,13 +18,13 @@ from affect.pipelines.images import encode_jpeg
 from affect.pipelines.spool import Spool
 from affect.pipelines.tracks import Detection, Track, Tracks, choose_tracks
 
-# If a video shows no face, so many of its frames are rotated and searched again.
+# Frames that are rotated and searched again if a video shows no face.
 TURNED_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The result of cutting a video, without its faces.
+    """What is known about a video after its faces were cut out. The faces are returned separately.
 
     A person may have several tracks: a person who is not recognised begins a new track. A false detection in a single
     frame is a track too.
@@ -68,7 +68,7 @@ def cut_faces(
         detector: Built from a row of `DETECTORS`.
         tracks: An empty `Tracks`. Each frame is added to it before the faces of the frame are yielded.
         key: Key of the clip, for a detector that looks up faces.
-        start_s, end_s: Part of the video in seconds.
+        start_s, end_s: Section of the video in seconds.
         times_s: List to which the time of every frame that is looked at is appended.
         notes: List to which remarks on the video are appended, as by `affect.pipelines.video.read_frames`.
 

@@ -19,31 +19,33 @@ from scipy.optimize import linear_sum_assignment
 from affect.config.experiment import Tracks as Choice
 from affect.pipelines.appearance import ALIKE, DIFFERENT, DISSOLVE_S, DISSOLVE_STEP_S
 
-# Two boxes may show one face if their overlap is at least this.
+# Smallest overlap (IoU) of two boxes that may show one face.
 TRACK_IOU = 0.3
-# After so many seconds in frames without the face, its place says nothing. It is recognised by its looks alone.
+# Time in searched frames without the face after which its place says nothing. Only its descriptor can link it then.
 TRACK_GAP_S = 2.0
-# The velocity of a face is extrapolated for this long at most.
+# Longest time for which the velocity of a face is extrapolated.
 MOTION_S = 1.0
 # Largest difference of the descriptors at which a face is recognised elsewhere in the same shot; in another shot it
 # must be `ALIKE`. It is also the limit at the same place after frames without the face, or after a dissolve.
 ALIKE_IN_SHOT = 1.2
-# If a second person differs less than this many times as much as the best one, nothing is linked.
+# Nothing is linked if the second smallest difference is below this number times the smallest difference.
 DOUBT_RATIO = 1.15
-# A track whose scores are all below the first number must be in this share of the frames, because letters may look like
-# a face for a moment.
+# A track is kept if one of its scores is at least SURE_SCORE, or if it is in at least the share UNSURE_RATIO of the
+# frames. Letters may look like a face for a moment.
 SURE_SCORE, UNSURE_RATIO = 0.9, 0.1
-# So many tracks, the ones seen last, are recognised after a gap. A track of fewer frames than the second number may be
-# merged into an older one, for example when a face that was half hidden becomes visible.
-KNOWN_TRACKS, YOUNG_FRAMES = 256, 16
+# Number of tracks that can be recognised after a gap. The tracks that were seen last are remembered.
+KNOWN_TRACKS = 256
+# A track of fewer frames may be merged into an older one, for example when a face that was half hidden becomes visible.
+YOUNG_FRAMES = 16
 # Tracks of at least this share of the longest one count as equally long, so that one frame does not decide.
 AS_LONG_RATIO = 0.9
-# A face is still, as in a picture on a wall, if it has at least so many frames and its place varies by less than this
-# share of its width, or by less than so many pixels.
+# A face is still, as in a picture on a wall, if it has at least STILL_FRAMES frames and its place varies by less than
+# STILL_RATIO of its width, or by less than STILL_PX pixels.
 STILL_FRAMES, STILL_RATIO, STILL_PX = 5, 0.015, 0.6
-# A still face comes after a face that moves and has at least this share of its frames; of a still face that is longer
-# than so many seconds, only the frames of so many seconds count.
-MOVING_RATIO, STILL_S = 0.25, 8.0
+# A still face comes after a moving face that has at least this share of its frames.
+MOVING_RATIO = 0.25
+# Frames of a still face that count, in seconds: no more than these, because a picture is seen for as long as the video.
+STILL_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Detection:
         box: float32 (4,): x0 y0 x1 y1 in pixels.
         landmarks: float32 (5, 2): x y in pixels, in the order of `affect.data.records.LANDMARKS`.
         score: In [0, 1].
-        descriptor: float32 (E,), what it looks like (`affect.pipelines.appearance.describe_face`), or `None`.
+        descriptor: float32 (K,), what it looks like (`affect.pipelines.appearance.describe_face`), or `None`.
         shot: Number of the frame's shot, from 0. A scene cut begins the next shot.
         before_s: Time at which another scene began to dissolve into the scene of this frame; `None` without a dissolve.
     """

@@ -46,7 +46,7 @@ class Predictor(Protocol):
 
     @property
     def most_frames(self) -> int | None:
-        """Most faces of a clip that are read, evenly spaced; `None` where each is read alone, and all are read."""
+        """Largest number of faces of a clip that are read, evenly spaced; `None` where all are read, each alone."""
 
     @property
     def postprocessing(self) -> "Mapping[str, Postprocessing]":
@@ -168,7 +168,7 @@ class Reading:
 
         Args:
             path: Image file.
-            frames: Most frames that are shown.
+            frames: Largest number of frames that are shown.
             by_importance: Whether the most important frames are shown, instead of evenly spaced ones.
             style: How it is drawn.
 

@@ -372,7 +372,7 @@ class Task(Protocol):
             clip: The clip, with at least one face.
             result: From `predict`.
             out: Image file.
-            frames: Most frames that are shown.
+            frames: Largest number of frames that are shown.
             by_importance: Whether the most important frames are shown, instead of evenly spaced ones.
             style: How it is drawn.
 
@@ -438,7 +438,7 @@ class Task(Protocol):
             shards: The data.
             data: How clips are sampled.
             split: Name of the split.
-            most: Most clips.
+            most: Largest number of clips.
             frames: Leaves out clips without a face in their first `frames` frames; `None` looks at all frames.
 
         Returns:
