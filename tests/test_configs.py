@@ -18,6 +18,7 @@ from affect.models.backbones import BACKBONES
 from affect.models.frame_classifier import build_frame_classifier
 from affect.models.video_networks import build_video_classifier, build_video_regressor
 from affect.training.train import build_optimizer
+from tests.bundled import ROWS, TABLES, defines
 
 # Accuracy on AFEW's validation clips, arXiv:1910.01254.
 REPORTED = {
@@ -55,18 +56,6 @@ REPORTED_B = {
 }
 
 
-def exposes(path, name):
-    """Returns whether a config file defines a name."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
-    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
-
-
-TABLES = [name for name, path in list_bundled_configs().items() if exposes(path, "ROWS")]
-ROWS = [
-    *(name for name in list_bundled_configs() if name not in TABLES),
-    *(f"{table}/{row}" for table in TABLES for row in load_rows(table)),
-]
 OF_PAPER_A = [name for name in ROWS if name.startswith("paper_a")]
 OF_PAPER_B = [name for name in ROWS if name.startswith("paper_b")]
 RECIPES = ("ours", "paper", "authors_code", "authors_first")
@@ -210,7 +199,7 @@ def test_paper_bs_network_builds_on_classes_and_sees_as_much_of_a_clip_in_evalua
 def test_all_rows_of_the_paper_have_recipes_and_only_they():
     assert len(OF_PAPER_A) == 12
     for name, path in list_bundled_configs().items():
-        assert exposes(path, "RECIPES") == name.startswith("paper_a")
+        assert defines(path, "RECIPES") == name.startswith("paper_a")
 
 
 @each_recipe

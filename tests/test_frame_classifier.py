@@ -1,7 +1,6 @@
 """The whole model, on random weights; these tests hold on the TensorFlow and the JAX backend."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,10 +13,11 @@ from affect.errors import InputError
 from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
 from affect.models.backbones import BACKBONES
 from affect.models.frame_classifier import build_frame_classifier, detail_classifier, face_size_of
+from tests.bundled import ROWS
 
 CLASSES = ("angry", "happy", "sad")
 CONFIG = FrameClassifier(backbone="mini_xception", weights=None, face_size=32, heads=2, hidden_units=5)
-TABLES = sorted((Path(__file__).resolve().parents[1] / "configs").glob("paper_a_table*/[!_]*.py"))
+ROWS_OF_PAPER_A = [name for name in ROWS if name.startswith("paper_a_table")]
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +134,10 @@ def small(config):
 def variants():
     """Yields the models of paper A's tables, those that differ in λ alone once, and one of every other pooling."""
     found = {}
-    for path in TABLES:
-        config = small(load_config(path).model)
-        found.setdefault((config.spatial_pooling, config.temporal_pooling, config.heads), (path.stem, config))
+    for name in ROWS_OF_PAPER_A:
+        config = small(load_config(name).model)
+        found.setdefault((config.spatial_pooling, config.temporal_pooling, config.heads), (name, config))
+    assert len(found) == 7  # of 11 rows
     yield from (pytest.param(config, id=name) for name, config in found.values())
     measured = {name for key in found for name in key[:2]}
     for name in sorted(SPATIAL_POOLINGS.keys() - measured):

@@ -11,6 +11,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from affect.config import Data, load_config
 from affect.reading.server import SERVED_FACES, TIMEOUT_S
 from affect.tasks.signatures import MAX_JPEGS
+from tests.bundled import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING = ROOT / "savedmodels" / "serving"
@@ -92,7 +93,7 @@ def test_a_full_batch_is_within_the_bounds_of_a_request():
     sizes, largest = list(batching.allowed_batch_sizes), batching.max_batch_size.value
     assert sizes == sorted(set(sizes))
     assert sizes[-1] == largest  # The ModelServer demands it.
-    configs = [load_config(path).data for path in sorted((ROOT / "configs").rglob("[!_]*.py"))]
+    configs = [load_config(name).data for name in ROWS]
     frames = max(data.eval_frames for data in (*configs, Data()))
     assert largest * frames <= MAX_JPEGS
     assert largest == SERVED_FACES  # else the server refuses the faces, or batches are not full
