@@ -157,7 +157,7 @@ def test_a_regression_carries_its_postprocessing_and_its_metrics_along(exported)
     metrics |= {"arousal": {"concatenated": {"rmse": 0.125, "ccc": 0.75}, "mean": {"rmse": 0.5, "ccc": 0.5}}}
     report = {"is_selection_split": False, "dimensions": ["valence", "arousal"], "metrics": metrics, "delay_s": 2.8}
     card = model_card("name", description | {"metrics": {"val": report}})
-    assert "post-processed by the steps under `postprocessing` in `affect.json`" in card
+    assert "after the steps `postprocessing` in `affect.json`" in card
     assert "- split val: valence rmse 0.25, arousal rmse 0.125, arousal ccc 0.75\n" in card
 
 
