@@ -558,8 +558,8 @@ def test_a_json_file_is_replaced_as_a_whole(tmp_path):
 @pytest.mark.parametrize(
     "cls", [cls for cls in vars(config_module).values() if dataclasses.is_dataclass(cls)], ids=lambda cls: cls.__name__
 )
-def test_every_field_stands_in_the_docstring(cls):
-    """Those that are inherited stand in the docstring of the class that they are inherited from."""
+def test_every_field_is_in_the_docstring(cls):
+    """Inherited fields are in the docstring of the base class."""
     args = inspect.getdoc(cls).partition("Args:\n")[2]  # whose indentation Python 3.13 takes away
     lines = re.findall(r"^ {4}(\w+(?:, \w+)*): \S", args, re.MULTILINE)
     documented = [name for line in lines for name in line.split(", ")]

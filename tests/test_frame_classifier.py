@@ -170,7 +170,7 @@ def test_every_row_of_the_tables_learns_and_keeps_the_laws(config, inputs, tmp_p
     np.testing.assert_allclose(outputs["frame_importance"].sum(1), 1, atol=1e-6)
     np.testing.assert_array_equal(outputs["frame_importance"][1, 2:], 0)
 
-    # One shape throughout, for JAX compiles each anew; the layers' own tests vary it.
+    # One shape only, because JAX compiles each shape again. The tests of the layers vary it.
     other = np.where(inputs["frame_mask"][..., None, None, None], inputs["faces"], 255 - inputs["faces"])
     padded = run(network, {"faces": other, "frame_mask": inputs["frame_mask"]})
     np.testing.assert_allclose(padded["logits"], outputs["logits"], atol=1e-5)

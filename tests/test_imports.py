@@ -1,4 +1,4 @@
-"""Imports point one way, and `affect --help` waits for no library. Read from the sources; nothing is imported here."""
+"""Imports point in one direction, and `affect --help` imports no slow library. The sources are read, not imported."""
 
 import ast
 import subprocess

@@ -15,7 +15,7 @@ WEIGHTS = [0.0, 0.3, 1.0]
 
 
 def reference(labels, predictions, weight):
-    """The mean over both dimensions in float64; the values stand in rows (n, 2)."""
+    """Returns the mean loss over both dimensions in float64; labels and predictions are (n, 2)."""
     losses = []
     for y, x in zip(np.float64(labels).T, np.float64(predictions).T, strict=True):
         covariance = np.mean((y - y.mean()) * (x - x.mean()))

@@ -1,4 +1,4 @@
-"""What stands in savedmodels/: a clone predicts at once, and runs none of the code that models are made of."""
+"""The models in savedmodels/: a clone predicts at once, and imports no code that builds networks."""
 
 import json
 import subprocess

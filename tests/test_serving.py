@@ -1,4 +1,4 @@
-"""What stands in savedmodels/serving/, read as the ModelServer reads it."""
+"""The files in savedmodels/serving/, read as the ModelServer reads them."""
 
 import re
 from pathlib import Path

@@ -283,7 +283,7 @@ def explained(model, inputs):
 )
 def test_classes_are_pooled_from_what_dimensions_are_made_of(models, name, pooling):
     model = video_model(ROWS[name], pooling)
-    model.set_weights(models[name].get_weights())  # two classes in place of two dimensions
+    model.set_weights(models[name].get_weights())  # two classes instead of two dimensions
     outputs = explained(model, INPUTS)
     assert ("attention" in outputs) == (name != "cnn_bilstm")
     for clip, valid in enumerate(FRAME_MASK):
@@ -295,7 +295,7 @@ def test_classes_are_pooled_from_what_dimensions_are_made_of(models, name, pooli
             heads = attention.reshape(5, -1, 16)  # spatiotemporal attention is one head
             np.testing.assert_allclose(outputs["attention"][clip][valid], heads[valid], atol=1e-5)
 
-    # What stands in masked frames, and how many follow, changes nothing; and no frame is no class.
+    # The pixels and the number of masked frames have no effect; a clip without a frame has no class.
     other = np.where(FRAME_MASK[..., None, None, None], FACES, 255 - FACES)
     padded = {"faces": np.pad(other, ((0, 0), (0, 3), *[(0, 0)] * 3), constant_values=7)}
     padded["frame_mask"] = np.pad(FRAME_MASK, ((0, 0), (0, 3)))

@@ -42,7 +42,6 @@ class RunningPooling(Protocol):
         Returns:
             `(clip logits, frame logits, importance)`: float64 (E,), (E,) and a number.
         """
-        raise NotImplementedError
 
     def shares(self, frame_logits: np.ndarray) -> np.ndarray:
         """Returns the importance (F,) of all F frames so far, if the weights were not reduced.
@@ -50,7 +49,6 @@ class RunningPooling(Protocol):
         Args:
             frame_logits: float64 (F, E), from `add`.
         """
-        raise NotImplementedError
 
 
 class RunningJointSoftmax(RunningPooling):
