@@ -4,12 +4,13 @@ What takes long to import is imported inside the commands.
 """
 
 import os
+import signal
 import sys
 import time
 from contextlib import closing, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -17,12 +18,13 @@ from rich.live import Live
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from affect import terminal
+from affect import __version__, terminal
 from affect.config import Faces, load_config, write_json
 from affect.config.experiment import Detect, EvaluationProtocol, Tracks
 from affect.errors import InputError
 from affect.extras import require
-from affect.progress import hide_progress, show_progress
+from affect.progress import VideoProgress, hide_progress, show_progress
+from affect.reading.rows import Adjustment, Smoothing
 from affect.terminal import say
 
 
@@ -43,14 +45,21 @@ class _Commands(TyperGroup):
             say(f"{reason}{'' if reason.endswith('?') else '.'} See: {' '.join(['affect', *words])} --help")
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            resumes = ctx.invoked_subcommand in ("prepare", "table", "train")
+            is_study = ctx.invoked_subcommand == "predict" and "--out" in sys.argv
+            resumes = is_study or ctx.invoked_subcommand in ("prepare", "table", "train")
             say(f"Stopped.{' Run the same command again: it continues.' if resumes else ''}")
-            raise typer.Exit(130) from error
+            raise typer.Exit(143 if isinstance(error, _Terminated) else 130) from error
 
 
-app = typer.Typer(
-    cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-)
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what was written stays whole."""
+
+
+def _terminate(*_):
+    raise _Terminated
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 weights = typer.Typer(help="Fetch or import the weights of a backbone.")
 app.add_typer(weights, name="weights")
 
@@ -77,9 +86,18 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override: mo
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"affect {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _set_options(
     debug: Annotated[bool, typer.Option(help="Show tracebacks and the libraries' own messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Read emotion from face video."""
     _check_backend(os.environ.get("KERAS_BACKEND") or "tensorflow")
@@ -298,9 +316,38 @@ def table(
 @app.command()
 def predict(
     model: ModelArgument,
-    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
-    as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each decoded frame.")] = False,
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATHS...", help="Videos and photographs, folders of them, or patterns ('films/*.mp4')."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables and pages; continues where it was stopped.")
+    ] = None,
+    faces: Annotated[Tracks, typer.Option(help="Faces that are read.")] = "main",
+    frame_rate_hz: Annotated[
+        float | None, typer.Option(min=0.01, help="Frames a second that are read. Default: as the model was trained.")
+    ] = None,
+    start: Annotated[float | None, typer.Option(min=0, help="Start of the section that is read, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(min=0, help="End of the section that is read, in seconds.")] = None,
+    smooth: Annotated[float | None, typer.Option(help="Seconds of a moving average, in columns NAME_smooth.")] = None,
+    smoothing: Annotated[
+        Smoothing, typer.Option(help="The average is around each frame, or before it as in a live system.")
+    ] = "centred",
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="START-END", help="Seconds with a neutral face; columns NAME_change hold the difference."),
+    ] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV file with the columns video and, for example, subject and condition.")
+    ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Also write the tables as Parquet.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Also write small videos with boxes.")] = False,
+    report: Annotated[bool | None, typer.Option(help="Write report.html. Default: yes, with --out.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Discard a study in OUT that has another model or settings.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each video and face.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each decoded frame and face.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Image file: valence and arousal over time.")] = None,
     server: Annotated[
         str | None,
@@ -308,38 +355,87 @@ def predict(
             help="Address of TensorFlow Serving, which serves MODEL: grpc://HOST:8500/NAME or http://HOST:8501/NAME."
         ),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Probabilities of each video and of its frames; or its valence and arousal over time."""
+    from affect.reading.loading import load
+    from affect.reading.paths import find_videos
+    from affect.reading.study import measure_video
+
+    in_folder = {"--groups": groups, "--parquet": parquet, "--preview": preview, "--report": report}
+    if out is None and (given := [name for name, value in {**in_folder, "--overwrite": overwrite}.items() if value]):
+        raise InputError(f"{given[0]} needs --out FOLDER.")
+    if out is not None and (as_csv or plot):
+        raise InputError("--csv and --plot do not go with --out, which writes frames.csv and report.html.")
     if server:
         require("serving", "--server")
-    from affect.reading.loading import load
-
+    baseline_s = _read_baseline(baseline) if baseline else None
+    adjustment = Adjustment(smooth, smoothing, baseline_s)
+    section: dict[str, Any] = {"faces": faces, "frame_rate_hz": frame_rate_hz, "start_s": start, "end_s": end}
+    found = find_videos(videos, without=out)  # so that a wrong path is named before the model is loaded
     version = _find_version(model)
     predictor = load(server, artefact=version) if server else load(version)
+    if out is not None:
+        signal.signal(signal.SIGTERM, _terminate)
+        study = predictor.read_many(
+            videos,
+            out,
+            **section,
+            smooth_s=smooth,
+            smoothing=smoothing,
+            baseline_s=baseline_s,
+            groups=groups,
+            parquet=parquet,
+            preview=preview,
+            report=report,
+            overwrite=overwrite,
+            is_quiet=quiet,
+            done=terminal.print_people_as_json if as_json else terminal.print_people,
+        )
+        terminal.print_study(study, is_quiet=quiet or as_json)
+        _exit_with_losses(len(study.lost), is_read=any(row["face"] for row in study.videos))
+        return
     if plot:
         require("plots", "--plot")
         predictor.task.check_plots(predictor.experiment.name)
-    write = terminal.write_csv(predictor) if as_csv and not as_json else None
-    kept, used, lost = [], 0, 0
-    for video in videos:
-        reading = predictor.read(video)
-        terminal.say_seen(video, reading)
-        result = reading.result
-        used, lost = used + (result["frames_with_a_face"] > 0), lost + (reading.problem != "")
-        if as_json or plot:
-            kept.append(result)
-        if write:
-            write(result)
-        elif not as_json and result["frames_with_a_face"]:
-            terminal.print_prediction(predictor, result)
-    if as_json:
-        terminal.print_json(kept)
-    if plot and used:
-        predictor.task.plot_predictions([result for result in kept if result["frames_with_a_face"]], plot)
+    write = terminal.write_csv(predictor, adjustment) if as_csv and not as_json else None
+    drawn, lost, is_read = [], 0, False
+    for number, video in enumerate(found.videos, 1):
+        length_s = measure_video(video.path, start, end)
+        with VideoProgress(length_s, is_hidden=quiet, is_brief=True) as progress:
+            progress.begin(f"{number}/{len(found.videos)} {video.name}", length_s)
+            readings = predictor.read_people(video.path, track=progress.track, **section)
+        terminal.say_seen(video.path, *readings)
+        lost, is_read = lost + (readings[0].problem != ""), is_read or len(readings[0].faces) > 0
+        for reading in readings:
+            if as_json:
+                terminal.print_reading_as_json(reading)
+            elif write:
+                write(reading)
+            elif len(reading.faces):
+                terminal.print_prediction(predictor, reading.result, reading.face if faces == "all" else None)
+            if plot and len(reading.faces):
+                drawn.append(reading.result)
+    if plot and drawn:
+        predictor.task.plot_predictions(drawn, plot)
         if not as_json and not as_csv:
             print(f"{plot}: valence and arousal over time")
+    _exit_with_losses(lost, is_read=is_read)
+
+
+def _read_baseline(text) -> tuple[float, float]:
+    """Returns the start and the end of `0-2.5`."""
+    start, _, end = text.partition("-")
+    try:
+        return float(start), float(end)
+    except ValueError as error:
+        raise InputError(f"--baseline takes START-END in seconds, such as 0-2.5. Received: {text}") from error
+
+
+def _exit_with_losses(lost, *, is_read) -> None:
+    """Ends with the exit code 1 if videos were lost, in whole or in part; with 2 if no face was read in any."""
     if lost:
-        raise typer.Exit(1 if used else 2)
+        raise typer.Exit(1 if is_read else 2)
 
 
 def _find_version(model):

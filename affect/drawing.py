@@ -13,6 +13,11 @@ from skimage.transform import resize
 
 from affect.files import replace_file
 
+# Colours that people with a colour vision deficiency tell apart (Okabe and Ito), RGB.
+COLOURS = (
+    *((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167)),
+    *((230, 159, 0), (86, 180, 233), (240, 228, 66)),
+)
 _RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
 
 

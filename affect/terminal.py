@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.extras import find_missing
+from affect.reading import rows
 
 if TYPE_CHECKING:
     from affect.reading.predictor import Predictor, Reading
+    from affect.reading.study import Study
     from affect.reading.watch import Watched
     from affect.tasks import TableLayout, View
 
@@ -179,44 +181,105 @@ def print_table(result: dict[str, Any], layout: "TableLayout", format_cells: Cal
     Console().print(table)
 
 
-def print_prediction(predictor: "Predictor", result: dict[str, Any]) -> None:
+def print_prediction(predictor: "Predictor", result: dict[str, Any], face: int | None = None) -> None:
     """Prints what a model predicts for a video with a face.
 
     Args:
         predictor: The model.
         result: Its prediction.
+        face: Number of the person, if several are read; `None` prints none.
     """
-    label = predictor.task.headline(result)
-    print(f"{result['key']}: " + "; ".join(filter(None, (label, describe_faces(result)))))
+    label, who = predictor.task.headline(result), f", face {face}" if face else ""
+    print(f"{result['key']}{who}: " + "; ".join(filter(None, (label, describe_faces(result)))))
     print_view(predictor.task.view_prediction(predictor, result))
 
 
-def write_csv(predictor: "Predictor") -> Callable[[dict[str, Any]], None]:
-    """Prints the header of CSV; returns a function that prints a prediction, a row for each decoded frame."""
-    writer = csv.writer(sys.stdout)
-    names = predictor.task.frame_columns(predictor.classes)
-    writer.writerow(["video", *names])
+def write_csv(predictor: "Predictor", adjustment: rows.Adjustment) -> Callable[["Reading"], None]:
+    """Prints the header of frames.csv; returns a function that prints the rows of a reading.
 
-    def write(result: dict[str, Any]) -> None:
-        for row in predictor.task.frame_rows(result):
-            writer.writerow([result["key"], *(row.get(name) for name in names)])
+    Args:
+        predictor: The model.
+        adjustment: Smoothing and baseline.
+    """
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    columns = rows.frame_columns(predictor.classes, adjustment)
+    writer.writerow(columns)
+
+    def write(reading: "Reading") -> None:
+        found = rows.list_rows(reading.curves, reading.face, adjustment, has_classes=predictor.task.has_classes)
+        writer.writerows(rows.format_row(columns, (reading.clip.key, *row)) for row in found)
 
     return write
 
 
-def say_seen(video: object, reading: "Reading") -> None:
+def print_reading_as_json(reading: "Reading") -> None:
+    """Prints a reading as a line of JSON: the dict of `affect.reading.predict.predict` and the number of the person."""
+    print(json.dumps({**reading.result, "face": reading.face}), flush=True)
+
+
+def print_people(name: str, part: dict[str, Any]) -> None:
+    """Prints a line for each person of a video of a study, and on stderr what was lost or not read.
+
+    Args:
+        name: Of the video.
+        part: Content of its `video.json`.
+    """
+    for line in (*filter(None, [part["problem"]]), *part["notes"]):
+        say(line)
+    people, seen = part["people"], part["faces_seen"]
+    for person in people:
+        label = person["label"] or ", ".join(f"{key} {value:.2f}" for key, value in person["values"].items())
+        who = f", face {person['face']}" if len(people) > 1 else ""
+        print(f"{name}{who}: {label}; face in {person['frames_with_a_face']}/{part['frames']} frames", flush=True)
+        if person["frames_read"] < person["frames_with_a_face"]:
+            say(f"{name}: this model takes whole clips. It read {person['frames_read']} faces, evenly spaced.")
+    if people and seen > len(people):
+        say(f"{name}: {seen} faces seen, {len(people)} read. --faces all reads all.")
+
+
+def print_people_as_json(name: str, part: dict[str, Any]) -> None:
+    """Prints a line of JSON for each person of a video of a study.
+
+    Args:
+        name: Of the video.
+        part: Content of its `video.json`.
+    """
+    about = {"video": name, "frames": part["frames"], "faces_seen": part["faces_seen"], "problem": part["problem"]}
+    for person in part["people"] or [{}]:
+        print(json.dumps(about | {key: value for key, value in person.items() if key != "shown"}), flush=True)
+
+
+def print_study(study: "Study", *, is_quiet: bool) -> None:
+    """Prints what a study wrote, and on stderr how many videos were lost.
+
+    Args:
+        study: The study.
+        is_quiet: Whether only losses are printed.
+    """
+    for note in study.notes:
+        say(note)
+    if study.lost:
+        say(f"{len(study.lost)} videos have a problem; the column problem of videos.csv names it.")
+    if not is_quiet:
+        files = [name for name in ("videos.csv", "frames.csv", "report.html") if (study.folder / name).is_file()]
+        print(f"{study.folder}: {', '.join(files)}")
+        if "report.html" in files:
+            print(f"Open {study.folder / 'report.html'} first.")
+
+
+def say_seen(video: object, *readings: "Reading") -> None:
     """Says what a video lost, what is worth knowing about it, and which faces were seen and not read.
 
     Args:
         video: As the user named it.
-        reading: Of the video.
+        *readings: Of the faces of the video that were read; one at least.
     """
-    result, cut = reading.result, reading.cut
+    counts, cut = count_faces(readings[0]), readings[0].cut
     if cut.problem:
         say(cut.problem)
     for note in cut.notes:
         say(note)
-    used = {track.id for track in cut.tracks[:1]}
+    used = {track.id for track in cut.tracks[: len(readings)]}
     others = sorted((track for track in cut.seen if track.id not in used), key=lambda track: -track.frames)
     if others:
         named = ", ".join(
@@ -225,10 +288,20 @@ def say_seen(video: object, reading: "Reading") -> None:
             for track in others[:MOST_NAMED]
         )
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        say(f"{video}: {describe_faces(result)}. Not read: {named}{more}.")
-    read, faces = result.get("frames_read"), result["frames_with_a_face"]
-    if read is not None and read < faces:
-        say(f"{video}: this model takes whole clips. It read {read} of {faces} faces, evenly spaced.")
+        say(f"{video}: {describe_faces(counts)}. Not read: {named}{more}.")
+    for reading in readings:
+        read, faces = reading.curves.frames_read, len(reading.faces)
+        if read < faces:
+            say(f"{video}: this model takes whole clips. It read {read} of {faces} faces, evenly spaced.")
+
+
+def count_faces(reading: "Reading") -> dict[str, Any]:
+    """Returns the counts of a reading that `describe_faces` takes."""
+    return {
+        "faces_seen": len(reading.cut.seen),
+        "frames_with_a_face": len(reading.faces),
+        "frames_decoded": reading.cut.frames,
+    }
 
 
 def describe_faces(result: dict[str, Any]) -> str:

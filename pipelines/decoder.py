@@ -82,8 +82,12 @@ def main(connection: Connection, memory: Any) -> None:
         ahead = Ahead(connection, memory)
         try:
             if request["part"] is None:
-                with open_video(request["path"], request["max_pixels"]) as (_, stream):
-                    answer = {"end": True, "frame_rate_hz": frame_rate(stream)}
+                with open_video(request["path"], request["max_pixels"]) as (container, stream):
+                    answer = {
+                        "end": True,
+                        "frame_rate_hz": frame_rate(stream),
+                        "duration_s": duration(container, stream),
+                    }
             else:
                 for given in decode(request["path"], request["max_pixels"], ahead.note, **request["part"]):
                     ahead.keep_alive() if given is None else ahead.put(*given)
@@ -630,6 +634,18 @@ def frame_rate(stream: Any) -> float:
     if stream.container.format.name in UNTIMED and (coded := stream.codec_context.framerate):
         return float(coded)  # such a container has no frame rate, and FFmpeg guesses one
     return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def duration(container: Any, stream: Any) -> float:
+    """Returns the length of a video in seconds, as its header says; 0 if the header does not say.
+
+    Args:
+        container: Of PyAV.
+        stream: Its video stream.
+    """
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
 
 
 def _check_size(width, height, max_pixels):

@@ -1,6 +1,7 @@
 """A video → its faces, aligned to frontal and encoded: decode, detect, link, align."""
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,9 +15,11 @@ from affect.data.records import Clip, Face
 from affect.errors import InputError
 from affect.pipelines import video
 from affect.pipelines.follow import Detector, find_faces
-from affect.pipelines.images import encode_jpeg
+from affect.pipelines.images import PHOTOGRAPHS, encode_jpeg, read_photograph
 from affect.pipelines.spool import Spool
 from affect.pipelines.tracks import Detection, Track, Tracks, choose_tracks
+from affect.progress import Track as Progress
+from affect.progress import hide_progress
 
 # Frames that are rotated and searched again if a video shows no face.
 TURNED_FRAMES = 4
@@ -45,7 +48,31 @@ class Cut:
     problem: str
     notes: tuple[str, ...] = ()
     seen: tuple[Track, ...] = ()
-    times_s: tuple[float, ...] = ()
+    times_s: Sequence[float] = ()
+
+
+def is_photograph(path: Path | str) -> bool:
+    """Returns whether a path is a photograph by its suffix. It is read as a video of one frame at 0 s."""
+    return Path(path).suffix.lower() in PHOTOGRAPHS
+
+
+def read_frames(path: Path | str, **section: Any) -> Iterator[tuple[float, np.ndarray]]:
+    """Reads the frames of a video, or the one frame of a photograph.
+
+    Args:
+        path: File.
+        **section: Arguments of `affect.pipelines.video.read_frames`. They have no effect on a photograph.
+
+    Yields:
+        `(timestamp_s, frame)`: seconds; uint8 (H, W, 3), RGB.
+
+    Raises:
+        InputError: When the file cannot be read, or as `affect.pipelines.video.read_frames`.
+    """
+    if is_photograph(path):
+        yield 0.0, read_photograph(path)
+    else:
+        yield from video.read_frames(path, **section)
 
 
 def cut_faces(
@@ -57,8 +84,9 @@ def cut_faces(
     key: str = "",
     start_s: float | None = None,
     end_s: float | None = None,
-    times_s: list[float] | None = None,
+    times_s: "array[float] | None" = None,
     notes: list[str] | None = None,
+    progress: Progress = hide_progress,
 ) -> Iterator[tuple[int, Face]]:
     """Cuts all faces of a video while it is read. Only one window of frames is in memory, also of a long video.
 
@@ -69,8 +97,9 @@ def cut_faces(
         tracks: An empty `Tracks`. Each frame is added to it before the faces of the frame are yielded.
         key: Key of the clip, for a detector that looks up faces.
         start_s, end_s: Section of the video in seconds.
-        times_s: List to which the time of every frame that is looked at is appended.
+        times_s: Array of doubles to which the time of every frame that is looked at is appended.
         notes: List to which remarks on the video are appended, as by `affect.pipelines.video.read_frames`.
+        progress: Shows how many frames were looked at.
 
     Yields:
         `(track_id, face)` in time order.
@@ -78,13 +107,33 @@ def cut_faces(
     Raises:
         InputError: When the video cannot be opened, or, after the last face, when it is damaged.
     """
-    frames = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=settings.frame_rate_hz, notes=notes)
+    frames: Iterable[tuple[float, np.ndarray]] = read_frames(
+        path, start_s=start_s, end_s=end_s, frame_rate_hz=settings.frame_rate_hz, notes=notes
+    )
+    if progress is not hide_progress:
+        frames = progress(frames, count_frames(path, settings.frame_rate_hz, start_s, end_s), "frames")
     for timestamp_s, frame, detections in find_faces(frames, detector, settings.detect, key):
         ids = tracks.add(timestamp_s, frame.shape, detections)
         if times_s is not None:
             times_s.append(float(timestamp_s))
         for track_id, detection in zip(ids, detections, strict=True):
             yield track_id, cut_face(timestamp_s, frame, settings, detection)
+
+
+def count_frames(
+    path: Path | str, frame_rate_hz: float | None, start_s: float | None = None, end_s: float | None = None
+) -> int:
+    """Estimates from the header of a video how many frames will be looked at, for a progress bar; at least 1.
+
+    Args:
+        path, start_s, end_s: As in `cut_faces`.
+        frame_rate_hz: Frames a second that are looked at; `None` is every frame.
+    """
+    if is_photograph(path):
+        return 1
+    header = video.probe(path)
+    length_s = min(header.duration_s, end_s or header.duration_s) - (start_s or 0.0)
+    return max(1, round(length_s * min(header.frame_rate_hz, frame_rate_hz or header.frame_rate_hz)))
 
 
 def cut_video(
@@ -96,22 +145,24 @@ def cut_video(
     key: str = "",
     start_s: float | None = None,
     end_s: float | None = None,
+    progress: Progress = hide_progress,
 ) -> Cut:
     """Cuts all faces of a video and chooses the tracks that `settings.tracks` asks for.
 
     Args:
-        path, settings, detector, key, start_s, end_s: As in `cut_faces`.
+        path, settings, detector, key, start_s, end_s, progress: As in `cut_faces`.
         keep: `keep(track_id, face)` is called with each face of every track, because the choice is made at the end.
 
     Returns:
         The tracks. A damaged video keeps the faces of all frames that were decoded.
     """
     tracks, problem = Tracks(), ""
-    times_s: list[float] = []
+    times_s = array("d")  # compact, because a video may have many frames
     notes: list[str] = []
+    section: dict[str, Any] = {"start_s": start_s, "end_s": end_s}
     try:
         for track_id, face in cut_faces(
-            path, settings, detector, tracks, key=key, start_s=start_s, end_s=end_s, times_s=times_s, notes=notes
+            path, settings, detector, tracks, key=key, times_s=times_s, notes=notes, progress=progress, **section
         ):
             keep(track_id, face)
     except InputError as error:
@@ -127,11 +178,11 @@ def cut_video(
     return Cut(
         chosen,
         tracks.frames,
-        settings.frame_rate_hz or video.probe_frame_rate(path),
+        settings.frame_rate_hz or (0.0 if is_photograph(path) else video.probe(path).frame_rate_hz),
         problem,
         notes=tuple(notes),
         seen=tuple(summaries.values()),
-        times_s=tuple(times_s),
+        times_s=times_s,
     )
 
 
@@ -149,7 +200,7 @@ def find_turn(
     if not hasattr(detector, "detect"):
         return 0
     try:
-        part = video.read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=1.0)
+        part = read_frames(path, start_s=start_s, end_s=end_s, frame_rate_hz=1.0)
         frames = [frame for _, frame in islice(part, TURNED_FRAMES)]
     except InputError:
         return 0
@@ -161,7 +212,21 @@ def find_turn(
     return 0
 
 
-def cut_clip(
+def cut_clip(path: Path | str, settings: Faces, detector: Detector, **options: Any) -> tuple[Clip, Cut]:
+    """Cuts the first track that `settings.tracks` asks for: the main one or the largest one.
+
+    Args:
+        path, settings, detector: As in `cut_faces`.
+        **options: As in `cut_people`.
+
+    Returns:
+        `(clip, cut)`, as `cut_people` returns them.
+    """
+    clips, cut = cut_people(path, settings, detector, **options)
+    return clips[0], cut
+
+
+def cut_people(
     path: Path | str,
     settings: Faces,
     detector: Detector,
@@ -170,37 +235,42 @@ def cut_clip(
     start_s: float | None = None,
     end_s: float | None = None,
     folder: Path | None = None,
+    owner: object = None,
+    progress: Progress = hide_progress,
     **identity: Any,
-) -> tuple[Clip, Cut]:
-    """Cuts the first track that `settings.tracks` asks for: the main one or the largest one.
+) -> tuple[list[Clip], Cut]:
+    """Cuts all tracks that `settings.tracks` asks for.
 
     Args:
-        path, settings, detector, start_s, end_s: As in `cut_faces`.
+        path, settings, detector, start_s, end_s, progress: As in `cut_faces`.
+        key: Key of the clips.
         folder: Empty folder in which the faces of all tracks are kept, so that memory does not grow with the video. The
             caller removes it. `None` keeps the faces in memory.
-        key: Key of the clip.
-        **identity: `label`, ... of the `Clip`.
+        owner: Object that lives as long as the faces, such as one that removes the folder when nothing refers to it.
+        **identity: `label`, ... of each `Clip`.
 
     Returns:
-        `(clip, cut)`: the clip's `faces` are a tuple, or with `folder` an `affect.pipelines.spool.SpooledFaces`. `cut`
-        says what else was seen, and what is wrong with the video.
+        `(clips, cut)`: a clip for each chosen track, in their order; one clip without faces if there is no track. Their
+        `faces` are a tuple, or with `folder` an `affect.pipelines.spool.SpooledFaces`. `cut` says what else was seen,
+        and what is wrong with the video.
     """
-    faces: dict[int, list[Face]] = {}
+    kept: dict[int, list[Face]] = {}
     spool = Spool(folder) if folder else None
     cut = cut_video(
         path,
         settings,
         detector,
-        spool.add if spool else lambda track_id, face: faces.setdefault(track_id, []).append(face),
+        spool.add if spool else lambda track_id, face: kept.setdefault(track_id, []).append(face),
         key=key,
         start_s=start_s,
         end_s=end_s,
+        progress=progress,
     )
-    chosen: Any = ()
-    if cut.tracks:
-        chosen = spool.track(cut.tracks[0].id) if spool else tuple(faces[cut.tracks[0].id])
-    clip = Clip(key=key, frame_rate_hz=cut.frame_rate_hz, frames_decoded=cut.frames, faces=chosen, **identity)
-    return clip, cut
+    chosen: list[Sequence[Face]] = [
+        spool.track(track.id, owner) if spool else tuple(kept[track.id]) for track in cut.tracks
+    ]
+    about = {"key": key, "frame_rate_hz": cut.frame_rate_hz, "frames_decoded": cut.frames, **identity}
+    return [Clip(faces=faces, **about) for faces in chosen or [()]], cut
 
 
 def align(

@@ -39,13 +39,16 @@ class Spool:
 
     def faces(self, track_id: int) -> Iterator[Face]:
         """Yields the faces of a track in the order in which they were added."""
-        with open(self._path(track_id), "rb") as file:
-            while header := file.read(_HEADER.size):
-                yield _read_face(header, file)
+        return _read_faces(self._path(track_id))
 
-    def track(self, track_id: int) -> "SpooledFaces":
-        """Returns the faces of a track, which stay on disk."""
-        return SpooledFaces(self._path(track_id))
+    def track(self, track_id: int, keeps: object = None) -> "SpooledFaces":
+        """Returns the faces of a track, which stay on disk.
+
+        Args:
+            track_id: The track.
+            keeps: Object that lives as long as the faces, such as the owner of the folder.
+        """
+        return SpooledFaces(self._path(track_id), keeps)
 
     def _path(self, track_id):
         return self.folder / f"{track_id}.faces"
@@ -56,10 +59,11 @@ class SpooledFaces(Sequence[Face]):
 
     Args:
         path: File that a `Spool` wrote. It must not be moved or removed.
+        keeps: Object that lives as long as the faces.
     """
 
-    def __init__(self, path: Path):
-        self._path, self._starts = path, array("q")
+    def __init__(self, path: Path, keeps: object = None):
+        self._path, self._starts, self._keeps = path, array("q"), keeps
         with open(path, "rb") as file:
             while header := file.read(_HEADER.size):
                 self._starts.append(file.tell() - _HEADER.size)
@@ -67,6 +71,9 @@ class SpooledFaces(Sequence[Face]):
 
     def __len__(self) -> int:
         return len(self._starts)
+
+    def __iter__(self) -> Iterator[Face]:
+        return _read_faces(self._path)
 
     @overload
     def __getitem__(self, index: int) -> Face: ...
@@ -80,6 +87,12 @@ class SpooledFaces(Sequence[Face]):
         with open(self._path, "rb") as file:
             file.seek(self._starts[index])
             return _read_face(file.read(_HEADER.size), file)
+
+
+def _read_faces(path):
+    with open(path, "rb") as file:
+        while header := file.read(_HEADER.size):
+            yield _read_face(header, file)
 
 
 def _read_face(header, file):

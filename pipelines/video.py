@@ -98,13 +98,26 @@ def read_frames(
                 notes.append(f"{path} {answer['note']}")
 
 
-def probe_frame_rate(path: Path | str) -> float:
-    """Returns the frames a second of a video file; 25 if the container does not say, 0 if it cannot be opened."""
+@dataclass(frozen=True)
+class Header:
+    """What the header of a video says. Its frames may say otherwise.
+
+    Args:
+        frame_rate_hz: Frames a second; 25 if the header does not say, 0 if the video cannot be opened.
+        duration_s: Length in seconds; 0 if the header does not say, or the video cannot be opened.
+    """
+
+    frame_rate_hz: float = 0.0
+    duration_s: float = 0.0
+
+
+def probe(path: Path | str) -> Header:
+    """Reads the header of a video file."""
     try:
         (answer,) = _request(path, None, LIMITS)
     except InputError:
-        return 0.0
-    return answer["frame_rate_hz"]
+        return Header()
+    return Header(answer["frame_rate_hz"], answer["duration_s"])
 
 
 class Decoder:

@@ -47,8 +47,8 @@ def list_shipped():
 
 SHIPPED = list_shipped()
 FOLDERS = frozenset(parent.as_posix() for name in SHIPPED for parent in Path(name).parents)
-# Those of the checkout and of its folders; model cards, which export writes, are deeper.
-DOCUMENTS = tuple(sorted(name for name in SHIPPED if re.fullmatch(r"(\w+/)?\w+\.md", name)))
+# Those of the checkout and of two levels of folders; model cards, which export writes, are deeper.
+DOCUMENTS = tuple(sorted(name for name in SHIPPED if re.fullmatch(r"(\w+/){0,2}\w+\.md", name)))
 
 
 def is_shipped(path):

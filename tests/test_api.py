@@ -11,6 +11,7 @@ import affect
 from affect.errors import InputError
 from tests.serving_stub import serve
 
+OF_FRAME = ["video", "frame", "timestamp_s", "face", "has_face", "x0", "y0", "x1", "y1", "score", "importance"]
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
 
 
@@ -72,7 +73,7 @@ def test_a_model_and_a_video_in_two_lines(exported, addresses, video, kind):
 def test_a_reading_is_a_data_frame_and_a_figure(exported, video, tmp_path):
     reading = exported("joint_softmax")[0].read(video, end_s=0.5)
     table = reading.to_dataframe()
-    assert list(table.columns) == ["timestamp_s", "has_face", "importance", "angry", "happy", "sad"]
+    assert list(table.columns) == [*OF_FRAME, "angry", "happy", "sad"]
     assert len(table) == len(reading.frames) == 5
     assert table["importance"].sum() == pytest.approx(1, abs=1e-5)
     reading.save_figure(tmp_path / "figure.png", frames=3)
@@ -91,7 +92,7 @@ def test_faces_outlive_their_reading_and_leave_nothing_behind(exported, video, t
 def test_valence_and_arousal_are_columns_too(exported, video):
     reading = exported("regression")[0].read(video)
     assert (reading.label, reading.probabilities) == (None, None)
-    assert list(reading.to_dataframe().columns) == ["timestamp_s", "has_face", "valence", "arousal"]
+    assert list(reading.to_dataframe().columns) == [*OF_FRAME, "valence", "arousal"]
 
 
 def test_a_video_without_a_face_says_so(exported, face_videos, tmp_path):

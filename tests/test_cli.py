@@ -269,12 +269,12 @@ def test_predict_prints_a_table_json_and_csv(face_videos):
     assert code == 0
     assert "still.mp4: happy; face in 8/8 frames" in table and "surprise" in table
     _, out, _ = affect("predict", FER2013, *videos, "--json")
-    results = json.loads(out)
-    assert [result["key"] for result in results] == [str(video) for video in videos]
+    results = [json.loads(line) for line in out.splitlines()]
+    assert [(result["key"], result["face"]) for result in results] == [(str(video), 1) for video in videos]
     _, out, _ = affect("predict", FER2013, *videos, "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert len(rows) == 16
-    assert float(rows[8]["happy"]) == results[1]["frames"][0]["probabilities"]["happy"]
+    assert float(rows[8]["happy"]) == pytest.approx(results[1]["frames"][0]["probabilities"]["happy"], rel=1e-5)
     assert sum(float(row["importance"]) for row in rows) == pytest.approx(2, abs=1e-4)
 
 
@@ -289,10 +289,10 @@ def test_predict_writes_every_frame_and_names_what_it_did_not_read(tmp_path):
     assert re.fullmatch(rf"{summary} Not read: track 1 in (29|30) frames \(about \d+ px wide\)\.", line)
     _, out, _ = affect("predict", FER2013, video, "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert list(rows[0])[:4] == ["video", "timestamp_s", "has_face", "importance"]
-    assert [row["has_face"] for row in rows] == ["False"] * 10 + ["True"] * 130
+    assert list(rows[0])[:6] == ["video", "frame", "timestamp_s", "face", "has_face", "x0"]
+    assert [row["has_face"] for row in rows] == ["0"] * 10 + ["1"] * 130
     assert [float(row["timestamp_s"]) for row in rows] == pytest.approx([place / 10 for place in range(140)])
-    assert all((row["happy"] == "") == (row["importance"] == "") == (row["has_face"] == "False") for row in rows)
+    assert all((row["happy"] == "") == (row["importance"] == "") == (row["has_face"] == "0") for row in rows)
     assert sum(float(row["importance"] or 0) for row in rows) == pytest.approx(1, abs=1e-5)
     _, out, lines = affect("watch", FER2013, video)
     assert "2 faces seen; this one in 130 of 140 frames" in out
@@ -326,10 +326,9 @@ def test_predict_writes_rows_of_a_video_without_a_face_too(face_videos):
     code, out, lines = affect("predict", FER2013, face_videos / "no_face.mp4", face_videos / "still.mp4", "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 1 and len(lines) == 1
-    assert [row["has_face"] for row in rows] == ["False"] * 8 + ["True"] * 8
-    assert {
-        value for row in rows[:8] for name, value in row.items() if name not in ("video", "timestamp_s", "has_face")
-    } == {""}
+    assert [row["has_face"] for row in rows] == ["0"] * 8 + ["1"] * 8
+    known = ("video", "frame", "timestamp_s", "has_face")
+    assert {value for row in rows[:8] for name, value in row.items() if name not in known} == {""}
 
 
 def test_explain(run, face_videos, tmp_path):

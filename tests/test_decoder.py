@@ -20,7 +20,7 @@ from affect.config import read_json
 from affect.data.verify import verify
 from affect.errors import InputError
 from affect.pipelines import decoder
-from affect.pipelines.video import Limits, end_idle_decoders, probe_frame_rate, read_frames
+from affect.pipelines.video import Limits, end_idle_decoders, probe, read_frames
 from tests.pictures import grey, portrait, write_two_sizes, write_video
 
 
@@ -84,7 +84,7 @@ def test_one_process_reads_video_after_video(fresh, clip):
     assert len(list(read_frames(clip))) == 100
     (first,) = decoders()
     assert len(list(read_frames(clip, start_s=5))) == 50
-    assert probe_frame_rate(clip) == 10
+    assert probe(clip).frame_rate_hz == 10
     assert decoders() == [first]
 
 

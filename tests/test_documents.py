@@ -56,12 +56,14 @@ def names_of(blocks):
 
 @pytest.fixture(scope="module")
 def desk(shards, face_videos, tmp_path_factory):
-    """A folder as a reader has it: files of the checkout, and a `video.mp4`, `shards` and the run `runs/a`."""
+    """A folder as a reader has it: files of the checkout, `video.mp4`, `interviews/`, `shards` and the run `runs/a`."""
     folder = tmp_path_factory.mktemp("desk")
     for name in ("configs", "savedmodels"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "shards").symlink_to(shards)
     (folder / "video.mp4").symlink_to(face_videos / "moving.mp4")
+    (folder / "interviews").mkdir()
+    (folder / "interviews" / "1.mp4").symlink_to(face_videos / "still.mp4")
     train(load_config(ROOT / "configs" / "smoke.py"), data=shards, workdir=folder / "runs" / "a", progress=False)
     return folder
 

@@ -137,7 +137,8 @@ def test_pipelines_know_of_affect_only_what_both_share(path):
 
 @pytest.mark.parametrize("path", sources("affect"), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_only_the_command_line_and_what_reads_videos_know_the_pipelines(path):
-    knows = path.relative_to(ROOT / "affect").as_posix() in ("cli.py", "demo.py", "reading/predictor.py")
+    readers = {f"reading/{name}.py" for name in ("paths", "predictor", "preview", "study")}
+    knows = path.relative_to(ROOT / "affect").as_posix() in {"cli.py", "demo.py", *readers}
     assert ("pipelines" in of_affect(path)) == knows
     assert "configs" not in of_affect(path), "A config is loaded by its path or name."
 

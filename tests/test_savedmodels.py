@@ -45,5 +45,5 @@ def test_it_names_a_planted_expression_without_model_code(video):
     command = [sys.executable, "-c", code, "predict", PLANTED, video[0], "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    (result,) = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     assert (result["key"], result["label"]) == (str(video[0]), video[1])

@@ -334,7 +334,7 @@ def test_the_command_line_predicts_by_a_server(server, artefact, face_videos, tm
         code, out, lines = affect(*arguments, url)
         assert code == 0, lines
         answers.append(json.loads(out))
-    (over_grpc,), (over_rest,) = answers
+    over_grpc, over_rest = answers
     assert (over_grpc["key"], over_grpc["frames_with_a_face"]) == (str(face_videos / "still.mp4"), 8)
     assert over_grpc["label"] == over_rest["label"]
     np.testing.assert_allclose(

@@ -13,7 +13,7 @@ from affect.errors import InputError
 from affect.pipelines import video
 from affect.pipelines.decoder import Clock
 from affect.pipelines.faces import cut_clip
-from affect.pipelines.video import probe_frame_rate, read_frames
+from affect.pipelines.video import probe, read_frames
 from tests.pictures import no_face, overwrite, portrait, write_video
 
 CODECS = {".avi": "mpeg4", ".flv": "flv1", ".mpeg": "mpeg1video", ".mpg": "mpeg2video", ".webm": "libvpx"}
@@ -100,7 +100,7 @@ def test_each_container_gives_every_frame_at_its_time(tmp_path, suffix):
     assert {(frame.shape, frame.dtype.name, frame.flags.c_contiguous) for _, frame in frames} == {
         ((64, 64, 3), "uint8", True)
     }
-    assert probe_frame_rate(path) == 25
+    assert probe(path).frame_rate_hz == 25
 
 
 @pytest.mark.parametrize("suffix", video.SUFFIXES)
@@ -254,7 +254,7 @@ def test_what_is_not_a_video_is_one_clear_line(tmp_path, make, expected):
         list(read_frames(path))
     clip, cut = cut_clip(path, Faces(), NoDetector(), key="a")
     assert (clip.faces, clip.frames_decoded, cut.problem) == ((), 0, f"{path} {expected}")
-    assert probe_frame_rate(path) == (10 if make is no_frames else 0)
+    assert probe(path).frame_rate_hz == (10 if make is no_frames else 0)
 
 
 def test_part_without_frames_says_so(tmp_path):
@@ -501,7 +501,7 @@ def with_streams(path, *streams):
 def test_an_attached_picture_is_no_video(tmp_path):
     path = with_streams(tmp_path / "a.m4a", (None, None), (50, Disposition.attached_pic))
     assert reading_of(path) == ([], "has no video stream but an attached picture.", [])
-    assert probe_frame_rate(path) == 0
+    assert probe(path).frame_rate_hz == 0
     path = with_streams(tmp_path / "a.mp4", (50, Disposition.attached_pic), (150, Disposition(0)))
     ((_, frame),) = read_frames(path)
     assert frame.mean() == pytest.approx(150, abs=3)
@@ -540,7 +540,7 @@ def test_an_assumed_frame_rate_is_noted(tmp_path, name, codec, rate, expected):
     assert times(path, start_s=0.25, end_s=0.4) == pytest.approx(
         [i / assumed for i in range(12) if 4 <= i * 16 / assumed < 6.4]
     )
-    assert probe_frame_rate(path) == assumed
+    assert probe(path).frame_rate_hz == assumed
 
 
 HLG = pytest.param("HLG", 18, 144, marks=pytest.mark.large)  # each conversion takes seconds to begin

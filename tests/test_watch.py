@@ -104,7 +104,7 @@ def test_the_last_line_is_what_predict_says(trained, detector, shared_data):
 def test_exported_models_are_watched_as_they_predict(ready, exported, converted, face_videos):
     video, saved = face_videos / "moving.mp4", exported("lstm")[1].path
     clips, single = converted("lstm")[1].path, converted("lstm", part="frame")[1].path
-    (whole,), (as_tflite,) = (json.loads(affect("predict", path, video, "--json")[1]) for path in (saved, clips))
+    whole, as_tflite = (json.loads(affect("predict", path, video, "--json")[1]) for path in (saved, clips))
     _, _, lines = affect("predict", saved.parent, video)
     assert lines == [f"affect: {saved} is the latest version of {saved.parent}."]
     assert as_tflite["label"] == whole["label"]
@@ -123,7 +123,7 @@ def test_exported_models_are_watched_as_they_predict(ready, exported, converted,
             "affect convert NAME/VERSION --part frame --to float32"
         ],
     )
-    (by_face,) = json.loads(affect("predict", single, video, "--json")[1])
+    by_face = json.loads(affect("predict", single, video, "--json")[1])
     assert by_face["probabilities"] == pytest.approx(whole["probabilities"], abs=1e-5)
 
 

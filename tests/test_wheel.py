@@ -135,7 +135,7 @@ def test_its_commands_work_beside_a_project_with_folders_of_these_names(
     command = installed.with_name("affect")
     done = python(command, "predict", "fer2013", face_videos / "still.mp4", "--json", cwd=project)
     assert done.returncode == 0, done.stderr
-    (reading,) = json.loads(done.stdout)
+    reading = json.loads(done.stdout)
     assert reading["frames_with_a_face"] == 8
     assert sorted(path.name for path in project.iterdir()) == ["configs", "pipelines"]
 

@@ -77,6 +77,19 @@ class Artefact(VideoReader, ABC):
         return self.call(name, inputs)
 
     @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 of the files of the model."""
+
+    @property
+    def card(self) -> str:
+        return ""
+
+    @property
+    def licence(self) -> str:
+        return self.description.get("licence") or ""
+
+    @property
     def task(self) -> "Task":
         from affect.tasks import find_task
 

@@ -37,4 +37,5 @@ def predict(
         post-processed as the run has fitted it. `decoded_frames` are all decoded frames in the same form, each with the
         values of the nearest point of the grid.
     """
-    return trained.task.predict(trained, clip, cut, batch_faces=batch_faces)
+    answer = trained.task.answer(trained, clip, batch_faces=batch_faces)
+    return trained.task.summarise(trained, clip, answer, cut)

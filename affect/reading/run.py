@@ -1,5 +1,7 @@
 """A run, read from disk with everything that is needed to use it."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,7 +11,7 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from affect.config import Experiment, Faces, FrameClassifier, find_config, from_json, load_config, read_json
+from affect.config import Experiment, Faces, FrameClassifier, find_config, from_json, load_config, read_json, to_json
 from affect.errors import InputError
 from affect.files import is_intact
 from affect.models.backbones import BACKBONES
@@ -36,6 +38,26 @@ class Trained(VideoReader):
     classes: tuple[str, ...]
     faces: Faces
     postprocessing: dict[str, Postprocessing] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for about in (self.experiment, self.faces, *self.postprocessing.values()):
+            digest.update(json.dumps(to_json(about), sort_keys=True).encode())
+        digest.update(json.dumps(self.classes).encode())
+        for weight in self.model.get_weights():
+            digest.update(np.ascontiguousarray(weight).data)
+        return digest.hexdigest()
+
+    @property
+    def card(self) -> str:
+        return ""
+
+    @property
+    def licence(self) -> str:
+        config = cast(FrameClassifier, self.experiment.model)
+        published = BACKBONES[config.backbone].published if config.weights else None
+        return f"weights {published.name}: {published.licence}" if published else ""
 
     @property
     def task(self) -> Task:

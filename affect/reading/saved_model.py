@@ -29,6 +29,15 @@ class SavedModel(Artefact):
         tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
         return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
 
+    @property
+    def fingerprint(self) -> str:
+        return sha256_of(self.path / SUMS)
+
+    @property
+    def card(self) -> str:
+        file = self.path / ASSETS / "model_card.md"
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+
     def golden(self) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, arrays by name."""
         pairs: dict[str, tuple[dict, dict]] = {name: ({}, {}) for name in self.description["signatures"]}

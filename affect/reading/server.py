@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -17,11 +17,10 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from affect.data.records import Clip
 from affect.errors import InputError
+from affect.files import sha256_of
+from affect.progress import Track, hide_progress
 from affect.reading.artefact import Artefact, measure_difference
-from affect.reading.saved_model import SavedModel
-
-if TYPE_CHECKING:  # because it imports Keras
-    from affect.tasks.task import Cut
+from affect.reading.saved_model import SUMS, SavedModel
 
 # Largest request and largest answer. gRPC's default for answers is 4 MiB. The ModelServer takes requests up to 2 GiB.
 MAX_MESSAGE_BYTES = 256 * 2**20
@@ -312,20 +311,25 @@ class Served(Artefact):
     def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return self.client.predict(inputs, name)
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the local copy. Its answers were compared with the server's."""
+        return sha256_of(self.path / SUMS)
+
     def signature(self, name: str) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
         return self.client.signature(name)
 
-    def predict(self, clip: Clip, cut: "Cut | None" = None) -> dict[str, Any]:
-        """Predicts one clip by the server, as `affect.reading.predict.predict` does.
+    def answer(self, clip: Clip, track: Track = hide_progress) -> Any:
+        """Reads the faces of a clip by the server, as `Predictor.answer` does.
 
         Args:
             clip: The clip with its faces.
-            cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
+            track: Shows progress.
 
         Raises:
             InputError: As `Client.predict`; if the server does not decode a face or has other classes.
         """
-        return self.task.predict_served(self, clip, cut)
+        return self.task.answer_served(self, clip, track=track)
 
 
 def serve(url: str, artefact: SavedModel, timeout_s: float = TIMEOUT_S) -> Served:

@@ -19,7 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from affect.errors import InputError
-from affect.files import is_intact, seal
+from affect.files import is_intact, seal, sha256_of
 from affect.reading.artefact import Artefact, read_description
 
 KIND = "tflite"
@@ -34,6 +34,10 @@ class TFLiteModel(Artefact):
 
     def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return self.runner.run(name, inputs)
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256_of(self.path)
 
     @cached_property
     def runner(self) -> "Runner":

@@ -16,7 +16,7 @@ from affect.data.records import LANDMARKS
 from affect.errors import InputError
 from affect.extras import find_missing
 from affect.files import sha256_of
-from affect.models.backbones import BACKBONES, weights_sha256
+from affect.models.backbones import weights_sha256
 from affect.models.device import list_versions
 from affect.reading.artefact import FORMAT
 from affect.reading.run import Trained, load_trained
@@ -222,10 +222,9 @@ def sources_of(run: str | Path, trained: Trained) -> dict[str, Any]:
     """
     folder, _ = find_config(run)
     model = cast(FrameClassifier, trained.experiment.model)
-    published = BACKBONES[model.backbone].published if model.weights else None
     metrics: dict[str, Any] = {}
     sources: dict[str, Any] = {
-        "licence": f"weights {published.name}: {published.licence}" if published else None,
+        "licence": trained.licence or None,
         "metrics": metrics,
     }
     if folder.is_file():

@@ -13,8 +13,18 @@ from affect.data.records import Clip, Face
 from affect.data.shards import Shards, clip_inputs, eval_batches, space_evenly
 from affect.errors import InputError
 from affect.models.stream import RUNNING_POOLINGS
-from affect.progress import Track
-from affect.tasks.task import Cut, Model, ServedModel, TrainedModel, count_faces, name_values, pair_frames
+from affect.progress import Track, hide_progress
+from affect.tasks.task import (
+    Curves,
+    Cut,
+    Model,
+    ServedModel,
+    TrainedModel,
+    count_faces,
+    list_frames,
+    name_values,
+    pair_frames,
+)
 
 # Faces that are decoded and read at once.
 BATCH_FACES = 32
@@ -75,13 +85,16 @@ def choose_places(trained: Model, total: int) -> np.ndarray:
     return space_evenly(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
 
 
-def read_faces(trained: Model, faces: Sequence[Face], batch_faces: int = BATCH_FACES) -> Answer:
+def read_faces(
+    trained: Model, faces: Sequence[Face], batch_faces: int = BATCH_FACES, track: Track = hide_progress
+) -> Answer:
     """Runs a classifier on the faces of a clip.
 
     Args:
         trained: The model.
         faces: One face or more.
         batch_faces: Faces that are decoded and read at once.
+        track: Shows progress.
     """
     places = choose_places(trained, len(faces))
     if trained.most_frames is not None:
@@ -96,7 +109,8 @@ def read_faces(trained: Model, faces: Sequence[Face], batch_faces: int = BATCH_F
     pooling: Any = RUNNING_POOLINGS[config.temporal_pooling](networks, config)
     view = central_view(trained.experiment.data.crop_ratio)
     frame_logits = np.empty((len(faces), len(trained.classes)))
-    for start in range(0, len(faces), batch_faces):
+    starts = range(0, len(faces), batch_faces)
+    for start in track(starts, len(starts), "batches"):
         batch = faces[start : start + batch_faces]
         pixels = np.stack([view_face(face.jpeg, view, trained.face_size).numpy() for face in batch])
         found = networks["frame"](faces=pixels)
@@ -160,3 +174,23 @@ def summarise(classes: Sequence[str], clip: Clip, answer: Answer | None, cut: Cu
         for time_s, place in pair_frames(clip, cut)
     ]
     return result | count_faces(clip, cut) | {"frames_read": len(rows), "frames": frames}
+
+
+def tabulate(classes: Sequence[str], clip: Clip, answer: Answer | None, cut: Cut | None = None) -> Curves:
+    """Returns an answer as arrays.
+
+    Args:
+        classes: Class names in order.
+        clip: The clip.
+        answer: The model's answer; `None` for a clip without a face.
+        cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
+    """
+    frames = list_frames(clip, cut)
+    importance = np.full(len(frames["times_s"]), np.nan)
+    values = np.full((len(importance), len(classes)), np.nan)
+    if answer is None:
+        return Curves(None, np.full(len(classes), np.nan), 0, importance=importance, values=values, **frames)
+    read = np.isin(frames["places"], answer.places)  # the faces of a clip are in the order of its frames
+    importance[read], values[read] = answer.importance, answer.frame_probabilities
+    label, overall = classes[int(np.argmax(answer.probabilities))], np.asarray(answer.probabilities, np.float64)
+    return Curves(label, overall, len(answer.places), importance=importance, values=values, **frames)

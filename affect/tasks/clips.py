@@ -3,6 +3,7 @@
 The code of models is imported where it is used, because an exported model predicts without it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,7 +17,8 @@ from scipy.special import softmax
 
 from affect.config import Data, Experiment, FrameClassifier, Train, check_effects
 from affect.config.experiment import EvaluationProtocol
-from affect.data.records import Clip
+from affect.data.augment import central_view, view_face
+from affect.data.records import Clip, Face
 from affect.data.shards import (
     Shards,
     batch_sizes,
@@ -28,9 +30,19 @@ from affect.errors import InputError
 from affect.metrics import classification_metrics
 from affect.models.stream import StreamingClassifier
 from affect.progress import Track, hide_progress
-from affect.tasks.answers import BATCH_FACES, ask_server, choose_places, read_faces, run_split, summarise
+from affect.tasks.answers import (
+    BATCH_FACES,
+    Answer,
+    ask_server,
+    choose_places,
+    read_faces,
+    run_split,
+    summarise,
+    tabulate,
+)
 from affect.tasks.table_rows import count_correct
 from affect.tasks.task import (
+    Curves,
     Cut,
     Graph,
     Model,
@@ -55,6 +67,7 @@ class ClipClassification:
     """Clips with one class each. The network reads each frame alone and pools over time."""
 
     name = "classification"
+    has_classes = True
     layout = TableLayout(
         numbers=count_correct,
         columns={
@@ -249,21 +262,37 @@ class ClipClassification:
             "clips": clips,
         }
 
-    def predict(
-        self, trained: Model, clip: Clip, cut: Cut | None = None, *, batch_faces: int = BATCH_FACES
-    ) -> dict[str, Any]:
-        answer = read_faces(trained, clip.faces, batch_faces) if len(clip.faces) else None
-        return summarise(trained.classes, clip, answer, cut)
+    def answer(
+        self, trained: Model, clip: Clip, *, batch_faces: int = BATCH_FACES, track: Track = hide_progress
+    ) -> Answer | None:
+        return read_faces(trained, clip.faces, batch_faces, track) if len(clip.faces) else None
 
-    def predict_served(self, served: ServedModel, clip: Clip, cut: Cut | None = None) -> dict[str, Any]:
+    def answer_served(self, served: ServedModel, clip: Clip, *, track: Track = hide_progress) -> Answer | None:
         if len(clip.faces):
             is_whole = served.most_frames is not None or len(clip.faces) <= served.experiment.data.eval_frames
             # One face is enough to check the classes.
             places = choose_places(served, len(clip.faces)) if is_whole else np.array([0])
             answer = ask_server(served, clip, places)
             if is_whole:
-                return summarise(served.classes, clip, answer, cut)
-        return self.predict(served, clip, cut, batch_faces=served.batch_faces)
+                return answer
+        return self.answer(served, clip, batch_faces=served.batch_faces, track=track)
+
+    def summarise(self, trained: Model, clip: Clip, answer: Answer | None, cut: Cut | None = None) -> dict[str, Any]:
+        return summarise(trained.classes, clip, answer, cut)
+
+    def tabulate(self, trained: Model, clip: Clip, answer: Answer | None, cut: Cut | None = None) -> Curves:
+        return tabulate(trained.classes, clip, answer, cut)
+
+    def attend(self, trained: Model, faces: Sequence[Face]) -> np.ndarray | None:
+        if trained.most_frames is not None:
+            return None
+        view = central_view(trained.experiment.data.crop_ratio)
+        pixels = np.stack([view_face(face.jpeg, view, trained.face_size).numpy() for face in faces])
+        attention = trained.frame_functions["frame"](faces=pixels).get("attention")
+        if attention is None:
+            return None
+        side = math.isqrt(attention.shape[-1])
+        return np.asarray(attention).reshape(*attention.shape[:-1], side, side)
 
     def draw(
         self,
@@ -358,12 +387,6 @@ class ClipClassification:
 
     def sentence(self, result: dict[str, Any]) -> str:
         return f" is {result['label']}, p = {result['probabilities'][result['label']]:.3f}"
-
-    def frame_columns(self, classes: Sequence[str]) -> list[str]:
-        return ["timestamp_s", "has_face", "importance", *classes]
-
-    def frame_rows(self, result: dict[str, Any]) -> list[dict[str, Any]]:
-        return [frame | (frame["probabilities"] or {}) for frame in result["frames"]]
 
 
 class WholeClipClassification(ClipClassification):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from affect.config import Data, Experiment, Train, VideoRegressor, check_effects, read_json, to_json, write_json
 from affect.config.experiment import EvaluationProtocol
 from affect.data.labels import DIMENSIONS
-from affect.data.records import Clip
+from affect.data.records import Clip, Face
 from affect.data.shards import Shards, split_selection
 from affect.data.windows import (
     as_triple,
@@ -32,9 +32,10 @@ from affect.metrics import FORMULAS, SeriesMetric, regression_metrics
 from affect.progress import Track, hide_progress
 from affect.tasks.delay import search_delay
 from affect.tasks.postprocessing import POSTPROCESSING, fit
-from affect.tasks.series import at_ratings, estimate
+from affect.tasks.series import Series, at_ratings, estimate
 from affect.tasks.table_rows import COLUMNS, average_series
 from affect.tasks.task import (
+    Curves,
     Cut,
     Graph,
     Model,
@@ -49,6 +50,7 @@ from affect.tasks.task import (
     check_selection_split,
     count_faces,
     format_number,
+    list_frames,
     name_values,
     pair_frames,
 )
@@ -58,6 +60,7 @@ class RecordingRegression:
     """Recordings with valence and arousal over time."""
 
     name = "regression"
+    has_classes = False
     layout = TableLayout(
         numbers=average_series,
         columns=COLUMNS,
@@ -255,20 +258,28 @@ class RecordingRegression:
             "recordings": reports,
         }
 
-    def predict(
-        self, trained: Model, clip: Clip, cut: Cut | None = None, *, batch_faces: int | None = None
-    ) -> dict[str, Any]:
+    def answer(
+        self, trained: Model, clip: Clip, *, batch_faces: int | None = None, track: Track = hide_progress
+    ) -> Series | None:
+        if not len(clip.faces):
+            return None
+        (series,) = estimate(trained, [recording_of(clip)], track=track)
+        return series
+
+    def answer_served(self, served: ServedModel, clip: Clip, *, track: Track = hide_progress) -> Series | None:
+        return self.answer(served, clip, track=track)
+
+    def summarise(self, trained: Model, clip: Clip, answer: Series | None, cut: Cut | None = None) -> dict[str, Any]:
         nothing = dict.fromkeys(trained.classes)
         grid, rate_hz = [], trained.experiment.windows.frame_rate_hz
-        if len(clip.faces):
-            (series,) = estimate(trained, [recording_of(clip)])
+        if answer is not None:
             grid = [
                 {
                     "timestamp_s": float(time_s),
                     "has_face": bool(has_face),
                     **(name_values(trained.classes, row) if has_face else nothing),
                 }
-                for time_s, row, has_face in zip(series.times_s, series.predictions, series.frame_mask, strict=True)
+                for time_s, row, has_face in zip(answer.times_s, answer.predictions, answer.frame_mask, strict=True)
             ]
         decoded = []
         for time_s, place in pair_frames(clip, cut):
@@ -279,8 +290,20 @@ class RecordingRegression:
             decoded.append({"timestamp_s": time_s, "has_face": place is not None, **values})
         return {"key": clip.key, **count_faces(clip, cut), "frames": grid, "decoded_frames": decoded}
 
-    def predict_served(self, served: ServedModel, clip: Clip, cut: Cut | None = None) -> dict[str, Any]:
-        return self.predict(served, clip, cut)
+    def tabulate(self, trained: Model, clip: Clip, answer: Series | None, cut: Cut | None = None) -> Curves:
+        frames, count = list_frames(clip, cut), len(trained.classes)
+        values = np.full((len(frames["times_s"]), count), np.nan)
+        overall = np.full(count, np.nan)
+        if answer is not None:
+            seen = frames["places"] >= 0
+            points = np.rint(frames["times_s"][seen] * trained.experiment.windows.frame_rate_hz).astype(int)
+            values[seen] = answer.predictions[np.minimum(points, len(answer.predictions) - 1)]
+            overall = values[seen].mean(axis=0)
+        importance = np.full(len(values), np.nan)
+        return Curves(None, overall, len(clip.faces), importance=importance, values=values, **frames)
+
+    def attend(self, trained: Model, faces: Sequence[Face]) -> None:
+        return None  # the network reads windows of a grid, and not single faces
 
     def draw(
         self,
@@ -396,12 +419,6 @@ class RecordingRegression:
 
     def sentence(self, result: dict[str, Any]) -> str:
         return f", valence and arousal over {len(result['frames'])} frames"
-
-    def frame_columns(self, classes: Sequence[str]) -> list[str]:
-        return ["timestamp_s", "has_face", *classes]
-
-    def frame_rows(self, result: dict[str, Any]) -> list[dict[str, Any]]:
-        return result["decoded_frames"]
 
 
 def _read_delay(workdir):

@@ -9,7 +9,7 @@ import numpy as np
 
 from affect.config import Data, Experiment, FrameClassifier, Train, VideoClassifier, VideoRegressor
 from affect.config.experiment import EvaluationProtocol
-from affect.data.records import Clip
+from affect.data.records import Clip, Face
 from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.progress import Track, hide_progress
@@ -22,6 +22,39 @@ if TYPE_CHECKING:
 Network = FrameClassifier | VideoRegressor | VideoClassifier
 # How the figure of a clip is drawn (`affect.reading.explain.explain`).
 Style = Literal["ours", "paper"]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A prediction over time as arrays, a row for each decoded frame. Its memory is small also for a long video.
+
+    Args:
+        label: The likeliest class; `None` without a face, and for a regression.
+        overall: float64 (E,): p(c|S); for a regression, the means over the frames with a face; NaN without a face.
+        frames_read: Number of faces that the model read.
+        times_s: float64 (F,), times of the frames in seconds.
+        places: int64 (F,), index of the frame's face in the clip; -1 without a face.
+        boxes: float32 (F, 4), x0 y0 x1 y1 in pixels of the frame; NaN without a face.
+        scores: float32 (F,), score of the detector; NaN without a face.
+        importance: float64 (F,), p(f|S); NaN where no face was read, and for a regression.
+        values: float64 (F, E), p(c|f,S), or valence and arousal; NaN where no face was read.
+    """
+
+    label: str | None
+    overall: np.ndarray
+    frames_read: int
+    times_s: np.ndarray
+    places: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    importance: np.ndarray
+    values: np.ndarray
+
+    @property
+    def peak_s(self) -> float | None:
+        """Time of the most important frame; without importance, of the value that is farthest from 0, 0."""
+        weights = np.hypot(*self.values.T) if np.isnan(self.importance).all() else self.importance
+        return None if np.isnan(weights).all() else float(self.times_s[np.nanargmax(weights)])
 
 
 class Cut(Protocol):
@@ -208,6 +241,8 @@ class Task(Protocol):
 
     name: str
     """The task's name in `affect.json` of an exported model."""
+    has_classes: bool
+    """Whether the model gives probabilities of classes; otherwise values of dimensions."""
     layout: TableLayout
     """Layout of a paper's table."""
 
@@ -332,26 +367,64 @@ class Task(Protocol):
             InputError: If the task has no protocols, or does not know this one.
         """
 
-    def predict(self, trained: Model, clip: Clip, cut: Cut | None = None, *, batch_faces: int = ...) -> dict[str, Any]:
-        """Predicts one clip; `affect.reading.predict.predict` describes the result.
+    def answer(self, trained: Model, clip: Clip, *, batch_faces: int = ..., track: Track = hide_progress) -> Any:
+        """Reads the faces of a clip.
 
         Args:
             trained: The model.
             clip: The clip with its faces.
-            cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
             batch_faces: Faces that are read at once.
+            track: Shows progress.
+
+        Returns:
+            What `summarise` and `tabulate` take; `None` for a clip without a face.
         """
 
-    def predict_served(self, served: ServedModel, clip: Clip, cut: Cut | None = None) -> dict[str, Any]:
-        """Predicts one clip by a server.
+    def answer_served(self, served: ServedModel, clip: Clip, *, track: Track = hide_progress) -> Any:
+        """Reads the faces of a clip by a server.
 
         Args:
             served: The model.
-            clip: As in `predict`.
-            cut: As in `predict`.
+            clip: The clip with its faces.
+            track: Shows progress.
+
+        Returns:
+            As `answer`.
 
         Raises:
             InputError: If the server does not decode a face or has other classes.
+        """
+
+    def summarise(self, trained: Model, clip: Clip, answer: Any, cut: Cut | None = None) -> dict[str, Any]:
+        """Returns the prediction for a clip as the dict that `affect.reading.predict.predict` describes.
+
+        Args:
+            trained: The model.
+            clip: The clip with its faces.
+            answer: From `answer`.
+            cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
+        """
+
+    def tabulate(self, trained: Model, clip: Clip, answer: Any, cut: Cut | None = None) -> Curves:
+        """Returns the prediction for a clip as arrays.
+
+        Args:
+            trained: The model.
+            clip: The clip with its faces.
+            answer: From `answer`.
+            cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
+        """
+
+    def attend(self, trained: Model, faces: Sequence[Face]) -> np.ndarray | None:
+        """Returns the spatial attention to single faces.
+
+        Args:
+            trained: The model.
+            faces: P faces, one or more.
+
+        Returns:
+            (P, N, h, w): the map of each head sums to 1 and covers the central crop of the face that the model sees.
+            `None` if the model has no spatial attention, or does not read single faces.
         """
 
     def draw(
@@ -468,12 +541,6 @@ class Task(Protocol):
     def sentence(self, result: dict[str, Any]) -> str:
         """Returns the end of a sentence that begins with the name of a drawn video."""
 
-    def frame_columns(self, classes: Sequence[str]) -> list[str]:
-        """Returns the CSV columns of a frame."""
-
-    def frame_rows(self, result: dict[str, Any]) -> list[dict[str, Any]]:
-        """Returns the CSV row of each decoded frame, a dict by column."""
-
 
 def check_selection_metric(settings: Train, own: str) -> None:
     """Refuses a `selection_metric` that is neither the task's own metric nor the loss.
@@ -528,6 +595,25 @@ def pair_frames(clip: Clip, cut: Cut | None) -> Iterator[tuple[float, int | None
         has_face = place < len(faces_s) and faces_s[place] == time_s
         yield time_s, place if has_face else None
         place += has_face
+
+
+def list_frames(clip: Clip, cut: Cut | None) -> dict[str, np.ndarray]:
+    """Returns the decoded frames with their faces, as the arrays of that name in `Curves`.
+
+    Args:
+        clip: The clip. Its faces are read once.
+        cut: All frames of the video; `None` lists only the frames with a face.
+    """
+    numbers = np.fromiter(
+        (number for face in clip.faces for number in (face.timestamp_s, *face.box, face.score)), np.float64
+    ).reshape(-1, 6)
+    times_s = np.asarray(cut.times_s if cut else numbers[:, 0], np.float64)
+    frames = np.searchsorted(times_s, numbers[:, 0])
+    places = np.full(len(times_s), -1)
+    places[frames] = np.arange(len(frames))
+    found = np.full((len(times_s), 5), np.nan, np.float32)
+    found[frames] = numbers[:, 1:]
+    return {"times_s": times_s, "places": places, "boxes": found[:, :4], "scores": found[:, 4]}
 
 
 def count_faces(clip: Clip, cut: Cut | None) -> dict[str, int | float]:

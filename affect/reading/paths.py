@@ -1,0 +1,128 @@
+"""Files, folders and patterns that a user names → the videos and photographs in them."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from affect.errors import InputError
+from affect.pipelines.datasets.source import folders_below, looks_like_video
+from affect.pipelines.faces import is_photograph
+
+# How a web address begins.
+ADDRESSES = ("http://", "https://", "ftp://", "rtsp://", "rtmp://", "s3://", "gs://")
+# Suffixes of photographs that cannot be read.
+RAW_PHOTOGRAPHS = (".heic", ".heif", ".avif", ".cr3", ".nef", ".arw", ".dng")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video or photograph that is to be read.
+
+    Args:
+        path: The file.
+        name: How it is named in tables: its path below the deepest folder that holds all that was named, with `/`.
+    """
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found.
+
+    Args:
+        videos: Videos and photographs with unique names, in the order in which they were named; those of a folder are
+            sorted. A file is listed once.
+        left_out: One sentence about each kind of file that is neither.
+    """
+
+    videos: list[Video] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def find_videos(paths: Sequence[str | Path], *, without: Path | None = None) -> Found:
+    """Finds the videos and photographs in files and folders.
+
+    A file that is named itself is listed whatever it is, so that its fault is named when it is read. A folder is
+    searched with its subfolders; hidden files and folders are left out. A path with `*`, `?` or `[` that does not exist
+    is a pattern, in which `**` stands for any folders.
+
+    Args:
+        paths: Files, folders and patterns.
+        without: Folder that is not searched, such as the one that results are written to.
+
+    Raises:
+        InputError: If a path is a web address, does not exist, or no video is found.
+    """
+    named = [path for text in paths for path in _expand(text)]
+    found: list[Path] = []
+    others: Counter[str] = Counter()
+    for path in named:
+        if path.is_dir():
+            for each in sorted(_list_files(path, without)):
+                if is_photograph(each) or looks_like_video(each):
+                    found.append(each)
+                else:
+                    others[each.suffix.lower() or "without a suffix"] += 1
+        else:
+            found.append(path)
+    if not found:
+        raise InputError(f"No video or photograph in {', '.join(map(str, paths))}.")
+    unique: dict[str, Path] = {}
+    for path in found:
+        unique.setdefault(os.path.abspath(path), path)
+    root = os.path.commonpath([_folder_of(path) for path in named])
+    videos = [Video(path, Path(os.path.relpath(full, root)).as_posix()) for full, path in unique.items()]
+    return Found(videos, _describe(others))
+
+
+def _expand(text: str | Path) -> Iterable[Path]:
+    """Returns the paths that a text means."""
+    if str(text).lower().startswith(ADDRESSES):
+        raise InputError(
+            f"{text} is an address. Results are kept by the content of a file, so an address cannot be read. Download "
+            "the video and name the file; or watch it live: affect watch MODEL ADDRESS"
+        )
+    path = Path(text)
+    if os.path.lexists(path):
+        return [path]
+    if glob.has_magic(str(text)):
+        if matches := sorted(glob.glob(str(text), recursive=True)):
+            return map(Path, matches)
+        raise InputError(f"No file matches {text}.")
+    raise InputError(f"There is no file or folder {text}.")
+
+
+def _list_files(folder, without):
+    """Yields the files below a folder; hidden ones and those in the folder `without` are left out."""
+    left_out = without.resolve() if without else None
+    for each in folders_below(folder):
+        here = each.resolve()
+        if left_out is None or (here != left_out and left_out not in here.parents):
+            yield from (path for path in each.iterdir() if not path.name.startswith(".") and not path.is_dir())
+
+
+def _folder_of(path):
+    full = os.path.abspath(path)
+    return full if os.path.isdir(full) else os.path.dirname(full)
+
+
+def _describe(others):
+    """Returns sentences on the files that were left out, with the number of each suffix."""
+    raw = {suffix: count for suffix, count in others.items() if suffix in RAW_PHOTOGRAPHS}
+    rest = {suffix: count for suffix, count in others.items() if suffix not in raw}
+    sentences = []
+    if raw:
+        sentences.append(f"{_count(raw)} cannot be read. Convert these photographs to JPEG.")
+    if rest:
+        sentences.append(f"{_count(rest)} are neither videos nor photographs.")
+    return sentences
+
+
+def _count(counts):
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return f"{sum(counts.values())} files ({kinds})"

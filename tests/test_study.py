@@ -1,0 +1,372 @@
+"""A folder of videos → the tables of a study: whole, countable, and the same however often it was stopped."""
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from affect.config import read_json
+from affect.errors import InputError
+from affect.reading.loading import load
+from affect.reading.predict import predict
+from tests.commands import affect, refused
+from tests.pictures import no_face, portrait, write_video
+
+ROOT = Path(__file__).resolve().parents[1]
+PLANTED = ROOT / "savedmodels" / "planted" / "1"
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return load(PLANTED)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Four videos: one person who is away for a while, two side by side, none, and a file that is no video."""
+    folder = tmp_path_factory.mktemp("films")
+    (folder / "day 1").mkdir()
+    write_video(folder / "day 1" / "away.mp4", [portrait()] * 6 + [no_face(0)] * 3 + [portrait()] * 4)
+    write_video(folder / "two.mp4", [np.hstack([portrait(), portrait(zoom=0.8)])] * 12)
+    write_video(folder / "nobody.mp4", [no_face(t) for t in range(5)])
+    (folder / "broken.mp4").write_bytes(b"no video" * 100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(predictor, videos, tmp_path_factory):
+    return predictor.read_many(videos, tmp_path_factory.mktemp("study"), faces="all", report=False)
+
+
+def read(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def count_frames(path):
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def files_of(folder, *, without=()):
+    """Path below the folder → content of every file."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    return {name: content for name, content in found.items() if not name.startswith(without)}
+
+
+def test_each_video_and_face_has_a_row(study, videos):
+    rows = study.videos
+    assert [(row["video"], row["face"]) for row in rows] == [
+        ("broken.mp4", ""),
+        ("day 1/away.mp4", "1"),
+        ("nobody.mp4", ""),
+        ("two.mp4", "1"),
+        ("two.mp4", "2"),
+    ]
+    broken, away, nobody, *two = rows
+    assert "broken.mp4" in broken["problem"] and (broken["frames"], broken["label"]) == ("0", "")
+    assert (away["frames"], away["frames_with_a_face"], away["coverage"], away["problem"]) == (
+        "13",
+        "10",
+        "0.769231",
+        "",
+    )
+    assert "shows no face in 5 frames" in nobody["problem"] and nobody["label"] == ""
+    assert [row["faces_seen"] for row in two] == ["2", "2"]
+    assert set(study.lost) == {"broken.mp4", "nobody.mp4"}
+    classes = ("angry", "happy", "neutral", "sad", "surprise")
+    assert all(sum(float(row[name]) for name in classes) == pytest.approx(1, abs=1e-5) for row in (away, *two))
+
+
+def test_each_decoded_frame_and_face_has_a_row(study, videos):
+    rows = read(study.folder / "frames.csv")
+    for name, faces in (("day 1/away.mp4", 1), ("two.mp4", 2), ("nobody.mp4", 1)):
+        of_video = [row for row in rows if row["video"] == name]
+        frames = count_frames(videos / name)
+        assert len(of_video) == faces * frames
+        assert [int(row["frame"]) for row in of_video] == [*range(frames)] * faces
+        shares = [float(row["importance"]) for row in of_video if row["importance"]]
+        assert sum(shares) == pytest.approx(0 if name == "nobody.mp4" else faces, abs=1e-5)
+    away = [row for row in rows if row["video"] == "day 1/away.mp4"]
+    assert [row["has_face"] for row in away] == [*"1111110001111"]
+    assert {value for row in away[6:9] for name, value in row.items() if name not in read_known()} == {""}
+    places = {row["face"]: float(row["x0"]) for row in rows if row["video"] == "two.mp4" and row["x0"]}
+    assert abs(places["1"] - places["2"]) > 100
+
+
+def read_known():
+    return {"video", "frame", "timestamp_s", "face", "has_face"}
+
+
+def test_numbers_are_those_of_a_single_reading(study, predictor, videos):
+    reading = predictor.read(videos / "day 1" / "away.mp4")
+    expected = predict(predictor, reading.clip, reading.cut)
+    rows = [row for row in read(study.folder / "frames.csv") if row["video"] == "day 1/away.mp4"]
+    for row, frame in zip(rows, expected["frames"], strict=True):
+        assert float(row["timestamp_s"]) == pytest.approx(frame["timestamp_s"], abs=1e-6)
+        if frame["has_face"]:
+            assert {name: float(row[name]) for name in frame["probabilities"]} == pytest.approx(
+                frame["probabilities"], rel=1e-5
+            )
+    (row,) = (row for row in study.videos if row["video"] == "day 1/away.mp4")
+    assert row["label"] == expected["label"]
+    peak = max((frame for frame in expected["frames"] if frame["has_face"]), key=lambda frame: frame["importance"])
+    assert float(row["peak_s"]) == pytest.approx(peak["timestamp_s"], abs=1e-6)
+
+
+def test_photographs_are_clips_of_one_frame(predictor, tmp_path):
+    upright = Image.fromarray(portrait(size=320))
+    upright.save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # must be rotated clockwise to be seen upright
+    upright.rotate(90, expand=True).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
+    study = predictor.read_many(tmp_path, tmp_path / "out", report=False)
+    straight, broken, turned = study.videos
+    assert (straight["frames"], straight["frames_with_a_face"], straight["label"]) == ("1", "1", turned["label"])
+    assert "broken.jpg is not an image that can be read" in broken["problem"]
+    boxes = [[float(row[name]) for name in ("x0", "y0", "x1", "y1")] for row in read(tmp_path / "out" / "frames.csv")]
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=6)
+
+
+def test_adjustments_add_columns_and_change_none(predictor, videos, study, tmp_path):
+    options = {"smooth_s": 0.3, "baseline_s": (0.0, 0.2)}
+    predictor.read_many(videos, tmp_path / "out", faces="all", report=False, **options)
+    raw, adjusted = read(study.folder / "frames.csv"), read(tmp_path / "out" / "frames.csv")
+    assert [{name: row[name] for name in raw[0]} for row in adjusted] == raw
+    assert list(adjusted[0])[-10:-5] == [f"{name}_smooth" for name in predictor.classes]
+    assert list(adjusted[0])[-5:] == [f"{name}_change" for name in predictor.classes]
+    assert all((row["happy"] == "") == (row["happy_smooth"] == "") == (row["happy_change"] == "") for row in adjusted)
+
+
+def test_a_video_without_a_face_in_its_baseline_says_so(predictor, videos, tmp_path):
+    study = predictor.read_many(videos / "day 1", tmp_path / "out", baseline_s=(0.6, 0.8), report=False)
+    (problem,) = study.lost.values()
+    assert problem.endswith("away.mp4: face 1 is not seen from 0.6 to 0.8 s, so it has no baseline.")
+
+
+def test_a_section_and_a_frame_rate(predictor, videos, tmp_path):
+    section = {"start_s": 0.2, "end_s": 1.0, "frame_rate_hz": 5.0}
+    study = predictor.read_many(videos / "day 1", tmp_path / "out", report=False, **section)
+    times_s = [float(row["timestamp_s"]) for row in read(study.folder / "frames.csv")]
+    np.testing.assert_allclose(times_s, [0.2, 0.4, 0.6, 0.8], atol=1e-6)
+
+
+def test_groups_are_columns(predictor, videos, tmp_path):
+    (tmp_path / "groups.csv").write_text("video,subject,condition\naway,s1,film\nnobody.mp4,s2,\nelse.mp4,s3,rest\n")
+    study = predictor.read_many(videos, tmp_path / "out", groups=tmp_path / "groups.csv", report=False)
+    rows = {row["video"]: (row["subject"], row["condition"]) for row in study.videos}
+    assert rows == {
+        "broken.mp4": ("", ""),
+        "day 1/away.mp4": ("s1", "film"),
+        "nobody.mp4": ("s2", ""),
+        "two.mp4": ("", ""),
+    }
+    assert any("names 1 videos that were not read: else.mp4." in note for note in study.notes)
+    assert any("lacks 2 of 4 videos: broken.mp4, two.mp4." in note for note in study.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,subject\na,b\n", "must have a column video and other columns"),
+        ("", "must have a column video"),
+        ("video,label\naway,x\n", "has a column label, which videos.csv has too"),
+    ],
+)
+def test_files_of_groups_without_meaning_are_refused(predictor, videos, tmp_path, text, message):
+    (tmp_path / "groups.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        predictor.read_many(videos, tmp_path / "out", groups=tmp_path / "groups.csv", report=False)
+
+
+def test_parquet_holds_the_same(predictor, videos, study, tmp_path):
+    predictor.read_many(videos, tmp_path / "out", faces="all", parquet=True, report=False)
+    table = parquet.read_table(tmp_path / "out" / "frames.parquet").to_pylist()
+    rows = read(study.folder / "frames.csv")
+    assert len(table) == len(rows)
+    for found, row in zip(table, rows, strict=True):
+        assert (found["video"], found["frame"], int(found["has_face"])) == (
+            row["video"],
+            int(row["frame"]),
+            int(row["has_face"]),
+        )
+        assert found["happy"] == (float(row["happy"]) if row["happy"] else None)
+
+
+def test_only_what_is_missing_is_read(predictor, videos, tmp_path):
+    out, some = tmp_path / "out", tmp_path / "some"
+    some.mkdir()
+    shutil.copy(videos / "two.mp4", some / "b.mp4")
+    predictor.read_many(some, out, report=False)
+    (part,) = (out / "parts").glob("*/video.json")
+    before = part.stat().st_mtime_ns
+    shutil.copy(videos / "two.mp4", some / "copy.mp4")  # the same content is not read again
+    (some / "b.mp4").rename(some / "renamed.mp4")
+    shutil.copy(videos / "nobody.mp4", some / "c.mp4")
+    study = predictor.read_many(some, out, report=False)
+    assert part.stat().st_mtime_ns == before
+    assert [row["video"] for row in study.videos] == ["c.mp4", "copy.mp4", "renamed.mp4"]
+    assert len(read(out / "frames.csv")) == 5 + 12 + 12
+
+
+def test_a_study_of_other_settings_is_kept(predictor, videos, exported, tmp_path):
+    out = tmp_path / "out"
+    predictor.read_many(videos / "day 1", out, report=False)
+    before = files_of(out)
+    with pytest.raises(InputError, match=r"holds a study with smooth_s=None, and now it is 0\.5\. .*--overwrite"):
+        predictor.read_many(videos / "day 1", out, smooth_s=0.5, report=False)
+    with pytest.raises(InputError, match="holds a study of another model"):
+        exported("lstm")[1].read_many(videos / "day 1", out, report=False)
+    assert files_of(out) == before
+    study = predictor.read_many(videos / "day 1", out, smooth_s=0.5, report=False, overwrite=True)
+    assert "happy_smooth" in read(study.folder / "frames.csv")[0]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "videos.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"holds videos\.csv, which is not of a study"):
+        predictor.read_many(videos / "day 1", other, report=False, overwrite=True)
+    assert (other / "videos.csv").read_text() == "mine"
+
+
+def test_valence_and_arousal(exported, videos, tmp_path):
+    study = exported("regression")[1].read_many(videos / "two.mp4", tmp_path / "out", faces="all", report=False)
+    first, second = study.videos
+    assert (first["label"], second["label"]) == ("", "") and float(first["valence"]) != float(second["valence"])
+    rows = read(study.folder / "frames.csv")
+    mean = np.mean([float(row["arousal"]) for row in rows if row["face"] == "1" and row["has_face"] == "1"])
+    assert float(first["arousal"]) == pytest.approx(mean, rel=1e-4)
+    assert {row["importance"] for row in rows} == {""}
+
+
+def test_the_command(videos, tmp_path):
+    out = tmp_path / "out"
+    arguments = ("predict", PLANTED, videos, "--out", out, "--no-report")
+    code, printed, lines = affect(*arguments, "--quiet")
+    assert code == 1
+    assert printed.splitlines()[0].startswith("day 1/away.mp4: ")
+    assert printed.count("face in 13/13 frames") == 0 and "face in 10/13 frames" in printed
+    assert "affect: two.mp4: 2 faces seen, 1 read. --faces all reads all." in lines
+    assert "affect: 2 videos have a problem; the column problem of videos.csv names it." in lines
+    code, printed, _ = affect(*arguments, "--json")
+    found = [json.loads(line) for line in printed.splitlines()]
+    assert [line["video"] for line in found] == ["broken.mp4", "day 1/away.mp4", "nobody.mp4", "two.mp4"]
+    assert found[1]["values"].keys() == {"angry", "happy", "neutral", "sad", "surprise"}
+    assert "needs --out FOLDER" in refused("predict", PLANTED, videos, "--parquet")
+    assert "do not go with --out" in refused("predict", PLANTED, videos, "--out", out, "--csv")
+    assert "START-END in seconds" in refused("predict", PLANTED, videos, "--baseline", "2")
+    assert "There is no file or folder gone." in refused("predict", PLANTED, "gone", "--out", out)
+    assert affect("predict", PLANTED, videos / "nobody.mp4", "--out", tmp_path / "none", "--no-report")[0] == 2
+
+
+def test_a_preview_shows_the_box(predictor, videos, tmp_path):
+    study = predictor.read_many(videos / "two.mp4", tmp_path / "out", faces="all", preview=True, report=False)
+    (entry,) = read_json(study.folder / "study.json")["videos"]
+    preview = study.folder / entry["preview"]
+    assert count_frames(preview) == 12
+    with av.open(str(preview)) as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    row = read(study.folder / "frames.csv")[0]
+    x0, y0, y1 = round(float(row["x0"])), round(float(row["y0"])), round(float(row["y1"]))
+    edge = frame[y0 + 5 : y1 - 5, x0].astype(int)
+    assert np.median(edge[:, 2] - edge[:, 0]) > 60  # blue
+
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+
+
+def wait_for_parts(folder, count, process):
+    until = time.monotonic() + 120
+    while len(list(folder.glob("parts/*/video.json"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_stopped_study_ends_as_an_undisturbed_one(videos, shared_data, tmp_path):
+    """Eight clips: the four real ones and four made ones. Each stop comes while another video is read."""
+    films = tmp_path / "films"
+    shutil.copytree(videos, films)
+    for path in (shared_data / "clips").iterdir():
+        shutil.copy(path, films)
+    assert sum(path.is_file() for path in films.rglob("*")) == 8
+    command = [sys.executable, "-m", "affect", "predict", PLANTED, films, "--faces", "all", "--no-report", "--out"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    done = subprocess.run([*command, whole], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "internal" not in done.stderr, done.stderr
+    for stop, parts in zip(STOPS, (1, 3, 5), strict=True):
+        process = subprocess.Popen([*command, stopped], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for_parts(stopped, parts, process)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[stop], errors
+        if stop != signal.SIGKILL:
+            assert errors.endswith("affect: Stopped. Run the same command again: it continues.\n"), errors
+            read_videos = [row for row in read(stopped / "videos.csv") if row["frames"] != "0"]
+            frames = read(stopped / "frames.csv")
+            for row in read_videos:
+                of_face = [each for each in frames if (each["video"], each["face"]) == (row["video"], row["face"])]
+                assert len(of_face) == int(row["frames"])
+    done = subprocess.run([*command, stopped], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert files_of(stopped) == files_of(whole)
+    rows = read(whole / "frames.csv")
+    for row in read(whole / "videos.csv"):
+        if row["video"] != "broken.mp4":
+            frames = count_frames(films / row["video"])
+            assert int(row["frames"]) == frames
+            of_face = [each for each in rows if (each["video"], each["face"]) == (row["video"], row["face"])]
+            assert len(of_face) == frames
+    assert {row["face"] for row in rows if row["video"] == "two.mp4"} == {"1", "2"}
+
+
+def test_two_at_once_are_refused(videos, predictor, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    held = os.open(out, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(InputError, match="Another affect predict writes to"):
+            predictor.read_many(videos, out, report=False)
+    finally:
+        os.close(held)
+
+
+MEMORY = """
+import json, resource, sys
+from affect.cli import app
+try:
+    app(["predict", *sys.argv[1:]])
+except SystemExit as error:
+    assert not error.code, error.code
+print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.large
+def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
+    """A video of 6 s, and one 100 times as long: 10 minutes."""
+    peaks = {}
+    for times in (1, 100):
+        frames = [portrait(shift=(4 * (t % 8), 2 * (t % 8))) for t in range(150)]
+        video = write_video(tmp_path / f"{times}.mp4", frames * times, frame_rate_hz=25)
+        command = [sys.executable, "-c", MEMORY, PLANTED, video, "--out", tmp_path / f"out-{times}", "--no-report"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert len(read(tmp_path / f"out-{times}" / "frames.csv")) == 150 * times
+        peaks[times] = float(done.stdout.split("PEAK")[1])
+    print(f"peak memory in MiB by length: {peaks}")
+    assert peaks[100] <= 1.05 * peaks[1]
