@@ -215,7 +215,7 @@ def train(
 
     terminal.print_device(describe_device(experiment.train), workdir)
     result = train(experiment, data=data, workdir=workdir)
-    terminal.print_training(result, find_task(experiment).view_training(result), workdir)
+    terminal.print_training(result, find_task(experiment).format_training(result), workdir)
 
 
 def _warn_of_faces(data) -> None:
@@ -251,7 +251,7 @@ def evaluate(
     if as_json:
         terminal.print_json(report)
     else:
-        terminal.print_view(trained.task.view_evaluation(report))
+        terminal.print_printout(trained.task.format_evaluation(report))
     if run.is_dir():
         write_json(run / f"evaluation-{split}.json", report)
     if plot:

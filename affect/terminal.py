@@ -16,7 +16,7 @@ from affect.extras import find_missing
 if TYPE_CHECKING:
     from affect.reading.predictor import Predictor, Reading
     from affect.reading.watch import Watched
-    from affect.tasks import TableLayout, View
+    from affect.tasks import Printout, TableLayout
 
 # Largest number of faces that are named because they were seen and not read.
 MOST_NAMED = 5
@@ -37,16 +37,16 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_view(view: "View") -> None:
-    """Prints what a task shows of a result; warnings go to stderr."""
-    for sheet in view.sheets:
-        table = Table(*sheet.header, title=sheet.title or None, padding=(0, 0, 0, 1) if sheet.compact else (0, 1))
-        for index, row in enumerate(sheet.rows):
-            table.add_row(*row, end_section=sheet.compact and index == 0 and sheet.first_apart)
+def print_printout(printout: "Printout") -> None:
+    """Prints what a task says of a result; warnings go to stderr."""
+    for printed in printout.tables:
+        table = Table(*printed.header, title=printed.title or None, padding=(0, 0, 0, 1) if printed.compact else (0, 1))
+        for index, row in enumerate(printed.rows):
+            table.add_row(*row, end_section=printed.compact and index == 0 and printed.first_apart)
         Console().print(table)
-    for line in view.lines:
+    for line in printout.lines:
         print(line)
-    for warning in view.warnings:
+    for warning in printout.warnings:
         say(warning)
 
 
@@ -146,17 +146,17 @@ def say_without_logs(workdir: Path) -> None:
         )
 
 
-def print_training(result: dict[str, Any], view: "View", workdir: Path) -> None:
+def print_training(result: dict[str, Any], printout: "Printout", workdir: Path) -> None:
     """Prints how training ended.
 
     Args:
         result: Of `affect.training.train.train`.
-        view: What the task shows of it.
+        printout: What the task says of it.
         workdir: Folder of the run.
     """
     shown = ("val_accuracy", "val_valence_ccc", "val_arousal_ccc", "val_loss")
     numbers = ", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result)
-    first, *lines = view.lines
+    first, *lines = printout.lines
     print(f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; {numbers}; {first}")
     for line in lines:
         print(line)
@@ -188,7 +188,7 @@ def print_prediction(predictor: "Predictor", result: dict[str, Any]) -> None:
     """
     label = predictor.task.headline(result)
     print(f"{result['key']}: " + "; ".join(filter(None, (label, describe_faces(result)))))
-    print_view(predictor.task.view_prediction(predictor, result))
+    print_printout(predictor.task.format_prediction(predictor, result))
 
 
 def write_csv(predictor: "Predictor") -> Callable[[dict[str, Any]], None]:

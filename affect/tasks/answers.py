@@ -14,7 +14,7 @@ from affect.data.shards import Shards, clip_inputs, eval_batches, space_evenly
 from affect.errors import InputError
 from affect.models.stream import RUNNING_POOLINGS
 from affect.progress import Track
-from affect.tasks.task import Cut, Model, ServedModel, TrainedModel, count_faces, name_values, pair_frames
+from affect.tasks.task import Cut, LoadedModel, ServedModel, TrainedModel, count_faces, name_values, pair_frames
 
 # Faces that are decoded and read at once.
 BATCH_FACES = 32
@@ -60,7 +60,7 @@ def run_split(
         yield batch, trained.network.predict_on_batch({name: batch[name] for name in ("faces", "frame_mask")})
 
 
-def choose_places(trained: Model, total: int) -> np.ndarray:
+def choose_places(trained: LoadedModel, total: int) -> np.ndarray:
     """Chooses the faces of a clip that a classifier reads.
 
     Args:
@@ -75,7 +75,7 @@ def choose_places(trained: Model, total: int) -> np.ndarray:
     return space_evenly(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
 
 
-def read_faces(trained: Model, faces: Sequence[Face], batch_faces: int = BATCH_FACES) -> Answer:
+def read_faces(trained: LoadedModel, faces: Sequence[Face], batch_faces: int = BATCH_FACES) -> Answer:
     """Runs a classifier on the faces of a clip.
 
     Args:

@@ -33,14 +33,14 @@ from affect.tasks.table_rows import count_correct
 from affect.tasks.task import (
     Cut,
     Graph,
-    Model,
+    LoadedModel,
+    PrintedTable,
+    Printout,
     ServedModel,
-    Sheet,
     Style,
     TableLayout,
     TrainedModel,
     Training,
-    View,
     check_selection_metric,
     check_selection_split,
     format_number,
@@ -112,7 +112,7 @@ class ClipClassification:
 
         return {part: partial(_run, network) for part, network in frame_networks(model).items()}
 
-    def begin_stream(self, trained: Model, half_life_s: float | None = None) -> StreamingClassifier:
+    def begin_stream(self, trained: LoadedModel, half_life_s: float | None = None) -> StreamingClassifier:
         config = cast(FrameClassifier, trained.experiment.model)
         return StreamingClassifier(trained.frame_functions, config, trained.classes, half_life_s=half_life_s)
 
@@ -250,7 +250,7 @@ class ClipClassification:
         }
 
     def predict(
-        self, trained: Model, clip: Clip, cut: Cut | None = None, *, batch_faces: int = BATCH_FACES
+        self, trained: LoadedModel, clip: Clip, cut: Cut | None = None, *, batch_faces: int = BATCH_FACES
     ) -> dict[str, Any]:
         answer = read_faces(trained, clip.faces, batch_faces) if len(clip.faces) else None
         return summarise(trained.classes, clip, answer, cut)
@@ -303,7 +303,7 @@ class ClipClassification:
         self.check_plots("This model")
 
     def read_evaluation_inputs(
-        self, artefact: Model, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
         keys = [clip["key"] for clip in shards.of_split(split) if clip["frames_with_a_face"]]
         keys = keys[:: -(-len(keys) // most)] if keys else []
@@ -321,12 +321,12 @@ class ClipClassification:
             build_frame_signatures(trained.model) if trained.most_frames is None else {},
         )
 
-    def view_training(self, result: dict[str, Any]) -> View:
+    def format_training(self, result: dict[str, Any]) -> Printout:
         left_out = result["clips_left_out"]
         line = f"{result['train_clips']} clips trained on, {result['selection_clips']} for selection"
-        return View(lines=[line + (f", {left_out} left out (no face or no label)" if left_out else "")])
+        return Printout(lines=[line + (f", {left_out} left out (no face or no label)" if left_out else "")])
 
-    def view_evaluation(self, report: dict[str, Any]) -> View:
+    def format_evaluation(self, report: dict[str, Any]) -> Printout:
         rows = [
             [name.replace("_", " "), str(report[name]["clips"])]
             + [format_number(report[name][key]) for key in ("accuracy", "uar", "macro_f1")]
@@ -335,23 +335,23 @@ class ClipClassification:
         if reported := report["reported"].get("accuracy"):
             rows.append(["reported by the paper", "", f"{reported:.3f}", "", ""])
         confusion = zip(report["classes"], report["all"]["confusion"], strict=True)
-        return View(
+        return Printout(
             [
-                Sheet(["", "clips", "accuracy", "UAR", "macro F1"], rows, f"split {report['split']}"),
-                Sheet(
+                PrintedTable(["", "clips", "accuracy", "UAR", "macro F1"], rows, f"split {report['split']}"),
+                PrintedTable(
                     ["label \\ predicted", *report["classes"], "no face"],
                     [[name, *map(str, counts)] for name, counts in confusion],
                 ),
             ]
         )
 
-    def view_prediction(self, trained: Model, result: dict[str, Any]) -> View:
+    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
         read = [frame for frame in result["frames"] if frame["probabilities"] is not None]
         rows = [["clip", "", *(f"{p:.2f}" for p in result["probabilities"].values())]]
         for frame in read[:: -(-len(read) // SHOWN_FRAMES)]:
             probabilities = (f"{p:.2f}" for p in frame["probabilities"].values())
             rows.append([f"{frame['timestamp_s']:.2f} s", f"{frame['importance']:.1%}", *probabilities])
-        return View([Sheet(["", "import.", *result["probabilities"]], rows, compact=True, first_apart=True)])
+        return Printout([PrintedTable(["", "import.", *result["probabilities"]], rows, compact=True, first_apart=True)])
 
     def headline(self, result: dict[str, Any]) -> str:
         return result["label"]

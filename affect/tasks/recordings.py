@@ -37,14 +37,14 @@ from affect.tasks.table_rows import COLUMNS, average_series
 from affect.tasks.task import (
     Cut,
     Graph,
-    Model,
+    LoadedModel,
+    PrintedTable,
+    Printout,
     ServedModel,
-    Sheet,
     Style,
     TableLayout,
     TrainedModel,
     Training,
-    View,
     check_selection_metric,
     check_selection_split,
     count_faces,
@@ -97,7 +97,7 @@ class RecordingRegression:
     def frame_functions(self, model: Any) -> dict[str, Callable[..., Any]]:
         return {}
 
-    def begin_stream(self, trained: Model, half_life_s: float | None = None) -> NoReturn:
+    def begin_stream(self, trained: LoadedModel, half_life_s: float | None = None) -> NoReturn:
         raise InputError(
             f"{trained.experiment.name} is a regression network, and affect watch needs classes. "
             "Use affect.models.stream.StreamingRegressor."
@@ -256,7 +256,7 @@ class RecordingRegression:
         }
 
     def predict(
-        self, trained: Model, clip: Clip, cut: Cut | None = None, *, batch_faces: int | None = None
+        self, trained: LoadedModel, clip: Clip, cut: Cut | None = None, *, batch_faces: int | None = None
     ) -> dict[str, Any]:
         nothing = dict.fromkeys(trained.classes)
         grid, rate_hz = [], trained.experiment.windows.frame_rate_hz
@@ -324,7 +324,7 @@ class RecordingRegression:
         plot_predictions(predictions, out)
 
     def read_evaluation_inputs(
-        self, artefact: Model, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
         recordings, _ = read_recordings(shards, split)
         batches = eval_windows(recordings, artefact.experiment.windows, data, face_size=artefact.face_size)
@@ -335,7 +335,7 @@ class RecordingRegression:
 
         return Graph(trained.network, run_clips(trained.network), ("dimensions",))
 
-    def view_training(self, result: dict[str, Any]) -> View:
+    def format_training(self, result: dict[str, Any]) -> Printout:
         left_out, windows = result["recordings_left_out"], result["windows_left_out"]
         lines = [
             f"{result['train_recordings']} recordings trained on, {result['selection_recordings']} for selection"
@@ -351,9 +351,9 @@ class RecordingRegression:
             is_seen = fitted["fitted_on"] == "training"
             hint = " (optimistic, because the network has learnt from them)" if is_seen else ""
             lines.append(f"post-processing fitted on {fitted['fitted_on']} recordings{hint}: CCC {', '.join(gains)}")
-        return View(lines=lines)
+        return Printout(lines=lines)
 
-    def view_evaluation(self, report: dict[str, Any]) -> View:
+    def format_evaluation(self, report: dict[str, Any]) -> Printout:
         rows = []
         for dimension, metrics in report["metrics"].items():
             for name, title in (("concatenated", "recordings concatenated"), ("mean", "mean over recordings")):
@@ -380,16 +380,16 @@ class RecordingRegression:
         if others := sum(recording["other_faces"] for recording in recordings):
             lines.append(f"{others} faces other than the main one left out")
         unrated = [f"{name} has no ratings." for name in report["unrated"]]
-        return View([Sheet(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
+        return Printout([PrintedTable(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
 
-    def view_prediction(self, trained: Model, result: dict[str, Any]) -> View:
+    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
         """Shows valence and arousal about each second."""
         frames = result["frames"][:: max(1, round(trained.experiment.windows.frame_rate_hz))]
         rows = [
             [f"{frame['timestamp_s']:.2f} s", *(format_number(frame[name]) for name in trained.classes)]
             for frame in frames
         ]
-        return View([Sheet(["", *trained.classes], rows, compact=True)])
+        return Printout([PrintedTable(["", *trained.classes], rows, compact=True)])
 
     def headline(self, result: dict[str, Any]) -> str:
         return ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from affect.tasks.signatures import Signature
 
 # The config of a network: the field `model` of an experiment.
-Network = FrameClassifier | VideoRegressor | VideoClassifier
+ModelConfig = FrameClassifier | VideoRegressor | VideoClassifier
 # How the figure of a clip is drawn (`affect.reading.explain.explain`).
 Style = Literal["ours", "paper"]
 
@@ -36,8 +36,12 @@ class Cut(Protocol):
         """All tracks of the video."""
 
 
-class Model(Protocol):
-    """What a task uses of a model: an `affect.reading.predictor.Predictor`, whose module is not imported here."""
+class LoadedModel(Protocol):
+    """What a task uses of a model that `affect.load` returns.
+
+    It is the part of `affect.reading.predictor.Predictor` that tasks need, because that module is not imported here. A
+    `keras.Model` is only a network: it knows neither its classes nor the experiment that it was trained with.
+    """
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,7 +71,7 @@ class Model(Protocol):
         """Returns the outputs for a batch of clips, arrays by name, from arrays by the names of the inputs."""
 
 
-class TrainedModel(Model, Protocol):
+class TrainedModel(LoadedModel, Protocol):
     """What a task uses of a run: an `affect.reading.run.Trained`, whose module is not imported here."""
 
     @property
@@ -79,7 +83,7 @@ class TrainedModel(Model, Protocol):
         """The `keras.Model` with a dict of outputs, from `Task.detail`."""
 
 
-class ServedModel(Model, Protocol):
+class ServedModel(LoadedModel, Protocol):
     """What a task uses of an `affect.reading.server.Served`, whose module is not imported here."""
 
     @property
@@ -131,8 +135,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A table for the terminal.
+class PrintedTable:
+    """A table that a command prints.
 
     Args:
         header: Headings of the columns.
@@ -150,10 +154,10 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class View:
-    """What a command shows of a result: tables, then lines, and warnings on stderr."""
+class Printout:
+    """What a command prints of a result: tables, then lines, and warnings on stderr."""
 
-    sheets: Sequence[Sheet] = ()
+    tables: Sequence[PrintedTable] = ()
     lines: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
@@ -203,7 +207,8 @@ class Graph:
 class Task(Protocol):
     """A kind of experiment.
 
-    `trained` is a `TrainedModel`, or any `Model` where the type says so.
+    Where a method takes a `TrainedModel`, it needs the network of a run. Where it takes a `LoadedModel`, an exported
+    model or a server will do.
     """
 
     name: str
@@ -215,7 +220,7 @@ class Task(Protocol):
         """Builds the network.
 
         Args:
-            config: The `Network` of this task.
+            config: The `ModelConfig` of this task.
             classes: Names of the outputs.
             train: Freezes the layers that it does not train; `None` freezes nothing.
 
@@ -231,7 +236,7 @@ class Task(Protocol):
 
         Args:
             model: `keras.Model`.
-            config: The `Network` that it was built from.
+            config: The `ModelConfig` that it was built from.
         """
 
     def respond(self, network: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -261,7 +266,7 @@ class Task(Protocol):
     def frame_functions(self, model: Any) -> dict[str, Callable[..., Any]]:
         """Returns the functions that read single faces, as `affect.models.stream.StreamingClassifier` takes them."""
 
-    def begin_stream(self, trained: Model, half_life_s: float | None = None) -> Any:
+    def begin_stream(self, trained: LoadedModel, half_life_s: float | None = None) -> Any:
         """Returns a reader of one person's faces, frame by frame: a `StreamingClassifier`.
 
         Args:
@@ -332,7 +337,9 @@ class Task(Protocol):
             InputError: If the task has no protocols, or does not know this one.
         """
 
-    def predict(self, trained: Model, clip: Clip, cut: Cut | None = None, *, batch_faces: int = ...) -> dict[str, Any]:
+    def predict(
+        self, trained: LoadedModel, clip: Clip, cut: Cut | None = None, *, batch_faces: int = ...
+    ) -> dict[str, Any]:
         """Predicts one clip; `affect.reading.predict.predict` describes the result.
 
         Args:
@@ -429,7 +436,7 @@ class Task(Protocol):
         """
 
     def read_evaluation_inputs(
-        self, artefact: Model, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
         """Returns the inputs of some clips of a split, as in evaluation.
 
@@ -448,13 +455,13 @@ class Task(Protocol):
     def graph(self, trained: TrainedModel) -> Graph:
         """Returns what is exported."""
 
-    def view_training(self, result: dict[str, Any]) -> View:
+    def format_training(self, result: dict[str, Any]) -> Printout:
         """Formats the result of `affect.training.train.train`."""
 
-    def view_evaluation(self, report: dict[str, Any]) -> View:
+    def format_evaluation(self, report: dict[str, Any]) -> Printout:
         """Formats the result of `affect.training.evaluate.evaluate`."""
 
-    def view_prediction(self, trained: Model, result: dict[str, Any]) -> View:
+    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
         """Formats the result of `predict`.
 
         Args:
