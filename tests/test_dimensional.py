@@ -345,7 +345,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path,
     assert code == 0 and f"delay searched: {delay_s:g} s, where a linear probe has a CCC of " in out
     assert "post-processing fitted on selection recordings: CCC valence +" in out
     changed = replace(LGBP, windows=replace(LGBP.windows, delay_s=7.0))
-    with pytest.raises(InputError, match="is a run with other settings: windows.delay_s. Choose another"):
+    with pytest.raises(InputError, match="another config, which differs in windows.delay_s. Choose another --workdir"):
         train(changed, data=recola[1], workdir=tmp_path, progress=False)
 
 

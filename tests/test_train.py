@@ -434,7 +434,7 @@ def test_loss_that_is_not_finite(shards, tmp_path):
 
 def test_workdir_of_another_run(run, shards):
     other = replace(TINY, model=replace(TINY.model, heads=4), train=replace(TINY.train, seed=5))
-    with pytest.raises(InputError, match=r"other settings: model.heads, train.seed. Choose another --workdir"):
+    with pytest.raises(InputError, match="another config, which differs in model.heads, train.seed. Choose another"):
         train(other, data=shards, workdir=run[0])
 
 

@@ -258,7 +258,7 @@ class FrameClassifier:
     initial_weights: InitialWeights = choose("keras", code="PyTorch's", ours="Keras's")
     task: Literal["classification"] = "classification"
 
-    # Facts about every such network, not settings.
+    # Facts about every such network, not fields.
     features = "faces"
     effects = OF_CLIPS + WITH_BACKBONE
 
@@ -335,7 +335,7 @@ class VideoNetwork:
     hidden_units: int = assume(300)
     dropout: float = assume(0.5, "9 recordings are few")
 
-    # Facts about every such network, not settings: it has no backbone and learns as a whole.
+    # Facts about every such network, not fields: it has no backbone and learns as a whole.
     backbone = weights = None
     is_trained = True
 

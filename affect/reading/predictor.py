@@ -179,8 +179,8 @@ class Reading:
         if not len(self.clip.faces):
             raise InputError(self.problem)
         run = cast("TrainedModel", self.predictor)  # only a run has the network that the figure needs
-        settings: dict[str, Any] = {"frames": frames, "by_importance": by_importance, "style": style}
-        self.predictor.task.draw(run, self.clip, self.result, path, **settings)
+        options: dict[str, Any] = {"frames": frames, "by_importance": by_importance, "style": style}
+        self.predictor.task.draw(run, self.clip, self.result, path, **options)
 
 
 class _DetectingPredictor(Predictor, Protocol):

@@ -32,7 +32,7 @@ def build_model(experiment: Experiment, classes: Sequence[str]) -> Any:
         `keras.Model`, not compiled.
 
     Raises:
-        InputError: On settings that contradict each other, or missing weights.
+        InputError: On fields that contradict each other, or missing weights.
     """
     return find_task(experiment).build(experiment.model, classes, experiment.train)
 

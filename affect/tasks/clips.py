@@ -119,13 +119,13 @@ class ClipClassification:
     def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
         from affect.models.backbones import weights_sha256
 
-        settings, config = experiment.train, experiment.model
+        train, config = experiment.train, experiment.model
         if not config.is_trained:
             raise InputError(
                 f"{experiment.name} has its backbone's own classifier and needs no training. Use affect predict."
             )
         check_effects(experiment)
-        check_selection_metric(settings, "accuracy")
+        check_selection_metric(train, "accuracy")
         clips = shards.of_split(experiment.data.train_split)
         usable = _filter_usable(clips)
         classes = tuple(name for name in shards.classes if any(clip["label"] == name for clip in usable))
@@ -137,7 +137,7 @@ class ClipClassification:
             raise InputError(f"{shards.folder}: no training clip has votes of raters. Set data.soft_labels=false.")
         left_out, selection_split = len(clips) - len(usable), experiment.data.selection_split
         if selection_split is None:
-            train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
+            train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, train.seed)
         else:
             train_keys = [clip["key"] for clip in usable]
             selection_keys = _list_selection_keys(shards, selection_split, experiment.data, classes)
@@ -147,7 +147,7 @@ class ClipClassification:
         def batches(model, first_epoch=0):
             shared: dict[str, Any] = {"classes": classes, "face_size": self.face_size(model, config)}
             training, _ = train_batches(
-                shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
+                shards, experiment.data, keys=train_keys, seed=train.seed, first_epoch=first_epoch, **shared
             )
             if not experiment.data.soft_labels:
                 training = training.map(lambda inputs, label: (inputs, one_hot(label)))
@@ -165,7 +165,7 @@ class ClipClassification:
             experiment=experiment,
             classes=classes,
             selection=selection_keys,
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=train.label_smoothing),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
             weights_sha256=weights_sha256(config.backbone, config.weights) if config.weights else None,
             steps=len(batch_sizes(len(train_keys), experiment.data)),
@@ -175,7 +175,7 @@ class ClipClassification:
                 "selection_clips": len(selection_keys),
                 "clips_left_out": left_out,
             },
-            class_weights=weigh_classes(usable, train_keys, classes) if settings.class_weights else None,
+            class_weights=weigh_classes(usable, train_keys, classes) if train.class_weights else None,
         )
 
     def finish_training(self, training: Training, workdir: Path, load: Callable[[], TrainedModel]) -> dict[str, Any]:

@@ -104,15 +104,15 @@ class RecordingRegression:
         )
 
     def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
-        settings, data, windows = experiment.train, experiment.data, experiment.windows
+        train, data, windows = experiment.train, experiment.data, experiment.windows
         config = cast(VideoRegressor, experiment.model)
         delay = _read_delay(workdir)  # an earlier call of the same run has searched it
         check_effects(experiment)
-        check_selection_metric(settings, "ccc")
+        check_selection_metric(train, "ccc")
         usable, left_out = _read_usable(shards, data.train_split)
         if data.selection_split is None:
             entries = [{"key": r.name, "recording": r.name, "label": "", "subject": r.subject} for r in usable]
-            _, selected = split_selection(entries, data.selection_ratio, settings.seed)
+            _, selected = split_selection(entries, data.selection_ratio, train.seed)
             training = [recording for recording in usable if recording.name not in selected]
             selection = [recording for recording in usable if recording.name in selected]
         else:
@@ -138,20 +138,18 @@ class RecordingRegression:
         shared: dict[str, Any] = {"face_size": config.face_size, "features": config.features}
 
         def batches(_, first_epoch=0):
-            batches, _, _ = train_windows(
-                training, windows, data, seed=settings.seed, first_epoch=first_epoch, **shared
-            )
+            batches, _, _ = train_windows(training, windows, data, seed=train.seed, first_epoch=first_epoch, **shared)
             if not selection:
                 return batches.map(as_learnt), None
             held_out = eval_windows(selection, windows, data, **shared).map(as_triple)
             return batches.map(as_learnt), held_out.map(as_learnt)
 
-        _, steps, windows_left_out = train_windows(training, windows, data, seed=settings.seed, **shared)
+        _, steps, windows_left_out = train_windows(training, windows, data, seed=train.seed, **shared)
         return Training(
             experiment=replace(experiment, windows=windows),
             classes=DIMENSIONS,
             selection=[recording.name for recording in selection],
-            loss=ConcordanceLoss(settings.concordance),
+            loss=ConcordanceLoss(train.concordance),
             weighted_metrics=[
                 SeriesMetric(formula, output, name=f"{dimension}_{formula}")
                 for output, dimension in enumerate(DIMENSIONS)

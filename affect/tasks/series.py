@@ -70,11 +70,11 @@ def estimate(trained: LoadedModel, recordings: Sequence[Recording], *, track: Tr
     Returns:
         One for each recording, in their order.
     """
-    settings, config = trained.experiment.windows, cast(VideoRegressor, trained.experiment.model)
+    config = cast(VideoRegressor, trained.experiment.model)
     each_end = config.predicts == "end"
     batches = eval_windows(
         recordings,
-        settings,
+        trained.experiment.windows,
         trained.experiment.data,
         face_size=trained.face_size,
         features=config.features,

@@ -286,7 +286,7 @@ class Task(Protocol):
             workdir: Folder of the run, which may hold the results of an earlier call for the same run; `None` for none.
 
         Raises:
-            InputError: If there is nothing to learn, or a setting has no effect.
+            InputError: If there is nothing to learn, or a field has no effect.
         """
 
     def finish_training(self, training: Training, workdir: Path, load: Callable[[], TrainedModel]) -> dict[str, Any]:
@@ -482,21 +482,20 @@ class Task(Protocol):
         """Returns the CSV row of each decoded frame, a dict by column."""
 
 
-def check_selection_metric(settings: Train, own: str) -> None:
+def check_selection_metric(train: Train, own: str) -> None:
     """Refuses a `selection_metric` that is neither the task's own metric nor the loss.
 
     Args:
-        settings: Holds the metric.
+        train: Holds the metric.
         own: The task's own metric.
 
     Raises:
         InputError: On another metric.
     """
     known = (own, "loss")
-    if settings.selection_metric not in known:
+    if train.selection_metric not in known:
         raise InputError(
-            f"Unknown `selection_metric`. Expected {known[0]!r} or {known[1]!r}. "
-            f"Received: {settings.selection_metric!r}"
+            f"Unknown `selection_metric`. Expected {known[0]!r} or {known[1]!r}. Received: {train.selection_metric!r}"
         )
 
 
