@@ -231,11 +231,11 @@ def find_without_effect(experiment: "Experiment") -> dict[str, Effect]:
     found: dict[str, Effect] = {}
     for condition in (*EFFECTS, *experiment.model.effects):
         for pattern in condition.fields:
-            part, _, name = pattern.partition(".")
-            own = [each.name for each in dataclasses.fields(getattr(experiment, part))]
+            group, _, name = pattern.partition(".")
+            own = [each.name for each in dataclasses.fields(getattr(experiment, group))]
             names = own if name == "*" else [name] if name in own else []
             if names and not condition.where(experiment):
-                found = {f"{part}.{name}": condition for name in names} | found
+                found = {f"{group}.{name}": condition for name in names} | found
     return found
 
 
@@ -258,10 +258,10 @@ def read_field(experiment: "Experiment", name: str) -> tuple[Any, Any]:
         experiment: That has the field.
         name: Such as `"model.heads"`.
     """
-    part_name, _, name = name.partition(".")
-    part = getattr(experiment, part_name)
-    (default,) = (own.default for own in dataclasses.fields(part) if own.name == name)
-    return getattr(part, name), default
+    group_name, _, name = name.partition(".")
+    group = getattr(experiment, group_name)
+    (default,) = (own.default for own in dataclasses.fields(group) if own.name == name)
+    return getattr(group, name), default
 
 
 def describe_no_effect(name: str, value: Any, default: Any, condition: Effect) -> str:

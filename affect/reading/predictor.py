@@ -1,4 +1,4 @@
-"""A video → a prediction: the parts that runs, exported models and servers share."""
+"""A video → a prediction: what runs, exported models and servers have in common."""
 
 import errno
 import shutil
@@ -30,7 +30,7 @@ class Predictor(Protocol):
 
     @property
     def faces(self) -> Faces:
-        """How faces must be cut for the model."""
+        """How faces must be cut for the model, the settings of `affect prepare`. `Reading.faces` are the cut faces."""
 
     @property
     def experiment(self) -> Experiment:
@@ -135,7 +135,7 @@ class Reading:
 
     @property
     def faces(self) -> "Sequence[Face]":
-        """The faces that were read, with time, box, landmarks, score and JPEG."""
+        """The faces that were read, with time, box, landmarks, score and JPEG. `Predictor.faces` says how to cut."""
         return self.clip.faces
 
     @property

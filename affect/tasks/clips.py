@@ -110,7 +110,7 @@ class ClipClassification:
     def frame_functions(self, model: Any) -> dict[str, Callable[..., Any]]:
         from affect.models.frame_classifier import frame_networks
 
-        return {part: partial(_run, network) for part, network in frame_networks(model).items()}
+        return {name: partial(_run, network) for name, network in frame_networks(model).items()}
 
     def begin_stream(self, trained: LoadedModel, half_life_s: float | None = None) -> StreamingClassifier:
         config = cast(FrameClassifier, trained.experiment.model)
