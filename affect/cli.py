@@ -300,7 +300,8 @@ def table(
         protocol=protocol,
         track=show_progress,
     )
-    terminal.print_table(result, layout_of(result), format_cells)
+    layout = layout_of(result)
+    terminal.print_table(result, layout, [format_cells(layout, row) for row in result["rows"]])
     print(f"{workdir}: table.md, table.csv, table.json")
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,20 +162,20 @@ def print_training(result: dict[str, Any], printout: "Printout", workdir: Path) 
         print(line)
 
 
-def print_table(result: dict[str, Any], layout: "TableLayout", format_cells: Callable) -> None:
+def print_table(result: dict[str, Any], layout: "TableLayout", rows: Iterable[Mapping[str, str]]) -> None:
     """Prints a paper's table as wide as a terminal.
 
     Args:
         result: Of `affect.training.table.table`.
         layout: Of the task.
-        format_cells: `affect.training.table.format_cells`.
+        rows: Rows as text, from `affect.training.table.format_cells`.
     """
     title = f"split {result['split']}, {result['seeds']} seeds, {layout.caption}"
     table = Table(title=title, padding=(0, 0, 0, 1))
     for key in layout.terminal:
         table.add_column(layout.columns[key], no_wrap=True)
-    for row in result["rows"]:
-        table.add_row(*(format_cells(layout, row)[key] for key in layout.terminal))
+    for row in rows:
+        table.add_row(*(row[key] for key in layout.terminal))
     Console().print(table)
 
 
