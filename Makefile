@@ -28,7 +28,7 @@ test-large: $(VENV)/test-large.stamp
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m tests.check_types
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .

@@ -79,9 +79,13 @@ ProtocolOption = Annotated[
 ]
 ModelArgument = Annotated[
     Path,
-    typer.Argument(help="A run, a config that needs no training (fer2013), an exported model or .tflite."),
+    typer.Argument(
+        metavar="MODEL", help="A run, a config that needs no training (fer2013), an exported model or .tflite."
+    ),
 ]
-RunArgument = Annotated[Path, typer.Argument(help="A run, or a config that needs no training (fer2013).")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run, or a config that needs no training (fer2013).")
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override: model.heads=4.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -117,7 +121,9 @@ def _check_backend(name) -> None:
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder of videos, or the file of the data set csv.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of videos, or the file of the data set csv.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the shards.")],
     dataset: Annotated[Dataset, typer.Option(help="Layout of SOURCE.")] = "folder",
     detector: Annotated[Detector, typer.Option(help="Face detector.")] = "mtcnn",
@@ -145,7 +151,9 @@ def prepare(
     runner: Annotated[
         Literal["local", "beam"], typer.Option(help="This machine, or a cluster by Apache Beam.")
     ] = "local",
-    beam_options: Annotated[list[str] | None, typer.Argument(help="With --runner beam, after --.")] = None,
+    beam_options: Annotated[
+        list[str] | None, typer.Argument(metavar="BEAM_OPTIONS", help="With --runner beam, after --.")
+    ] = None,
 ) -> None:
     """Cut the faces of every video and write TFRecord shards."""
     if beam_options and runner == "local":
@@ -214,8 +222,9 @@ def train(
     config: Annotated[
         Path,
         typer.Argument(
+            metavar="CONFIG",
             help="A bundled config by its name (paper_a), a row of a table (paper_a_table1/tp), a .py file, or a run's "
-            "config.json."
+            "config.json.",
         ),
     ],
     data: ShardsOption,
@@ -233,7 +242,7 @@ def train(
 
     terminal.print_device(describe_device(experiment.train), workdir)
     result = train(experiment, data=data, workdir=workdir)
-    terminal.print_training(result, find_task(experiment).view_training(result), workdir)
+    terminal.print_training(result, find_task(experiment).format_training(result), workdir)
 
 
 def _warn_of_faces(data) -> None:
@@ -269,7 +278,7 @@ def evaluate(
     if as_json:
         terminal.print_json(report)
     else:
-        terminal.print_view(trained.task.view_evaluation(report))
+        terminal.print_printout(trained.task.format_evaluation(report))
     if run.is_dir():
         write_json(run / f"evaluation-{split}.json", report)
     if plot:
@@ -309,7 +318,8 @@ def table(
         protocol=protocol,
         track=show_progress,
     )
-    terminal.print_table(result, layout_of(result), format_cells)
+    layout = layout_of(result)
+    terminal.print_table(result, layout, [format_cells(layout, row) for row in result["rows"]])
     print(f"{workdir}: table.md, table.csv, table.json")
 
 
@@ -318,9 +328,7 @@ def predict(
     model: ModelArgument,
     videos: Annotated[
         list[str],
-        typer.Argument(
-            metavar="PATHS...", help="Videos and photographs, folders of them, or patterns ('films/*.mp4')."
-        ),
+        typer.Argument(metavar="PATHS", help="Videos and photographs, folders of them, or patterns ('films/*.mp4')."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables and pages; continues where it was stopped.")
@@ -451,7 +459,9 @@ def _find_version(model):
 @app.command()
 def watch(
     model: ModelArgument,
-    source: Annotated[str, typer.Argument(help="Video file, number of a camera (0), or address (rtsp://...).")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Video file, number of a camera (0), or address (rtsp://...).")
+    ],
     out: Annotated[Path | None, typer.Option(help="MP4 file: box, probabilities and importance drawn.")] = None,
     half_life: Annotated[float | None, typer.Option(help="Seconds after which a frame has half its weight.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each frame.")] = False,
@@ -513,7 +523,7 @@ def watch(
 def explain(
     run: RunArgument,
     out: Annotated[Path, typer.Option(help="Image file: .png, .pdf, .svg.")],
-    video: Annotated[Path | None, typer.Argument(help="Video file.")] = None,
+    video: Annotated[Path | None, typer.Argument(metavar="VIDEO", help="Video file.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames shown.")] = 8,
     by_importance: Annotated[bool, typer.Option(help="Show the most important frames.")] = False,
     style: Annotated[
@@ -545,7 +555,7 @@ def explain(
 @app.command()
 def export(
     run: RunArgument,
-    out: Annotated[Path, typer.Argument(help="Folder of the model's versions: savedmodels/NAME.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the model's versions: savedmodels/NAME.")],
 ) -> None:
     """Write a SavedModel with named signatures as the next version, with all that is needed to use and check it."""
     from affect.serving.export import export
@@ -607,7 +617,7 @@ def convert(
 
 
 @weights.command("get")
-def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]) -> None:
+def weights_get(backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="mini_xception")]) -> None:
     """Fetch published weights into the user's cache."""
     from affect.models.backbones import get_weights
 
@@ -616,8 +626,8 @@ def weights_get(backbone: Annotated[str, typer.Argument(help="mini_xception")]) 
 
 @weights.command("import")
 def weights_import(
-    backbone: Annotated[str, typer.Argument(help="vgg16")],
-    file: Annotated[Path, typer.Argument(help="keras-vggface's HDF5, a PyTorch .pth or .safetensors.")],
+    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="vgg16")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="keras-vggface's HDF5, a PyTorch .pth or .safetensors.")],
 ) -> None:
     """Check a file of published weights and keep it in the user's cache."""
     from affect.models.backbones import import_weights

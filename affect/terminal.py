@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from affect.reading.predictor import Predictor, Reading
     from affect.reading.study import Study
     from affect.reading.watch import Watched
-    from affect.tasks import TableLayout, View
+    from affect.tasks import Printout, TableLayout
 
 # Largest number of faces that are named because they were seen and not read.
 MOST_NAMED = 5
@@ -39,16 +39,16 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_view(view: "View") -> None:
-    """Prints what a task shows of a result; warnings go to stderr."""
-    for sheet in view.sheets:
-        table = Table(*sheet.header, title=sheet.title or None, padding=(0, 0, 0, 1) if sheet.compact else (0, 1))
-        for index, row in enumerate(sheet.rows):
-            table.add_row(*row, end_section=sheet.compact and index == 0 and sheet.first_apart)
+def print_printout(printout: "Printout") -> None:
+    """Prints what a task says of a result; warnings go to stderr."""
+    for printed in printout.tables:
+        table = Table(*printed.header, title=printed.title or None, padding=(0, 0, 0, 1) if printed.compact else (0, 1))
+        for index, row in enumerate(printed.rows):
+            table.add_row(*row, end_section=printed.compact and index == 0 and printed.first_apart)
         Console().print(table)
-    for line in view.lines:
+    for line in printout.lines:
         print(line)
-    for warning in view.warnings:
+    for warning in printout.warnings:
         say(warning)
 
 
@@ -148,36 +148,36 @@ def say_without_logs(workdir: Path) -> None:
         )
 
 
-def print_training(result: dict[str, Any], view: "View", workdir: Path) -> None:
+def print_training(result: dict[str, Any], printout: "Printout", workdir: Path) -> None:
     """Prints how training ended.
 
     Args:
         result: Of `affect.training.train.train`.
-        view: What the task shows of it.
+        printout: What the task says of it.
         workdir: Folder of the run.
     """
     shown = ("val_accuracy", "val_valence_ccc", "val_arousal_ccc", "val_loss")
     numbers = ", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result)
-    first, *lines = view.lines
+    first, *lines = printout.lines
     print(f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; {numbers}; {first}")
     for line in lines:
         print(line)
 
 
-def print_table(result: dict[str, Any], layout: "TableLayout", format_cells: Callable) -> None:
+def print_table(result: dict[str, Any], layout: "TableLayout", rows: Iterable[Mapping[str, str]]) -> None:
     """Prints a paper's table as wide as a terminal.
 
     Args:
         result: Of `affect.training.table.table`.
         layout: Of the task.
-        format_cells: `affect.training.table.format_cells`.
+        rows: Rows as text, from `affect.training.table.format_cells`.
     """
     title = f"split {result['split']}, {result['seeds']} seeds, {layout.caption}"
     table = Table(title=title, padding=(0, 0, 0, 1))
     for key in layout.terminal:
         table.add_column(layout.columns[key], no_wrap=True)
-    for row in result["rows"]:
-        table.add_row(*(format_cells(layout, row)[key] for key in layout.terminal))
+    for row in rows:
+        table.add_row(*(row[key] for key in layout.terminal))
     Console().print(table)
 
 
@@ -191,7 +191,7 @@ def print_prediction(predictor: "Predictor", result: dict[str, Any], face: int |
     """
     label, who = predictor.task.headline(result), f", face {face}" if face else ""
     print(f"{result['key']}{who}: " + "; ".join(filter(None, (label, describe_faces(result)))))
-    print_view(predictor.task.view_prediction(predictor, result))
+    print_printout(predictor.task.format_prediction(predictor, result))
 
 
 def write_csv(predictor: "Predictor", adjustment: rows.Adjustment) -> Callable[["Reading"], None]:

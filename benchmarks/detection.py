@@ -1,19 +1,20 @@
-"""How many faces are found, beside the package mtcnn on the same frames: by size, rotation, brightness and blur.
+"""How many faces are found, compared with the package mtcnn on the same frames: by size, rotation, brightness, blur.
 
     python -m benchmarks.detection [--photographs ../shared/data/faces] [--out detection.json]
 
-The faces are the portrait of scikit-image and those of a folder of photographs with dlib's annotations (`*.xml`); where
-the folder is absent, the portrait alone. A face's box and landmarks are those that the package gives in the whole
-photograph, where the annotation agrees; it is at least 40 pixels high there, because a smaller one, enlarged, is a
-blurred one. Each face is then placed in the middle of a frame:
+The faces are the portrait of scikit-image and those of a folder of photographs with dlib's annotations (`*.xml`).
+Without the folder, the portrait is used alone. A face's box and landmarks are those that the package finds in the whole
+photograph, if the annotation agrees. The box is at least 40 pixels high there, because a smaller face would be blurred
+when it is enlarged. Each face is then placed in the middle of a frame:
 
 - `size`: box of 5 to 115 % of the shorter side, 24 to 276 pixels;
 - `margin`: a frame 480 pixels high that is the box with a margin of -10 to 20 % of it on each side;
 - `rotation` in the plane, `brightness` (a factor) and `blur` (Gaussian, σ as a share of the box's height): box of half
   the shorter side of 320×240 pixels.
 
-It is found where a detection's landmarks are within 10 % of the box's height of its own in the mean. `mtcnn` is the
-package as it comes (faces from 20 pixels), 16 frames at a time; ours looks for faces from 20 pixels too.
+A face counts as found if a detection's landmarks are near its own: the mean distance is at most 10 % of the box's
+height. `mtcnn` is the package with its defaults (faces from 20 pixels), 16 frames at a time. Ours looks for faces from
+20 pixels too.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -37,7 +38,7 @@ BATCH_FRAMES = 16
 ANNOTATED_RATIO = 0.06
 FOUND_RATIO = 0.1
 LEAST_HEIGHT_PX = 40  # of a box in its photograph
-# Without an annotation the package must be so sure of a face.
+# Without an annotation, the package must give a face at least this score.
 SURE_SCORE = 0.99
 BOX_ASPECT = 0.77  # width over height of the package's boxes, in the mean
 # Sweep → height and width of the frame, its values, and those with which a face is whole, upright, lit and sharp.
@@ -114,7 +115,7 @@ def _height(face):
 
 
 def is_found(candidates, landmarks, within_px):
-    """Returns whether one of several sets of landmarks lies in the mean within so many pixels of the true ones."""
+    """Returns whether any set of landmarks is near the true ones: its mean distance in pixels is below a limit."""
     return any(np.linalg.norm(points - landmarks, axis=1).mean() < within_px for points in candidates)
 
 
@@ -187,7 +188,7 @@ def measure(faces, settings, sweeps=SWEEPS):
 
 
 def text(rows):
-    """Returns the rows as tables, and in a last line whether what is asked for holds."""
+    """Returns the rows as tables, and in a last line whether the requirement is met."""
     lines = []
     for sweep in dict.fromkeys(row["sweep"] for row in rows):
         lines += ["", f"| {sweep} | ours | mtcnn 1.0 |", "|---|---|---|"]

@@ -1,20 +1,26 @@
-"""What the head costs over the bare backbone in every form of a model, and what a frame of a stream costs.
+"""What the layers after the backbone cost in every form of a model, and what a frame of a stream costs.
 
     python -m benchmarks.inference [--backbone vgg16|mini_xception] [--seconds 20] [--out inference.json]
 
-The model is paper A's best row, with random weights: times do not depend on them. `backbone` is the same layers up to
-the local features, exported, converted and called by the same code as the whole, on the same clips; its frames are
-folded into the batch, and nothing follows. All ways of a row run in turns, forwards and backwards, so that what else
-the machine does hits them alike; the times are from arrays to arrays, by the clock and, in seconds of all cores, of
-this process alone. A head's overhead is (whole - backbone) / backbone.
+The model is paper A's best row. Its weights are random, because times do not depend on them. `backbone` is the same
+layers up to the local features. It is exported, converted and called by the same code as the whole model, on the same
+clips. The head is the layers after the backbone. Its overhead is (whole - backbone) / backbone.
 
-Ways of SavedModels: `head`, all behind the backbone, on its features, which other load disturbs less than a difference
-of two long times; `serving_default`; `jpeg`, which decodes the stored faces too; `keras`, the network as `affect
-predict` runs it; `matmul`, a product of square matrices, as long as it would take for the backbone's operations. TFLite
-takes one clip; `free_frames` is a file whose number of frames can be resized, the others have it fixed.
+All ways of a row take turns, forwards and backwards, so that other load on the machine disturbs them alike. Times are
+from arrays to arrays: by the clock, and in seconds of all cores for this process alone.
 
-Streams are read frame by frame: with networks, and pooling alone for long. The last tenth of a stream's frames, `late`,
-and a stream that begins with them, `early`, take turns: they cost the same if the cost does not grow.
+Ways to run a SavedModel:
+
+- `serving_default`, the whole model; `jpeg`, which also decodes the stored faces;
+- `head` alone, on given features. Other load disturbs it less than a difference of two long times;
+- `keras`, the network as `affect predict` runs it;
+- `matmul`, a product of square matrices with as many operations as the backbone has.
+
+A TFLite file takes one clip. In `free_frames` the number of frames can be resized; in the other files it is fixed.
+
+Streams are read frame by frame, with the networks, and for longer with the pooling alone. `late` is the last tenth of a
+stream, and `early` is a stream that begins with the same frames. They take turns, and cost the same if the cost does
+not grow with the stream.
 """
 
 import itertools
@@ -69,7 +75,7 @@ def measure(trained, whole, folder, *, clips, tflite_frames, stream_frames, pool
         tflite_frames: Frames of the clip that TFLite files are given.
         stream_frames: Frames that are read one by one.
         pooled_frames: Frames of the stream without a network.
-        seconds: For the rounds of one row; there are 5 at least.
+        seconds: Time for the rounds of one row. There are at least 5 rounds.
         numbers: Of `affect.serving.convert.NUMBERS`.
 
     Returns:
@@ -256,7 +262,7 @@ def describe(times, *, faces):
 
 
 def overhead(whole, part):
-    """Returns how much longer the whole takes than its part, as shares of the part."""
+    """Returns how much longer the whole model takes than the backbone, as shares of the backbone's time."""
     median, cpu = np.median(whole, axis=0) / np.median(part, axis=0) - 1
     return {
         "median": float(median),
@@ -282,7 +288,7 @@ def portrait(size, *, shift=0):
 
 
 def make_shards(trained, folder, frames):
-    """Writes shards of two clips, for int8 is calibrated on shards, in AFEW's layout of faces cut by others."""
+    """Writes shards of two clips in AFEW's layout of aligned faces, because int8 is calibrated on shards."""
     source = folder / "faces" / "Train_AFEW"
     for index, label in enumerate(("Angry", "Happy")):
         (source / label).mkdir(parents=True)

@@ -1,13 +1,15 @@
-"""Paper A's tables on planted data: what the poolings are for, where the truth is known.
+"""Paper A's tables on planted data, where the truth is known: what each pooling is good for.
 
     python -m benchmarks.planted --out planted [--seeds 3]
 
-Three data sets are made. In `short` an expression fills 10 to 30 % of a clip, in `always` the whole clip; a class is a
-move of the brows and a move of the mouth, so neither region alone tells it. `mouth` is as `short`, but the brows move
-alike in all clips: the mouth alone tells the class, and heads have a reason to look at the same place. Every row of
-both tables is trained on `short`, with mini-Xception's frozen features instead of VGG16's, and Table 2 on `always` as
-well. Two heads are trained on `short` and on `mouth` with λ = 0, 0.1 and 1, and three seeds each. Runs that are there
-are not made again. Writes `planted.md` and `planted.json`. It says nothing about AFEW.
+Three data sets are made. In `short` an expression fills 10 to 30 % of a clip; in `always` it fills the whole clip. A
+class is a movement of the brows and a movement of the mouth, so one region alone does not show the class. `mouth` is
+like `short`, but the brows move alike in all clips. There the mouth alone shows the class, and heads have a reason to
+look at the same place.
+
+Every row of both tables is trained on `short`, with the frozen features of mini-Xception instead of VGG16. Table 2 is
+also trained on `always`. Two heads are trained on `short` and on `mouth` with λ = 0, 0.1 and 1, and three seeds each.
+Existing runs are not repeated. The results are in `planted.md` and `planted.json`. They say nothing about AFEW.
 """
 
 from pathlib import Path
@@ -52,14 +54,14 @@ SHARED = (
     *("train.epochs=35", "train.restart_epochs=5", "train.backbone_learning_rate=0"),
 )
 OVERRIDES = {
-    # About space: as many locations, of as small a field of view, as the features allow. At the paper's rate of 0.1
-    # attention over so many does not settle.
+    # Table 1 is about space, so it has as many locations as the features allow, each with a small field of view. At
+    # the paper's learning rate of 0.1, attention over so many locations does not settle.
     "paper_a_table1": (*SHARED, "model.face_size=96", "model.output_stride=8", "train.head_learning_rate=0.05"),
-    # About time: the whole backbone.
+    # Table 2 is about time, so it has the whole backbone.
     "paper_a_table2": (*SHARED, "model.face_size=64", "model.output_stride=16", "model.lstm_units=64"),
 }
-# Slower still: at 0.05 two heads with λ = 1 freeze on some place before features say where to look. The rows of Table 1
-# keep 0.05, at which all of them learn.
+# A lower rate still, because at 0.05 two heads with λ = 1 settle on some place before the features show where to look.
+# The rows of Table 1 keep 0.05, at which all of them learn.
 ATTENTION_OVERRIDES = (*OVERRIDES["paper_a_table1"], "train.head_learning_rate=0.02")
 
 
@@ -131,7 +133,7 @@ def inside(box, centres):
 
 
 def in_view(boxes, to_face, face_size, crop_ratio):
-    """Carries boxes x0 y0 x1 y1 in pixels of the frames (F, 4) to the unit square of evaluation's view.
+    """Converts boxes x0 y0 x1 y1 from pixels of the frames (F, 4) to the unit square of evaluation's view.
 
     Args:
         boxes: (F, 4).

@@ -1,15 +1,19 @@
-"""How fast faces are found and cut, beside the package mtcnn on the same clip in the same run; and in how much memory.
+"""How fast faces are found and cut, compared with the package mtcnn on the same clip; and how much memory it takes.
 
     python -m benchmarks.prepare CLIP [--end-s 2.4] [--rounds 3] [--out result.json]
     python -m benchmarks.prepare CLIP --memory [--out result.json]
 
-Ways of the first, in turns, the median of the rounds: `decode` only reads the frames. `mtcnn` and `mtcnn_batches` are
-the package as it comes (faces from 20 pixels, because it finds none with larger limits), one by one and 16 at a time,
-on frames that are decoded before. `every`, `follow` and `follow_20px` are ours from the file to the JPEGs of the faces:
-decode, detect, link, align, encode. `prepare` is `follow` with all that a worker of `affect prepare` does for a clip:
-hashing, faces on disk, records. `follow` is compared with `every` frame by frame.
+The first command measures these ways in turns, and prints the median of the rounds:
 
-The second repeats the clip 1, 10 and 100 times and measures the largest memory of a fresh process that prepares it.
+- `decode` only reads the frames.
+- `mtcnn` and `mtcnn_batches` are the package with its defaults (faces from 20 pixels, because it finds none with larger
+  limits), one frame and 16 frames at a time, on decoded frames.
+- `every`, `follow` and `follow_20px` are ours from the file to the JPEGs of the faces: decode, detect, link, align,
+  encode.
+- `prepare` is `follow` with all that a worker of `affect prepare` does for a clip: hashing, faces on disk, records.
+
+`follow` is compared with `every` frame by frame. The second command repeats the clip 1, 10 and 100 times. It measures
+the largest memory of a new process that prepares each of these.
 """
 
 import json
@@ -105,7 +109,7 @@ def compare(clip, *, start_s, end_s, rounds):
 
 
 def agreement(every, follow):
-    """Returns how the faces of following fit those of full detection: lists of `Detection` a frame."""
+    """Returns how far followed faces agree with full detection; both are lists of `Detection` for each frame."""
     faces, overlaps, distances = 0, [], []
     for one, other in zip(every, follow, strict=True):
         faces += len(one)
@@ -128,7 +132,7 @@ def agreement(every, follow):
 
 
 def memory(clip, repeats=(1, 10, 100)):
-    """Returns the largest memory of a process that prepares the clip so many times repeated, and its frames a second.
+    """Returns the largest memory of a process that prepares a repeated clip, and its frames a second.
 
     The decoder, a process of its own, has bounded memory (`affect.pipelines.video.MEMORY_BYTES`) and is not counted.
     """

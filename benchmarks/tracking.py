@@ -1,4 +1,4 @@
-"""Who is followed: identity switches, fragments and coverage on scenes whose people are known.
+"""How well faces are followed: identity switches, fragments and coverage on scenes whose people are known.
 
     python -m benchmarks.tracking [FACES_FOLDER] [--seconds 6] [--people 2 --rate-hz 4 ...] [--out result.json]
 
@@ -7,9 +7,9 @@ pasted on a coloured background, sway, grow, nod and change their brightness. Th
 `boxes` links the same detections by the overlap of boxes within two seconds, as this project did before; `tracks` is
 `affect.pipelines.tracks`.
 
-A switch is a face of a track that is another person than the one before. Fragments are the tracks of a person but for
-one. Coverage is the share of a person's faces that are in the longest track of that person. `doubtful` counts the
-tracks of at most three faces: half-hidden faces mostly.
+A switch is a face in a track that shows another person than the face before. Fragments are the tracks of a person
+beyond the first. Coverage is the share of a person's faces that are in the longest track of that person. `doubtful`
+counts the tracks of at most three faces, which are mostly half-hidden faces.
 """
 
 import json
@@ -33,12 +33,12 @@ from affect.pipelines.follow import find_faces
 from affect.pipelines.tracks import TRACK_GAP_S, Tracks, match
 
 HEIGHT, WIDTH, FACE_PX = 300, 640, 70
-# The rule before: boxes overlap, and the track was seen within two seconds.
+# The earlier rule: boxes overlap, and the track was seen within two seconds.
 RULES = {"boxes": lambda: Boxes(), "tracks": lambda: Tracks()}
 
 
 class Boxes:
-    """The rule before: overlap of boxes alone, and seconds between frames. The reference of this benchmark."""
+    """The earlier rule: only the overlap of boxes, and the seconds between frames. This benchmark compares with it."""
 
     def __init__(self):
         self.live, self.begun = {}, 0
@@ -154,7 +154,7 @@ def scenes(count):
 
 
 def follow(frames, truth, found, rule):
-    """Returns what a rule makes of a scene: counts of faces, switches, fragments, doubtful tracks and covered faces."""
+    """Returns the result of a rule on a scene: faces, switches, fragments, doubtful tracks and covered faces."""
     linker, tracks = rule(), {}
     for (time_s, frame), shown, detections in zip(frames, truth, found, strict=True):
         ids = linker.add(time_s, frame.shape, detections)

@@ -2,7 +2,7 @@
 
 Paper:    Aminbeidokhti et al., ICIAR 2019, arXiv 1910.01254, Table 1: 49.0 % on AFEW's validation clips.
 Data:     AFEW 7.0 under its licence: affect prepare AFEW --dataset afew --out shards/afew
-Weights:  affect weights import vgg16 rcmalli_vggface_tf_notop_vgg16.h5
+Weights:  affect weights import vgg16 rcmalli_vggface_tf_notop_vgg16.h5 (configs/README.md says where to get it)
 Command:  affect train configs/paper_a.py --data shards/afew --workdir runs/paper_a
           affect evaluate runs/paper_a --data shards/afew --split val
 Recipes:  --recipe ours (as without it), paper, authors_code or authors_first (configs/README.md); so too for the rows

@@ -80,8 +80,8 @@ def write_part(
                     seen = int(bool(whole.faces))
                 else:
                     spool = Spool(folder)
-                    times = {"start_s": source.start_s, "end_s": source.end_s}
-                    cut = cut_video(source.path, faces, detector, spool.add, key=source.key, **times)
+                    section: dict[str, Any] = {"start_s": source.start_s, "end_s": source.end_s}
+                    cut = cut_video(source.path, faces, detector, spool.add, key=source.key, **section)
                     clip, problem = {"frame_rate_hz": cut.frame_rate_hz, "frames_decoded": cut.frames}, cut.problem
                     notes = list(cut.notes)
                     tracks = [(track.frames, spool.faces(track.id)) for track in cut.tracks]
@@ -124,13 +124,13 @@ def write_part(
 
 
 def name_end_fault(source: Source, frames: int, frame_rate_hz: float, faces_s: Sequence[float]) -> str:
-    """Compares the listed end of a part of a video with the frames that were decoded; see `name_rating_fault`.
+    """Compares the listed end of a section of a video with the frames that were decoded; see `name_rating_fault`.
 
     Args:
         source: The clip.
-        frames: Frames of the part that were looked at.
+        frames: Frames of the section that were looked at.
         frame_rate_hz: Frame rate of these frames; 0 if unknown.
-        faces_s: Times of the part's faces in seconds of the video.
+        faces_s: Times of the section's faces in seconds of the video.
 
     Returns:
         The fault as one sentence; empty if there is none, if no end is listed, or if the rate is unknown.

@@ -75,7 +75,7 @@ def read_frames(
 
     Args:
         path: Video file.
-        start_s, end_s: Part of the video that is read, in seconds. `None` reads from the start or to the end.
+        start_s, end_s: Section of the video that is read, in seconds. `None` reads from the start or to the end.
         frame_rate_hz: Frames a second that are yielded; `None` yields every frame.
         notes: List to which a line is appended for each kind of remark on the video that cost no frame: several
             streams, HDR, an assumed frame rate, a clock that jumps back.

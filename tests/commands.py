@@ -4,6 +4,16 @@ from typer.testing import CliRunner
 
 from affect.cli import app
 
+# A program that runs the command of its arguments and goes on, to see what the command has imported.
+RUN_COMMAND = """\
+import sys
+from affect.cli import main
+try:
+    main()
+except SystemExit as error:
+    assert not error.code, error.code
+"""
+
 
 def affect(*arguments):
     """Runs a command; returns (exit code, stdout, lines of stderr that affect wrote)."""

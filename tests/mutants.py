@@ -451,7 +451,7 @@ MUTANTS = (
             "keras.losses.CategoricalCrossentropy(from_logits=False,",
             CLIPS,
         ),
-        ("label smoothing ignored", "label_smoothing=settings.label_smoothing)", "label_smoothing=0.0)", CLIPS),
+        ("label smoothing ignored", "label_smoothing=train.label_smoothing)", "label_smoothing=0.0)", CLIPS),
         (
             "class weights of the frequent classes",
             "len(counted) / (len(classes) * counts[name])",
@@ -460,9 +460,9 @@ MUTANTS = (
         ),
         (
             "training on selection clips",
-            "train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)",
+            "train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, train.seed)",
             'train_keys = [clip["key"] for clip in usable]; '
-            "_, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)",
+            "_, selection_keys = split_selection(usable, experiment.data.selection_ratio, train.seed)",
             "test_train.py::test_run_holds_all_that_is_needed",
         ),
         (
@@ -477,55 +477,55 @@ MUTANTS = (
         ("class weights not passed", "class_weight=training.class_weights,", "class_weight=None,", CLIPS),
         (
             "precision ignored",
-            "with use_precision(settings.precision):",
+            "with use_precision(config.precision):",
             'with use_precision("float32"):',
             "test_minimised.py::test_precision_is_that_of_the_settings",
         ),
         (
             "restart period in epochs",
-            "first_decay_steps=settings.restart_epochs * steps,",
-            "first_decay_steps=settings.restart_epochs,",
+            "first_decay_steps=config.restart_epochs * steps,",
+            "first_decay_steps=config.restart_epochs,",
             "test_train.py::test_learning_rate_restarts",
         ),
         (
             "periods of one length",
-            "t_mul=settings.restart_factor,",
+            "t_mul=config.restart_factor,",
             "t_mul=1.0,",
             "test_train.py::test_learning_rate_restarts",
         ),
         (
             "backbone at rate 0",
-            "groups[BACKBONE] = build_group(settings.backbone_learning_rate)",
+            "groups[BACKBONE] = build_group(config.backbone_learning_rate)",
             "groups[BACKBONE] = build_group(0.0)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
         ),
         (
             "one rate for all",
-            "groups[BACKBONE] = build_group(settings.backbone_learning_rate)",
-            "groups[BACKBONE] = build_group(settings.head_learning_rate)",
+            "groups[BACKBONE] = build_group(config.backbone_learning_rate)",
+            "groups[BACKBONE] = build_group(config.head_learning_rate)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
         ),
         (
             "momentum ignored",
-            "return kind(rate, momentum=settings.momentum,",
+            "return kind(rate, momentum=config.momentum,",
             "return kind(rate, momentum=0.0,",
             "test_golden_optimizers.py::test_same_steps_as_tensorflow_addons",
         ),
         (
             "Nesterov ignored",
-            "nesterov=settings.nesterov, **shared)",
+            "nesterov=config.nesterov, **shared)",
             "nesterov=False, **shared)",
             "test_golden_optimizers.py::test_same_steps_as_tensorflow_addons",
         ),
         (
             "weight decay ignored",
-            "rate, decay = schedule(learning_rate), settings.weight_decay",
+            "rate, decay = schedule(learning_rate), config.weight_decay",
             "rate, decay = schedule(learning_rate), 0.0",
             "test_golden_optimizers.py::test_same_steps_as_tensorflow_addons",
         ),
         (
             "accumulation ignored",
-            "accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None",
+            "accumulated = config.accumulation_steps if config.accumulation_steps > 1 else None",
             "accumulated = None",
             "test_train.py::test_accumulated_batches_are_one_step",
         ),
@@ -551,7 +551,7 @@ MUTANTS = (
     ),
     *of(
         "affect/tasks/recordings.py",
-        ("concordance ignored", "ConcordanceLoss(settings.concordance)", "ConcordanceLoss(0.0)", RECORDINGS),
+        ("concordance ignored", "ConcordanceLoss(train.concordance)", "ConcordanceLoss(0.0)", RECORDINGS),
         (
             "the whole window is learnt where its end is predicted",
             'as_learnt = at_end if config.predicts == "end" else lambda *window: window',
@@ -692,8 +692,8 @@ MUTANTS = (
         ),
         (
             "a face however far away",
-            "is_near = distance_s.min(axis=0) <= 0.5 / settings.frame_rate_hz + 1e-6",
-            "is_near = distance_s.min(axis=0) <= 5 / settings.frame_rate_hz + 1e-6",
+            "is_near = distance_s.min(axis=0) <= 0.5 / config.frame_rate_hz + 1e-6",
+            "is_near = distance_s.min(axis=0) <= 5 / config.frame_rate_hz + 1e-6",
             "test_windows.py::test_a_window_by_hand",
         ),
         (

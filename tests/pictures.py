@@ -98,3 +98,9 @@ def write_two_sizes(folder, starts_s, count=50):
     path = folder / "a.mpg"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
+
+
+def read_frames(path):
+    """Returns all frames of a video, uint8 RGB (F, H, W, 3)."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

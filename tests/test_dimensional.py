@@ -48,6 +48,7 @@ from affect.training.table import format_cells, markdown, table
 from affect.training.train import read_log, train
 from tests.commands import affect
 from tests.pictures import portrait, write_video
+from tests.stopped import stop_before_the_second_epoch
 from tests.watched import fields_of, watched
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
@@ -234,8 +235,8 @@ def test_avec17_from_its_files_to_the_table(sewa, tmp_path):
 
 
 def test_the_series_are_those_of_the_recordings(report):
-    """Of the grid's 61 points, 59 are rated 0.6 s later. A face lies on 0 to 4.5 s, and that of 4.75 s is nearest to
-    5 s; dev_1 has none at 1.5 s, for that of 0.75 s is the nearest to 1 s."""
+    """Of the grid's 61 points, 59 are rated 0.6 s later. Points from 0 to 4.5 s have a face, and the face at 4.75 s is
+    nearest to 5 s. dev_1 has none at 1.5 s, because its face at 0.75 s is nearest to 1 s."""
     dev_1, dev_2 = report["recordings"]
     assert (dev_1["name"], dev_2["name"], report["unrated"]) == ("dev_1", "dev_2", [])
     assert dev_1["frames"] == {"all": 601, "labelled": 599, "without_a_face": 589, "counted": 10}
@@ -318,13 +319,7 @@ def everything(path):
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path, monkeypatch):
     """And does not search the delay again."""
 
-    def stop_before_the_second_epoch(callbacks, epoch, logs=None, begin=keras.callbacks.CallbackList.on_epoch_begin):
-        if epoch:
-            raise KeyboardInterrupt
-        begin(callbacks, epoch, logs)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(keras.callbacks.CallbackList, "on_epoch_begin", stop_before_the_second_epoch)
+    with stop_before_the_second_epoch(monkeypatch):
         train(LGBP, data=recola[1], workdir=tmp_path)
     assert len(read_log(tmp_path)) == 1 and not (tmp_path / "postprocessing.json").exists()
     monkeypatch.delattr(Ridge, "fit")  # the probe of the search
@@ -345,7 +340,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(runs, recola, tmp_path,
     assert code == 0 and f"delay searched: {delay_s:g} s, where a linear probe has a CCC of " in out
     assert "post-processing fitted on selection recordings: CCC valence +" in out
     changed = replace(LGBP, windows=replace(LGBP.windows, delay_s=7.0))
-    with pytest.raises(InputError, match="is a run with other settings: windows.delay_s. Choose another"):
+    with pytest.raises(InputError, match="another config, which differs in windows.delay_s. Choose another --workdir"):
         train(changed, data=recola[1], workdir=tmp_path, progress=False)
 
 

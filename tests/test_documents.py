@@ -213,6 +213,12 @@ def test_help_is_what_the_commands_print():
     assert text_of(PAGE) == write_page(), "The help has changed. Run make docs."
 
 
+@pytest.mark.parametrize("words", [words for words in list_commands() if words], ids=" ".join)
+def test_help_names_arguments_in_upper_case_as_the_messages_do(words):
+    usage = next(line for line in help_of(words).splitlines() if line.startswith("Usage: "))
+    assert not re.findall(r"[{\[]([a-z_]+)[}\]]", usage)
+
+
 def test_the_tables_of_choices_are_made_from_the_fields():
     text = text_of(CHOICES)
     assert text == fill_in_choices(text), "The choices have changed. Run make docs."

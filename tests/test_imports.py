@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from affect import REGISTERED
+from tests.commands import RUN_COMMAND
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -175,12 +176,7 @@ def test_configs_import_only_what_a_config_is_made_of(path):
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["weights", "--help"]])
 def test_help_waits_for_no_library(arguments):
     code = (
-        "import sys\n"
-        "from affect.cli import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as error:\n"
-        "    assert not error.code, error.code\n"
+        f"{RUN_COMMAND}"
         "heavy = {'tensorflow', 'keras', 'sklearn', 'scipy', 'cv2', 'affect.pipelines', 'affect.configs'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))\n"
     )

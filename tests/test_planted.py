@@ -2,7 +2,6 @@
 
 import json
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -25,14 +24,10 @@ from affect.pipelines.planted.portrait import (
     to_portrait,
     warp_back,
 )
+from tests.pictures import read_frames
 
 SMALL = {"train_clips": 5, "test_clips": 4, "frames": 16, "frame_rate_hz": 8, "size": 120}
 STILL = {"pose": 0, "light": 0, "blur": 0, "noise": 0, "twitch": 0}
-
-
-def read_frames(path):
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 @pytest.fixture(scope="module")

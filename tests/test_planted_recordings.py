@@ -2,7 +2,6 @@
 
 import json
 
-import av
 import numpy as np
 import pytest
 
@@ -10,14 +9,10 @@ from affect.data.labels import DIMENSIONS
 from affect.pipelines.datasets.sewa import sewa
 from affect.pipelines.planted.portrait import ROWS, displace, draw_subject
 from affect.pipelines.planted.recordings import CHIN, SHOWN_BY, draw_curve, generate_recordings, perform
+from tests.pictures import read_frames
 
 SMALL = {"train": 2, "dev": 1, "length_s": 3.0, "frame_rate_hz": 8.0, "delay_s": 1.0, "label_step_s": 0.125, "size": 96}
 STILL = {"pose": 0, "light": 0, "blur": 0, "noise": 0, "twitch": 0}
-
-
-def read_frames(path):
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 @pytest.fixture(scope="module")

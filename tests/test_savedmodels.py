@@ -9,7 +9,7 @@ import pytest
 
 from affect.config import read_json
 from affect.pipelines.planted.clips import generate
-from tests.commands import affect
+from tests.commands import RUN_COMMAND, affect
 
 SAVEDMODELS = Path(__file__).parents[1] / "savedmodels"
 PLANTED = SAVEDMODELS / "planted" / "1"
@@ -33,12 +33,7 @@ def test_the_planted_model_passes_its_check():
 
 def test_it_names_a_planted_expression_without_model_code(video):
     code = (
-        "import sys\n"
-        "from affect.cli import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as error:\n"
-        "    assert not error.code, error.code\n"
+        f"{RUN_COMMAND}"
         "loaded = {name.removeprefix('affect.') for name in sys.modules if name.startswith('affect.')}\n"
         f"assert 'reading.loading' in loaded and not loaded & set({MODEL_CODE}), loaded\n"
     )

@@ -27,7 +27,7 @@ TRANSPORTS = ("grpc", "columns", "rows")
 
 @pytest.fixture(scope="module")
 def models(exported, tmp_path_factory):
-    """Folder of models: `tiny`, for an LSTM has every kind of signature, `regression`, and `video` of whole clips."""
+    """Folder of models: `tiny`, an LSTM, which has every kind of signature; `regression`; `video`, of whole clips."""
     folder = tmp_path_factory.mktemp("models")
     for name, row in (("tiny", "lstm"), ("regression", "regression_sta"), ("video", "video_sta")):
         shutil.copytree(exported(row)[1].path, folder / name / "1")

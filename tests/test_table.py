@@ -117,6 +117,6 @@ def test_every_row_of_the_papers_tables_runs(name, recipe, shards, tmp_path):
     result = table(name, data=shards, workdir=tmp_path, seeds=1, split="test", overrides=overrides, recipe=recipe)
     assert [row["row"] for row in result["rows"]] == list(load_rows(name))
     assert all(row["reported"] and 0 <= row["accuracy_mean"] <= 1 for row in result["rows"])
-    assert f"Recipe {recipe}. " in markdown(result) and "not the paper's setting" in markdown(result)
+    assert f"Recipe {recipe}. " in markdown(result) and "not as in the paper" in markdown(result)
     assert ("optimistic" in markdown(result)) == (recipe == "authors_code")
     assert {read_json(path)["experiment"]["recipe"] for path in tmp_path.glob("*/*/config.json")} == {recipe}

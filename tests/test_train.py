@@ -33,6 +33,7 @@ from affect.serving.export import export
 from affect.tasks.clips import weigh_classes
 from affect.training.evaluate import evaluate
 from affect.training.train import build_optimizer, read_log, train
+from tests.stopped import stop_before_the_second_epoch
 from tests.watched import fields_of, watched
 
 TINY = Experiment(
@@ -300,13 +301,7 @@ def test_the_switches_of_the_authors_code_resume_too(shards, tmp_path, monkeypat
     selection = read_json(tmp_path / "whole" / "config.json")["selection"]
     assert sorted(selection) == ["test/happy/0", "test/happy/1", "test/sad/0"]
 
-    def stop_before_the_second_epoch(callbacks, epoch, logs=None, begin=keras.callbacks.CallbackList.on_epoch_begin):
-        if epoch:
-            raise KeyboardInterrupt
-        begin(callbacks, epoch, logs)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(keras.callbacks.CallbackList, "on_epoch_begin", stop_before_the_second_epoch)
+    with stop_before_the_second_epoch(monkeypatch):
         train(experiment, data=shards, workdir=tmp_path / "stopped")
     assert train(experiment, data=shards, workdir=tmp_path / "stopped", progress=False) == expected
     whole, stopped = (weights_of(tmp_path / name / "last.keras", settings) for name in ("whole", "stopped"))
@@ -434,7 +429,7 @@ def test_loss_that_is_not_finite(shards, tmp_path):
 
 def test_workdir_of_another_run(run, shards):
     other = replace(TINY, model=replace(TINY.model, heads=4), train=replace(TINY.train, seed=5))
-    with pytest.raises(InputError, match=r"other settings: model.heads, train.seed. Choose another --workdir"):
+    with pytest.raises(InputError, match="another config, which differs in model.heads, train.seed. Choose another"):
         train(other, data=shards, workdir=run[0])
 
 
@@ -547,7 +542,7 @@ def test_paper_as_network_in_half_precision_reaches_a_phone(shards, tmp_path, pr
 
 @pytest.mark.large
 def test_the_best_row_takes_real_steps_at_true_size(hed_vgg16, shared_data, tmp_path, monkeypatch):
-    """VGG16 at 224 × 224 on real faces; what it is called here is arbitrary, for the real clips have no labels."""
+    """VGG16 at 224 × 224 on real faces; the labels are arbitrary, because the real clips have none."""
     monkeypatch.setenv("AFFECT_CACHE", str(tmp_path / "cache"))
     safetensors.numpy.save_file(hed_vgg16[1], tmp_path / "hed.safetensors")
     import_weights("vgg16", tmp_path / "hed.safetensors")

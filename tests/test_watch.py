@@ -119,7 +119,7 @@ def test_exported_models_are_watched_as_they_predict(ready, exported, converted,
         2,
         "",
         [
-            f"affect: {clips} takes whole clips. Convert the part for single faces: "
+            f"affect: {clips} takes whole clips. Convert the network for single faces: "
             "affect convert NAME/VERSION --part frame --to float32"
         ],
     )

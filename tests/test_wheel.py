@@ -42,9 +42,9 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """Python of an environment that has the wheel, and for the rest what is installed here, but for the checkout.
+    """Python of an environment that has the wheel, and all that is installed here except the checkout.
 
-    Of a path in a `.pth` file Python reads no further `.pth` file, such as that of an editable install.
+    In a folder that a `.pth` file names, Python reads no further `.pth` files, such as that of an editable install.
     """
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, symlinks=True)

@@ -1,4 +1,4 @@
-"""Where a setting has an effect. A setting without one is refused, so that nobody believes that it did something."""
+"""Where a field of a config has an effect. A value without one is refused, because nobody should believe in it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Effect:
-    """A condition under which some settings have an effect.
+    """A condition under which some fields have an effect.
 
     Args:
         fields: Names, such as `"model.heads"`, or `"windows.*"`. Names that an experiment lacks are ignored.
         where: Function of an `Experiment`: whether the fields have an effect in it.
-        reason: Why they have no effect elsewhere, and which setting to use instead.
-        also: Values beside the default that are accepted elsewhere, because they switch the setting off.
+        reason: Why they have no effect elsewhere, and which field to set instead.
+        also: Values beside the default that are accepted elsewhere, because they switch the field off.
     """
 
     fields: tuple[str, ...]
@@ -231,11 +231,11 @@ def find_without_effect(experiment: "Experiment") -> dict[str, Effect]:
     found: dict[str, Effect] = {}
     for condition in (*EFFECTS, *experiment.model.effects):
         for pattern in condition.fields:
-            part, _, name = pattern.partition(".")
-            own = [each.name for each in dataclasses.fields(getattr(experiment, part))]
+            group, _, name = pattern.partition(".")
+            own = [each.name for each in dataclasses.fields(getattr(experiment, group))]
             names = own if name == "*" else [name] if name in own else []
             if names and not condition.where(experiment):
-                found = {f"{part}.{name}": condition for name in names} | found
+                found = {f"{group}.{name}": condition for name in names} | found
     return found
 
 
@@ -243,7 +243,7 @@ def check_effects(experiment: "Experiment") -> None:
     """Checks that every field without an effect has its default.
 
     Raises:
-        InputError: It names the first field that has another value, and which setting to use instead.
+        InputError: It names the first field that has another value, and which field to set instead.
     """
     for name, condition in find_without_effect(experiment).items():
         value, default = read_field(experiment, name)
@@ -258,14 +258,14 @@ def read_field(experiment: "Experiment", name: str) -> tuple[Any, Any]:
         experiment: That has the field.
         name: Such as `"model.heads"`.
     """
-    part_name, _, name = name.partition(".")
-    part = getattr(experiment, part_name)
-    (default,) = (own.default for own in dataclasses.fields(part) if own.name == name)
-    return getattr(part, name), default
+    group_name, _, name = name.partition(".")
+    group = getattr(experiment, group_name)
+    (default,) = (own.default for own in dataclasses.fields(group) if own.name == name)
+    return getattr(group, name), default
 
 
 def describe_no_effect(name: str, value: Any, default: Any, condition: Effect) -> str:
-    """Returns the error for a setting without effect.
+    """Returns the error for a field without effect.
 
     Args:
         name: Of the field, such as `"model.heads"`.

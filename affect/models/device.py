@@ -29,11 +29,11 @@ def list_versions() -> dict[str, str]:
     }
 
 
-def describe_device(settings: Train) -> dict[str, Any]:
+def describe_device(config: Train) -> dict[str, Any]:
     """Describes the device of a run and how it computes, as in the run's `config.json`.
 
     Args:
-        settings: `precision` and `deterministic` are used.
+        config: `precision` and `deterministic` are used.
 
     Returns:
         Dict of `name`, `"CPU"` without an accelerator; `precision`; and `deterministic`, whether a run gives the same
@@ -43,13 +43,13 @@ def describe_device(settings: Train) -> dict[str, Any]:
         InputError: When the backend was started so that it cannot be deterministic.
     """
     name, backend = _find_accelerator(), keras.backend.backend()
-    deterministic = name is None if settings.deterministic is None else settings.deterministic
+    deterministic = name is None if config.deterministic is None else config.deterministic
     if deterministic and name and backend == "jax" and "--xla_gpu_deterministic_ops" not in os.getenv("XLA_FLAGS", ""):
         raise InputError(
             "JAX is deterministic on an accelerator only when it is started so. Set the environment variable "
             "XLA_FLAGS=--xla_gpu_deterministic_ops=true for this command, or leave train.deterministic=null."
         )
-    return {"name": name or "CPU", "precision": settings.precision, "deterministic": deterministic}
+    return {"name": name or "CPU", "precision": config.precision, "deterministic": deterministic}
 
 
 def _find_accelerator() -> str | None:
@@ -78,7 +78,7 @@ def leave_accelerator_to_backend() -> None:
 def make_repeatable(seed: int, deterministic: bool) -> Iterator[None]:
     """Sets the seed of all random numbers and the determinism of TensorFlow's operations, for a `with` block.
 
-    Both are settings of the process. The end of the block restores them: the generators of Python and NumPy continue
+    Both belong to the process. The end of the block restores them: the generators of Python and NumPy continue
     where they were, and TensorFlow's generator starts again at its former seed.
 
     Args:

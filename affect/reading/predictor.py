@@ -1,4 +1,4 @@
-"""A video → a prediction: the parts that runs, exported models and servers share."""
+"""A video → a prediction: what runs, exported models and servers have in common."""
 
 import errno
 import shutil
@@ -37,7 +37,7 @@ class Predictor(Protocol):
 
     @property
     def faces(self) -> Faces:
-        """How faces must be cut for the model."""
+        """How faces must be cut for the model, the settings of `affect prepare`. `Reading.faces` are the cut faces."""
 
     @property
     def experiment(self) -> Experiment:
@@ -286,8 +286,8 @@ class Reading:
         if not len(self.clip.faces):
             raise InputError(self.problem)
         run = cast("TrainedModel", self.predictor)  # only a run has the network that the figure needs
-        settings: dict[str, Any] = {"frames": frames, "by_importance": by_importance, "style": style}
-        self.predictor.task.draw(run, self.clip, self.result, path, **settings)
+        options: dict[str, Any] = {"frames": frames, "by_importance": by_importance, "style": style}
+        self.predictor.task.draw(run, self.clip, self.result, path, **options)
 
 
 class _DetectingPredictor(Predictor, Protocol):

@@ -29,7 +29,7 @@ class Trained(VideoReader):
         model: `keras.Model`.
         experiment: The config.
         classes: Class names in the order of the logits; for a regression, `affect.data.labels.DIMENSIONS`.
-        faces: How the faces of the training data were cut.
+        faces: How the faces of the training data were cut, and how those of a video are.
         postprocessing: Dimension → post-processing of its series; empty for a classifier, and if none was fitted.
     """
 

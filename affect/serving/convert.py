@@ -163,10 +163,10 @@ def _read_clips(artefact, data, split, most, frames):
         clips = [{key: value[index : index + 1] for key, value in inputs.items()} for index in range(2)]
         return [{key: value[:, :frames] for key, value in clip.items()} for clip in clips]
     shards = Shards(data)
-    settings = replace(artefact.experiment.data, batch_clips=1)
+    sampling = replace(artefact.experiment.data, batch_clips=1)
     if frames:
-        settings = replace(settings, eval_frames=min(frames, settings.eval_frames))
-    batches = artefact.task.read_evaluation_inputs(artefact, shards, settings, split=split, most=most, frames=frames)
+        sampling = replace(sampling, eval_frames=min(frames, sampling.eval_frames))
+    batches = artefact.task.read_evaluation_inputs(artefact, shards, sampling, split=split, most=most, frames=frames)
     clips = [{key: batch[key][:, :frames].numpy() for key in ("faces", "frame_mask")} for batch in batches]
     if not clips:
         raise InputError(f"{data} has no clip with a face in split {split!r}. Choose another split.")

@@ -24,7 +24,7 @@ from affect.reading.saved_model import ASSETS, KIND, write_sums
 from affect.serving.check import check
 from affect.tasks.signatures import TENSORS, Signature, build_signatures, decode_faces
 
-# Settings of a network that its model card names.
+# Fields of a network that its model card names.
 DESCRIBED = ("backbone", "temporal", "spatial_pooling", "temporal_pooling")
 
 

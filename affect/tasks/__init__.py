@@ -6,7 +6,7 @@ from typing import Any
 from affect.config import Experiment
 from affect.tasks.clips import ClipClassification, WholeClipClassification
 from affect.tasks.recordings import RecordingRegression
-from affect.tasks.task import Graph, Sheet, TableLayout, Task, Training, View
+from affect.tasks.task import Graph, PrintedTable, Printout, TableLayout, Task, Training
 
 # The keys are the values of the field `task` of a network's config.
 TASKS: dict[str, Task] = {
@@ -32,9 +32,9 @@ def build_model(experiment: Experiment, classes: Sequence[str]) -> Any:
         `keras.Model`, not compiled.
 
     Raises:
-        InputError: On settings that contradict each other, or missing weights.
+        InputError: On fields that contradict each other, or missing weights.
     """
     return find_task(experiment).build(experiment.model, classes, experiment.train)
 
 
-__all__ = ["TASKS", "Graph", "Sheet", "TableLayout", "Task", "Training", "View", "build_model", "find_task"]
+__all__ = ["TASKS", "Graph", "PrintedTable", "Printout", "TableLayout", "Task", "Training", "build_model", "find_task"]

@@ -17,7 +17,7 @@ from affect.progress import Track, hide_progress
 from affect.tasks.task import (
     Curves,
     Cut,
-    Model,
+    LoadedModel,
     ServedModel,
     TrainedModel,
     count_faces,
@@ -70,7 +70,7 @@ def run_split(
         yield batch, trained.network.predict_on_batch({name: batch[name] for name in ("faces", "frame_mask")})
 
 
-def choose_places(trained: Model, total: int) -> np.ndarray:
+def choose_places(trained: LoadedModel, total: int) -> np.ndarray:
     """Chooses the faces of a clip that a classifier reads.
 
     Args:
@@ -86,7 +86,7 @@ def choose_places(trained: Model, total: int) -> np.ndarray:
 
 
 def read_faces(
-    trained: Model, faces: Sequence[Face], batch_faces: int = BATCH_FACES, track: Track = hide_progress
+    trained: LoadedModel, faces: Sequence[Face], batch_faces: int = BATCH_FACES, track: Track = hide_progress
 ) -> Answer:
     """Runs a classifier on the faces of a clip.
 

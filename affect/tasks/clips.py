@@ -45,14 +45,14 @@ from affect.tasks.task import (
     Curves,
     Cut,
     Graph,
-    Model,
+    LoadedModel,
+    PrintedTable,
+    Printout,
     ServedModel,
-    Sheet,
     Style,
     TableLayout,
     TrainedModel,
     Training,
-    View,
     check_selection_metric,
     check_selection_split,
     format_number,
@@ -123,22 +123,22 @@ class ClipClassification:
     def frame_functions(self, model: Any) -> dict[str, Callable[..., Any]]:
         from affect.models.frame_classifier import frame_networks
 
-        return {part: partial(_run, network) for part, network in frame_networks(model).items()}
+        return {name: partial(_run, network) for name, network in frame_networks(model).items()}
 
-    def begin_stream(self, trained: Model, half_life_s: float | None = None) -> StreamingClassifier:
+    def begin_stream(self, trained: LoadedModel, half_life_s: float | None = None) -> StreamingClassifier:
         config = cast(FrameClassifier, trained.experiment.model)
         return StreamingClassifier(trained.frame_functions, config, trained.classes, half_life_s=half_life_s)
 
     def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
         from affect.models.backbones import weights_sha256
 
-        settings, config = experiment.train, experiment.model
+        train, config = experiment.train, experiment.model
         if not config.is_trained:
             raise InputError(
                 f"{experiment.name} has its backbone's own classifier and needs no training. Use affect predict."
             )
         check_effects(experiment)
-        check_selection_metric(settings, "accuracy")
+        check_selection_metric(train, "accuracy")
         clips = shards.of_split(experiment.data.train_split)
         usable = _filter_usable(clips)
         classes = tuple(name for name in shards.classes if any(clip["label"] == name for clip in usable))
@@ -150,7 +150,7 @@ class ClipClassification:
             raise InputError(f"{shards.folder}: no training clip has votes of raters. Set data.soft_labels=false.")
         left_out, selection_split = len(clips) - len(usable), experiment.data.selection_split
         if selection_split is None:
-            train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, settings.seed)
+            train_keys, selection_keys = split_selection(usable, experiment.data.selection_ratio, train.seed)
         else:
             train_keys = [clip["key"] for clip in usable]
             selection_keys = _list_selection_keys(shards, selection_split, experiment.data, classes)
@@ -160,7 +160,7 @@ class ClipClassification:
         def batches(model, first_epoch=0):
             shared: dict[str, Any] = {"classes": classes, "face_size": self.face_size(model, config)}
             training, _ = train_batches(
-                shards, experiment.data, keys=train_keys, seed=settings.seed, first_epoch=first_epoch, **shared
+                shards, experiment.data, keys=train_keys, seed=train.seed, first_epoch=first_epoch, **shared
             )
             if not experiment.data.soft_labels:
                 training = training.map(lambda inputs, label: (inputs, one_hot(label)))
@@ -178,7 +178,7 @@ class ClipClassification:
             experiment=experiment,
             classes=classes,
             selection=selection_keys,
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=train.label_smoothing),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
             weights_sha256=weights_sha256(config.backbone, config.weights) if config.weights else None,
             steps=len(batch_sizes(len(train_keys), experiment.data)),
@@ -188,7 +188,7 @@ class ClipClassification:
                 "selection_clips": len(selection_keys),
                 "clips_left_out": left_out,
             },
-            class_weights=weigh_classes(usable, train_keys, classes) if settings.class_weights else None,
+            class_weights=weigh_classes(usable, train_keys, classes) if train.class_weights else None,
         )
 
     def finish_training(self, training: Training, workdir: Path, load: Callable[[], TrainedModel]) -> dict[str, Any]:
@@ -263,7 +263,7 @@ class ClipClassification:
         }
 
     def answer(
-        self, trained: Model, clip: Clip, *, batch_faces: int = BATCH_FACES, track: Track = hide_progress
+        self, trained: LoadedModel, clip: Clip, *, batch_faces: int = BATCH_FACES, track: Track = hide_progress
     ) -> Answer | None:
         return read_faces(trained, clip.faces, batch_faces, track) if len(clip.faces) else None
 
@@ -277,13 +277,15 @@ class ClipClassification:
                 return answer
         return self.answer(served, clip, batch_faces=served.batch_faces, track=track)
 
-    def summarise(self, trained: Model, clip: Clip, answer: Answer | None, cut: Cut | None = None) -> dict[str, Any]:
+    def summarise(
+        self, trained: LoadedModel, clip: Clip, answer: Answer | None, cut: Cut | None = None
+    ) -> dict[str, Any]:
         return summarise(trained.classes, clip, answer, cut)
 
-    def tabulate(self, trained: Model, clip: Clip, answer: Answer | None, cut: Cut | None = None) -> Curves:
+    def tabulate(self, trained: LoadedModel, clip: Clip, answer: Answer | None, cut: Cut | None = None) -> Curves:
         return tabulate(trained.classes, clip, answer, cut)
 
-    def attend(self, trained: Model, faces: Sequence[Face]) -> np.ndarray | None:
+    def attend(self, trained: LoadedModel, faces: Sequence[Face]) -> np.ndarray | None:
         if trained.most_frames is not None:
             return None
         view = central_view(trained.experiment.data.crop_ratio)
@@ -332,7 +334,7 @@ class ClipClassification:
         self.check_plots("This model")
 
     def read_evaluation_inputs(
-        self, artefact: Model, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
         keys = [clip["key"] for clip in shards.of_split(split) if clip["frames_with_a_face"]]
         keys = keys[:: -(-len(keys) // most)] if keys else []
@@ -350,12 +352,12 @@ class ClipClassification:
             build_frame_signatures(trained.model) if trained.most_frames is None else {},
         )
 
-    def view_training(self, result: dict[str, Any]) -> View:
+    def format_training(self, result: dict[str, Any]) -> Printout:
         left_out = result["clips_left_out"]
         line = f"{result['train_clips']} clips trained on, {result['selection_clips']} for selection"
-        return View(lines=[line + (f", {left_out} left out (no face or no label)" if left_out else "")])
+        return Printout(lines=[line + (f", {left_out} left out (no face or no label)" if left_out else "")])
 
-    def view_evaluation(self, report: dict[str, Any]) -> View:
+    def format_evaluation(self, report: dict[str, Any]) -> Printout:
         rows = [
             [name.replace("_", " "), str(report[name]["clips"])]
             + [format_number(report[name][key]) for key in ("accuracy", "uar", "macro_f1")]
@@ -364,23 +366,23 @@ class ClipClassification:
         if reported := report["reported"].get("accuracy"):
             rows.append(["reported by the paper", "", f"{reported:.3f}", "", ""])
         confusion = zip(report["classes"], report["all"]["confusion"], strict=True)
-        return View(
+        return Printout(
             [
-                Sheet(["", "clips", "accuracy", "UAR", "macro F1"], rows, f"split {report['split']}"),
-                Sheet(
+                PrintedTable(["", "clips", "accuracy", "UAR", "macro F1"], rows, f"split {report['split']}"),
+                PrintedTable(
                     ["label \\ predicted", *report["classes"], "no face"],
                     [[name, *map(str, counts)] for name, counts in confusion],
                 ),
             ]
         )
 
-    def view_prediction(self, trained: Model, result: dict[str, Any]) -> View:
+    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
         read = [frame for frame in result["frames"] if frame["probabilities"] is not None]
         rows = [["clip", "", *(f"{p:.2f}" for p in result["probabilities"].values())]]
         for frame in read[:: -(-len(read) // SHOWN_FRAMES)]:
             probabilities = (f"{p:.2f}" for p in frame["probabilities"].values())
             rows.append([f"{frame['timestamp_s']:.2f} s", f"{frame['importance']:.1%}", *probabilities])
-        return View([Sheet(["", "import.", *result["probabilities"]], rows, compact=True, first_apart=True)])
+        return Printout([PrintedTable(["", "import.", *result["probabilities"]], rows, compact=True, first_apart=True)])
 
     def headline(self, result: dict[str, Any]) -> str:
         return result["label"]

@@ -24,7 +24,7 @@ LONGEST_S = 6.0
 
 
 def search_delay(
-    recordings: Sequence[Recording], settings: Windows, data: Data, candidates_s: Iterable[float] | None = None
+    recordings: Sequence[Recording], config: Windows, data: Data, candidates_s: Iterable[float] | None = None
 ) -> tuple[float, dict[float, float]]:
     """Finds how long ratings lag behind faces. Give it the training recordings and no others.
 
@@ -39,7 +39,7 @@ def search_delay(
 
     Args:
         recordings: Recordings of two persons or more.
-        settings: `delay_s` and `stride_s` are not used.
+        config: `delay_s` and `stride_s` are not used.
         data: `crop_ratio` and `batch_clips` are used.
         candidates_s: Delays to try; `None` is every step of the ratings from 0 to 6 s.
 
@@ -60,9 +60,9 @@ def search_delay(
             f"more. Received: {len(recordings)} of {len(set(persons))}. Set windows.delay_s yourself."
         )
     all_views, all_labels, groups = [], [], []
-    seen = _read_views(recordings, replace(settings, delay_s=0.0), data)
+    seen = _read_views(recordings, replace(config, delay_s=0.0), data)
     for recording, person in zip(recordings, persons, strict=True):
-        whole = replace(settings, length_s=len(seen[recording.name]) / settings.frame_rate_hz)
+        whole = replace(config, length_s=len(seen[recording.name]) / config.frame_rate_hz)
         windows = [cut_window(recording, replace(whole, delay_s=delay_s), 0.0) for delay_s in candidates_s]
         usable = windows[0].frame_mask & np.all([window.is_rated for window in windows], axis=0)
         if usable.any():
@@ -92,10 +92,10 @@ def search_delay(
     return max(scores, key=lambda delay_s: (scores[delay_s], -delay_s)), scores
 
 
-def _read_views(recordings, settings, data):
+def _read_views(recordings, config, data):
     """Returns recording's name → grey views float32 (T, VIEW_SIZE²) on its grid, 0 without a face."""
     seen = {}
-    for batch in eval_windows(recordings, settings, data, face_size=VIEW_SIZE).as_numpy_iterator():
+    for batch in eval_windows(recordings, config, data, face_size=VIEW_SIZE).as_numpy_iterator():
         grey = batch["faces"].mean(axis=-1, dtype=np.float32)
         for name, window in zip(batch["recording"], grey.reshape(*grey.shape[:2], -1), strict=True):
             seen.setdefault(name.decode(), []).append(window)

@@ -38,14 +38,14 @@ from affect.tasks.task import (
     Curves,
     Cut,
     Graph,
-    Model,
+    LoadedModel,
+    PrintedTable,
+    Printout,
     ServedModel,
-    Sheet,
     Style,
     TableLayout,
     TrainedModel,
     Training,
-    View,
     check_selection_metric,
     check_selection_split,
     count_faces,
@@ -100,22 +100,22 @@ class RecordingRegression:
     def frame_functions(self, model: Any) -> dict[str, Callable[..., Any]]:
         return {}
 
-    def begin_stream(self, trained: Model, half_life_s: float | None = None) -> NoReturn:
+    def begin_stream(self, trained: LoadedModel, half_life_s: float | None = None) -> NoReturn:
         raise InputError(
             f"{trained.experiment.name} is a regression network, and affect watch needs classes. "
             "Use affect.models.stream.StreamingRegressor."
         )
 
     def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
-        settings, data, windows = experiment.train, experiment.data, experiment.windows
+        train, data, windows = experiment.train, experiment.data, experiment.windows
         config = cast(VideoRegressor, experiment.model)
         delay = _read_delay(workdir)  # an earlier call of the same run has searched it
         check_effects(experiment)
-        check_selection_metric(settings, "ccc")
+        check_selection_metric(train, "ccc")
         usable, left_out = _read_usable(shards, data.train_split)
         if data.selection_split is None:
             entries = [{"key": r.name, "recording": r.name, "label": "", "subject": r.subject} for r in usable]
-            _, selected = split_selection(entries, data.selection_ratio, settings.seed)
+            _, selected = split_selection(entries, data.selection_ratio, train.seed)
             training = [recording for recording in usable if recording.name not in selected]
             selection = [recording for recording in usable if recording.name in selected]
         else:
@@ -141,20 +141,18 @@ class RecordingRegression:
         shared: dict[str, Any] = {"face_size": config.face_size, "features": config.features}
 
         def batches(_, first_epoch=0):
-            batches, _, _ = train_windows(
-                training, windows, data, seed=settings.seed, first_epoch=first_epoch, **shared
-            )
+            batches, _, _ = train_windows(training, windows, data, seed=train.seed, first_epoch=first_epoch, **shared)
             if not selection:
                 return batches.map(as_learnt), None
             held_out = eval_windows(selection, windows, data, **shared).map(as_triple)
             return batches.map(as_learnt), held_out.map(as_learnt)
 
-        _, steps, windows_left_out = train_windows(training, windows, data, seed=settings.seed, **shared)
+        _, steps, windows_left_out = train_windows(training, windows, data, seed=train.seed, **shared)
         return Training(
             experiment=replace(experiment, windows=windows),
             classes=DIMENSIONS,
             selection=[recording.name for recording in selection],
-            loss=ConcordanceLoss(settings.concordance),
+            loss=ConcordanceLoss(train.concordance),
             weighted_metrics=[
                 SeriesMetric(formula, output, name=f"{dimension}_{formula}")
                 for output, dimension in enumerate(DIMENSIONS)
@@ -259,7 +257,7 @@ class RecordingRegression:
         }
 
     def answer(
-        self, trained: Model, clip: Clip, *, batch_faces: int | None = None, track: Track = hide_progress
+        self, trained: LoadedModel, clip: Clip, *, batch_faces: int | None = None, track: Track = hide_progress
     ) -> Series | None:
         if not len(clip.faces):
             return None
@@ -269,7 +267,9 @@ class RecordingRegression:
     def answer_served(self, served: ServedModel, clip: Clip, *, track: Track = hide_progress) -> Series | None:
         return self.answer(served, clip, track=track)
 
-    def summarise(self, trained: Model, clip: Clip, answer: Series | None, cut: Cut | None = None) -> dict[str, Any]:
+    def summarise(
+        self, trained: LoadedModel, clip: Clip, answer: Series | None, cut: Cut | None = None
+    ) -> dict[str, Any]:
         nothing = dict.fromkeys(trained.classes)
         grid, rate_hz = [], trained.experiment.windows.frame_rate_hz
         if answer is not None:
@@ -290,7 +290,7 @@ class RecordingRegression:
             decoded.append({"timestamp_s": time_s, "has_face": place is not None, **values})
         return {"key": clip.key, **count_faces(clip, cut), "frames": grid, "decoded_frames": decoded}
 
-    def tabulate(self, trained: Model, clip: Clip, answer: Series | None, cut: Cut | None = None) -> Curves:
+    def tabulate(self, trained: LoadedModel, clip: Clip, answer: Series | None, cut: Cut | None = None) -> Curves:
         frames, count = list_frames(clip, cut), len(trained.classes)
         values = np.full((len(frames["times_s"]), count), np.nan)
         overall = np.full(count, np.nan)
@@ -302,7 +302,7 @@ class RecordingRegression:
         importance = np.full(len(values), np.nan)
         return Curves(None, overall, len(clip.faces), importance=importance, values=values, **frames)
 
-    def attend(self, trained: Model, faces: Sequence[Face]) -> None:
+    def attend(self, trained: LoadedModel, faces: Sequence[Face]) -> None:
         return None  # the network reads windows of a grid, and not single faces
 
     def draw(
@@ -347,7 +347,7 @@ class RecordingRegression:
         plot_predictions(predictions, out)
 
     def read_evaluation_inputs(
-        self, artefact: Model, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
         recordings, _ = read_recordings(shards, split)
         batches = eval_windows(recordings, artefact.experiment.windows, data, face_size=artefact.face_size)
@@ -358,7 +358,7 @@ class RecordingRegression:
 
         return Graph(trained.network, run_clips(trained.network), ("dimensions",))
 
-    def view_training(self, result: dict[str, Any]) -> View:
+    def format_training(self, result: dict[str, Any]) -> Printout:
         left_out, windows = result["recordings_left_out"], result["windows_left_out"]
         lines = [
             f"{result['train_recordings']} recordings trained on, {result['selection_recordings']} for selection"
@@ -374,9 +374,9 @@ class RecordingRegression:
             is_seen = fitted["fitted_on"] == "training"
             hint = " (optimistic, because the network has learnt from them)" if is_seen else ""
             lines.append(f"post-processing fitted on {fitted['fitted_on']} recordings{hint}: CCC {', '.join(gains)}")
-        return View(lines=lines)
+        return Printout(lines=lines)
 
-    def view_evaluation(self, report: dict[str, Any]) -> View:
+    def format_evaluation(self, report: dict[str, Any]) -> Printout:
         rows = []
         for dimension, metrics in report["metrics"].items():
             for name, title in (("concatenated", "recordings concatenated"), ("mean", "mean over recordings")):
@@ -403,16 +403,16 @@ class RecordingRegression:
         if others := sum(recording["other_faces"] for recording in recordings):
             lines.append(f"{others} faces other than the main one left out")
         unrated = [f"{name} has no ratings." for name in report["unrated"]]
-        return View([Sheet(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
+        return Printout([PrintedTable(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
 
-    def view_prediction(self, trained: Model, result: dict[str, Any]) -> View:
+    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
         """Shows valence and arousal about each second."""
         frames = result["frames"][:: max(1, round(trained.experiment.windows.frame_rate_hz))]
         rows = [
             [f"{frame['timestamp_s']:.2f} s", *(format_number(frame[name]) for name in trained.classes)]
             for frame in frames
         ]
-        return View([Sheet(["", *trained.classes], rows, compact=True)])
+        return Printout([PrintedTable(["", *trained.classes], rows, compact=True)])
 
     def headline(self, result: dict[str, Any]) -> str:
         return ""

@@ -10,7 +10,7 @@ from affect.config import VideoRegressor
 from affect.data.windows import Recording, eval_windows
 from affect.metrics import Moments
 from affect.progress import Track, hide_progress
-from affect.tasks.task import Model
+from affect.tasks.task import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Series:
         return Moments.of_series(self.labels[:, dimension], values[:, dimension], self.is_counted)
 
 
-def estimate(trained: Model, recordings: Sequence[Recording], *, track: Track = hide_progress) -> list[Series]:
+def estimate(trained: LoadedModel, recordings: Sequence[Recording], *, track: Track = hide_progress) -> list[Series]:
     """Estimates valence and arousal over whole recordings.
 
     A network that predicts all frames of a window reads windows side by side, each point of the grid once. A network
@@ -70,11 +70,11 @@ def estimate(trained: Model, recordings: Sequence[Recording], *, track: Track = 
     Returns:
         One for each recording, in their order.
     """
-    settings, config = trained.experiment.windows, cast(VideoRegressor, trained.experiment.model)
+    config = cast(VideoRegressor, trained.experiment.model)
     each_end = config.predicts == "end"
     batches = eval_windows(
         recordings,
-        settings,
+        trained.experiment.windows,
         trained.experiment.data,
         face_size=trained.face_size,
         features=config.features,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from affect.tasks.signatures import Signature
 
 # The config of a network: the field `model` of an experiment.
-Network = FrameClassifier | VideoRegressor | VideoClassifier
+ModelConfig = FrameClassifier | VideoRegressor | VideoClassifier
 # How the figure of a clip is drawn (`affect.reading.explain.explain`).
 Style = Literal["ours", "paper"]
 
@@ -69,8 +69,12 @@ class Cut(Protocol):
         """All tracks of the video."""
 
 
-class Model(Protocol):
-    """What a task uses of a model: an `affect.reading.predictor.Predictor`, whose module is not imported here."""
+class LoadedModel(Protocol):
+    """What a task uses of a model that `affect.load` returns.
+
+    It is the part of `affect.reading.predictor.Predictor` that tasks need, because that module is not imported here. A
+    `keras.Model` is only a network: it knows neither its classes nor the experiment that it was trained with.
+    """
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -100,7 +104,7 @@ class Model(Protocol):
         """Returns the outputs for a batch of clips, arrays by name, from arrays by the names of the inputs."""
 
 
-class TrainedModel(Model, Protocol):
+class TrainedModel(LoadedModel, Protocol):
     """What a task uses of a run: an `affect.reading.run.Trained`, whose module is not imported here."""
 
     @property
@@ -112,7 +116,7 @@ class TrainedModel(Model, Protocol):
         """The `keras.Model` with a dict of outputs, from `Task.detail`."""
 
 
-class ServedModel(Model, Protocol):
+class ServedModel(LoadedModel, Protocol):
     """What a task uses of an `affect.reading.server.Served`, whose module is not imported here."""
 
     @property
@@ -164,8 +168,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A table for the terminal.
+class PrintedTable:
+    """A table that a command prints.
 
     Args:
         header: Headings of the columns.
@@ -183,10 +187,10 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class View:
-    """What a command shows of a result: tables, then lines, and warnings on stderr."""
+class Printout:
+    """What a command prints of a result: tables, then lines, and warnings on stderr."""
 
-    sheets: Sequence[Sheet] = ()
+    tables: Sequence[PrintedTable] = ()
     lines: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
@@ -236,7 +240,8 @@ class Graph:
 class Task(Protocol):
     """A kind of experiment.
 
-    `trained` is a `TrainedModel`, or any `Model` where the type says so.
+    Where a method takes a `TrainedModel`, it needs the network of a run. Where it takes a `LoadedModel`, an exported
+    model or a server will do.
     """
 
     name: str
@@ -250,7 +255,7 @@ class Task(Protocol):
         """Builds the network.
 
         Args:
-            config: The `Network` of this task.
+            config: The `ModelConfig` of this task.
             classes: Names of the outputs.
             train: Freezes the layers that it does not train; `None` freezes nothing.
 
@@ -266,7 +271,7 @@ class Task(Protocol):
 
         Args:
             model: `keras.Model`.
-            config: The `Network` that it was built from.
+            config: The `ModelConfig` that it was built from.
         """
 
     def respond(self, network: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -296,7 +301,7 @@ class Task(Protocol):
     def frame_functions(self, model: Any) -> dict[str, Callable[..., Any]]:
         """Returns the functions that read single faces, as `affect.models.stream.StreamingClassifier` takes them."""
 
-    def begin_stream(self, trained: Model, half_life_s: float | None = None) -> Any:
+    def begin_stream(self, trained: LoadedModel, half_life_s: float | None = None) -> Any:
         """Returns a reader of one person's faces, frame by frame: a `StreamingClassifier`.
 
         Args:
@@ -316,7 +321,7 @@ class Task(Protocol):
             workdir: Folder of the run, which may hold the results of an earlier call for the same run; `None` for none.
 
         Raises:
-            InputError: If there is nothing to learn, or a setting has no effect.
+            InputError: If there is nothing to learn, or a field has no effect.
         """
 
     def finish_training(self, training: Training, workdir: Path, load: Callable[[], TrainedModel]) -> dict[str, Any]:
@@ -367,7 +372,7 @@ class Task(Protocol):
             InputError: If the task has no protocols, or does not know this one.
         """
 
-    def answer(self, trained: Model, clip: Clip, *, batch_faces: int = ..., track: Track = hide_progress) -> Any:
+    def answer(self, trained: LoadedModel, clip: Clip, *, batch_faces: int = ..., track: Track = hide_progress) -> Any:
         """Reads the faces of a clip.
 
         Args:
@@ -395,7 +400,7 @@ class Task(Protocol):
             InputError: If the server does not decode a face or has other classes.
         """
 
-    def summarise(self, trained: Model, clip: Clip, answer: Any, cut: Cut | None = None) -> dict[str, Any]:
+    def summarise(self, trained: LoadedModel, clip: Clip, answer: Any, cut: Cut | None = None) -> dict[str, Any]:
         """Returns the prediction for a clip as the dict that `affect.reading.predict.predict` describes.
 
         Args:
@@ -405,7 +410,7 @@ class Task(Protocol):
             cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
         """
 
-    def tabulate(self, trained: Model, clip: Clip, answer: Any, cut: Cut | None = None) -> Curves:
+    def tabulate(self, trained: LoadedModel, clip: Clip, answer: Any, cut: Cut | None = None) -> Curves:
         """Returns the prediction for a clip as arrays.
 
         Args:
@@ -415,7 +420,7 @@ class Task(Protocol):
             cut: All frames and all tracks of the video; `None` if only the clip's own faces are known.
         """
 
-    def attend(self, trained: Model, faces: Sequence[Face]) -> np.ndarray | None:
+    def attend(self, trained: LoadedModel, faces: Sequence[Face]) -> np.ndarray | None:
         """Returns the spatial attention to single faces.
 
         Args:
@@ -502,7 +507,7 @@ class Task(Protocol):
         """
 
     def read_evaluation_inputs(
-        self, artefact: Model, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
         """Returns the inputs of some clips of a split, as in evaluation.
 
@@ -521,13 +526,13 @@ class Task(Protocol):
     def graph(self, trained: TrainedModel) -> Graph:
         """Returns what is exported."""
 
-    def view_training(self, result: dict[str, Any]) -> View:
+    def format_training(self, result: dict[str, Any]) -> Printout:
         """Formats the result of `affect.training.train.train`."""
 
-    def view_evaluation(self, report: dict[str, Any]) -> View:
+    def format_evaluation(self, report: dict[str, Any]) -> Printout:
         """Formats the result of `affect.training.evaluate.evaluate`."""
 
-    def view_prediction(self, trained: Model, result: dict[str, Any]) -> View:
+    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
         """Formats the result of `predict`.
 
         Args:
@@ -542,21 +547,20 @@ class Task(Protocol):
         """Returns the end of a sentence that begins with the name of a drawn video."""
 
 
-def check_selection_metric(settings: Train, own: str) -> None:
+def check_selection_metric(train: Train, own: str) -> None:
     """Refuses a `selection_metric` that is neither the task's own metric nor the loss.
 
     Args:
-        settings: Holds the metric.
+        train: Holds the metric.
         own: The task's own metric.
 
     Raises:
         InputError: On another metric.
     """
     known = (own, "loss")
-    if settings.selection_metric not in known:
+    if train.selection_metric not in known:
         raise InputError(
-            f"Unknown `selection_metric`. Expected {known[0]!r} or {known[1]!r}. "
-            f"Received: {settings.selection_metric!r}"
+            f"Unknown `selection_metric`. Expected {known[0]!r} or {known[1]!r}. Received: {train.selection_metric!r}"
         )
 
 

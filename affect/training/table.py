@@ -152,7 +152,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     if result["is_selection_split"]:
         title += f" The epochs were selected on this split: {layout.optimistic} optimistic."
     if result["overrides"]:
-        title += f" With {', '.join(result['overrides'])}: not the paper's setting."
+        title += f" With {', '.join(result['overrides'])}: not as in the paper."
     return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
 
 

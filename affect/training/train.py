@@ -34,7 +34,7 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
 
     Batches and dropout depend only on the seed and the epoch, and `last.keras` holds weights and optimizers. So a run
     that was stopped and resumed ends with the same weights as one that was not, to the bit if `train.deterministic`
-    holds. Seeds, determinism and precision are settings of the process; after the call they are what they were before.
+    holds. Seeds, determinism and precision belong to the process; after the call they are what they were before.
 
     The folder of the run holds:
 
@@ -67,20 +67,20 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
         `delay.json` and `postprocessing.json`, or `None`.
 
     Raises:
-        InputError: If there is nothing to learn, a setting has no effect (`affect.config.EFFECTS`), the loss is not
-            finite, or `workdir` holds a run of another experiment or other data.
+        InputError: If there is nothing to learn, a field has no effect (`affect.config.EFFECTS`), the loss is not
+            finite, or `workdir` holds a run of another config or other data.
     """
-    settings, workdir, shards = experiment.train, Path(workdir), Shards(data)
+    config, workdir, shards = experiment.train, Path(workdir), Shards(data)
     task = find_task(experiment)
     training = task.prepare_training(experiment, shards, workdir)
     leave_accelerator_to_backend()
-    device = describe_device(settings)
-    with make_repeatable(settings.seed, device["deterministic"]):
-        with use_precision(settings.precision):
-            model = task.build(experiment.model, training.classes, settings)
+    device = describe_device(config)
+    with make_repeatable(config.seed, device["deterministic"]):
+        with use_precision(config.precision):
+            model = task.build(experiment.model, training.classes, config)
         _open_run(workdir, _describe_run(training, shards, device), data, training.delay)
         model.compile(
-            optimizer=build_optimizer(model, settings, training.steps),
+            optimizer=build_optimizer(model, config, training.steps),
             loss=training.loss,
             metrics=training.metrics,
             weighted_metrics=training.weighted_metrics,
@@ -88,14 +88,14 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
         )
         checkpoint = _begin_checkpoint(training, shards, workdir)
         first_epoch = checkpoint.restore(model, training.steps)
-        if first_epoch < settings.epochs:
+        if first_epoch < config.epochs:
             (workdir / POSTPROCESSING).unlink(missing_ok=True)  # fitted to other weights
             batches, selection_batches = training.batches(model, first_epoch)
             model.fit(
                 batches,
                 validation_data=selection_batches,
                 class_weight=training.class_weights,
-                epochs=settings.epochs,
+                epochs=config.epochs,
                 initial_epoch=first_epoch,
                 steps_per_epoch=training.steps,
                 shuffle=False,  # because the batches are shuffled already
@@ -104,12 +104,12 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
                     keras.callbacks.TerminateOnNaN(),
                     keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
                     *_log_to_tensorboard(workdir),
-                    *([EpochProgress(settings.epochs, training.steps, first_epoch)] if progress else []),
+                    *([EpochProgress(config.epochs, training.steps, first_epoch)] if progress else []),
                     checkpoint,  # last, because it reads what the others have logged
                 ],
             )
         rows = read_log(workdir)
-        _check_finite(rows, settings, workdir)
+        _check_finite(rows, config, workdir)
         best = checkpoint.best_of(rows)
         return {
             "epochs": len(rows),
@@ -161,15 +161,15 @@ def _may_jit(device):
 
 
 def _begin_checkpoint(training, shards, workdir):
-    settings = training.experiment.train
+    config = training.experiment.train
     # Fill in the defaults of settings that older shards lack.
     faces = to_json(from_json(Faces, shards.faces, f"{shards.folder}: faces"))
-    metric = settings.selection_metric if training.selection else None
-    return Checkpoint(workdir, metric, settings.seed, {"classes": list(training.classes), "faces": faces})
+    metric = config.selection_metric if training.selection else None
+    return Checkpoint(workdir, metric, config.seed, {"classes": list(training.classes), "faces": faces})
 
 
-def _check_finite(rows, settings, workdir):
-    if len(rows) < settings.epochs or not math.isfinite(rows[-1]["loss"]):
+def _check_finite(rows, config, workdir):
+    if len(rows) < config.epochs or not math.isfinite(rows[-1]["loss"]):
         raise InputError(
             f"The loss is not finite in epoch {len(rows)} of {workdir}. Lower train.head_learning_rate or "
             "train.backbone_learning_rate, and train in another --workdir."
@@ -180,7 +180,7 @@ def _check_finite(rows, settings, workdir):
 BACKBONE = r"backbone/.*|block\d+_.*"
 
 
-def build_optimizer(model: keras.Model, settings: Train, steps: int) -> keras.optimizers.Optimizer:
+def build_optimizer(model: keras.Model, config: Train, steps: int) -> keras.optimizers.Optimizer:
     """Builds SGD with momentum, or Adam, with weight decay and SGDR, with a rate for the backbone and one for the rest.
 
     SGDR (Loshchilov and Hutter, arXiv 1608.03983) is `keras.optimizers.schedules.CosineDecayRestarts`, which decays to
@@ -189,7 +189,7 @@ def build_optimizer(model: keras.Model, settings: Train, steps: int) -> keras.op
     Args:
         model: From `affect.models.frame_classifier.build_frame_classifier` with the same settings, which freezes the
             layers that are not trained; or a model without a layer `backbone`, which learns at `head_learning_rate`.
-        settings: Rates, decay and schedules.
+        config: Rates, decay and schedules.
         steps: Batches in an epoch.
 
     Returns:
@@ -199,31 +199,31 @@ def build_optimizer(model: keras.Model, settings: Train, steps: int) -> keras.op
     def schedule(start, restart_ratio=1.0):
         return keras.optimizers.schedules.CosineDecayRestarts(
             start,
-            first_decay_steps=settings.restart_epochs * steps,  # counted in batches, even with accumulated gradients
-            t_mul=settings.restart_factor,
+            first_decay_steps=config.restart_epochs * steps,  # counted in batches, even with accumulated gradients
+            t_mul=config.restart_factor,
             m_mul=restart_ratio,
         )
 
     def build_group(learning_rate):
-        accumulated = settings.accumulation_steps if settings.accumulation_steps > 1 else None
-        rate, decay = schedule(learning_rate), settings.weight_decay
-        if settings.pytorch_sgd and settings.weight_decay_schedule == "cosine":
-            decay = schedule(decay, settings.restart_factor**-0.5)
+        accumulated = config.accumulation_steps if config.accumulation_steps > 1 else None
+        rate, decay = schedule(learning_rate), config.weight_decay
+        if config.pytorch_sgd and config.weight_decay_schedule == "cosine":
+            decay = schedule(decay, config.restart_factor**-0.5)
         shared = {"weight_decay": decay, "gradient_accumulation_steps": accumulated}
-        if settings.optimizer == "adam":
+        if config.optimizer == "adam":
             return keras.optimizers.AdamW(rate, **shared)
-        kind = PyTorchSGD if settings.pytorch_sgd else keras.optimizers.SGD
-        return kind(rate, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
+        kind = PyTorchSGD if config.pytorch_sgd else keras.optimizers.SGD
+        return kind(rate, momentum=config.momentum, nesterov=config.nesterov, **shared)
 
     backbone, groups = {layer.name: layer for layer in model.layers}.get("backbone"), {}
     if backbone is not None and backbone.trainable_variables:
-        groups[BACKBONE] = build_group(settings.backbone_learning_rate)
+        groups[BACKBONE] = build_group(config.backbone_learning_rate)
     # A single group uses MultiOptimizer too, because it counts every batch, even with accumulated gradients.
     optimizer = keras.optimizers.MultiOptimizer(
-        keras.optimizers.OptimizerMap(build_group(settings.head_learning_rate), groups)
+        keras.optimizers.OptimizerMap(build_group(config.head_learning_rate), groups)
     )
     # Keras would add LossScaleOptimizer itself, but would leave it out when a checkpoint is loaded.
-    return keras.optimizers.LossScaleOptimizer(optimizer) if settings.precision == "float16" else optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "float16" else optimizer
 
 
 # Member of a checkpoint with the number of epochs, the classes, and the settings by which faces were cut.
@@ -409,7 +409,8 @@ def _open_run(workdir, run, data, delay):
     experiment = from_json(Experiment, before.get("experiment"), f"{path}: experiment")
     changed = _list_changes(to_json(experiment), run["experiment"])
     if changed := [name for name in changed if name not in find_without_effect(experiment)]:
-        raise InputError(f"{workdir} is a run with other settings: {', '.join(changed)}. Choose another --workdir.")
+        names = ", ".join(changed)
+        raise InputError(f"{workdir} is a run of another config, which differs in {names}. Choose another --workdir.")
 
 
 def _list_changes(before, now, prefix=""):

@@ -32,7 +32,7 @@ def recola(source: Path | str) -> Clips:
     SOURCE says it, with the columns name and split (train, dev or val, test): `P16,train`. Without it the split is
     `"all"`.
 
-    Ratings are not shifted, because the delay of the raters is a setting of training. A recording without ratings has a
+    Ratings are not shifted, because the delay of the raters is a field of the config. A recording without ratings has a
     `problem`, unless it is of the test split. So has a recording whose ratings cannot be read. A video may be anywhere
     below SOURCE and is found by its name. AVEC does not publish who is recorded. Each recording shows another person,
     so the name of the recording is its subject.

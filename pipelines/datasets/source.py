@@ -72,7 +72,7 @@ class Source:
         label: Class name; empty if there is none.
         subject: Person; empty if unknown.
         split: `"train"`, `"val"`, `"test"`, a name of the data set's own, or `"all"` if it has no splits.
-        start_s, end_s: Part of the video in seconds; `None` is the start or the end of the video.
+        start_s, end_s: Section of the video in seconds; `None` is the start or the end of the video.
         votes: Class name → share of raters, for the classes that got votes; `None` if there were no raters.
         dimensions: Valence and arousal of the whole recording; `None` if it was not rated.
         aligned: Whether the images are faces that others have cut and aligned.

@@ -21,6 +21,7 @@ from affect.pipelines.planted.portrait import (
     Moves,
     Region,
     Subject,
+    check_size,
     displace,
     draw_subject,
     drift,
@@ -239,8 +240,7 @@ def generate(
             "Unknown or no expression in `expressions`. "
             f"Expected one of {sorted(ALL_EXPRESSIONS)}. Received: expressions={expressions!r}"
         )
-    if size % 2:
-        raise ValueError(f"`size` must be even (yuv420p). Expected an even number. Received: size={size!r}")
+    check_size(size)
     lengths = math.ceil(interval_ratio[0] * frames - 1e-9), math.floor(interval_ratio[1] * frames + 1e-9)
     if not (0 < lengths[0] <= lengths[1] <= frames - 2 or interval_ratio[0] == interval_ratio[1] == 1):
         raise ValueError(

@@ -415,6 +415,16 @@ def locate(region: Region, faces: Sequence[np.ndarray], pose: Pose, size: int) -
     return np.clip([*points.min(0) - margin, *points.max(0) + margin], 0, size).round(1).tolist()
 
 
+def check_size(size: int) -> None:
+    """Checks the side of a frame in pixels.
+
+    Raises:
+        ValueError: If it is odd, because `write_video` writes yuv420p.
+    """
+    if size % 2:
+        raise ValueError(f"`size` must be even (yuv420p). Expected an even number. Received: size={size!r}")
+
+
 def write_video(path: Path | str, images: Iterable[np.ndarray], frame_rate_hz: float) -> None:
     """Writes a video in yuv420p: H.264, or MPEG-4 part 2 if PyAV lacks x264.
 

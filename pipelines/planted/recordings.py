@@ -21,6 +21,7 @@ from affect.pipelines.planted.portrait import (
     Moves,
     Region,
     Subject,
+    check_size,
     displace,
     draw_subject,
     drift,
@@ -101,8 +102,7 @@ def generate_recordings(
     Raises:
         ValueError: On an odd size, or if `out` holds recordings that this call would not write.
     """
-    if size % 2:
-        raise ValueError(f"`size` must be even (yuv420p). Expected an even number. Received: size={size!r}")
+    check_size(size)
     settings: dict[str, Any] = {"frame_rate_hz": frame_rate_hz, "tremor": tremor, "size": size, "pose": pose}
     settings |= {"light": light, "blur": blur, "noise": noise, "twitch": twitch, "length_s": length_s}
     ratings = {"delay_s": delay_s, "label_step_s": label_step_s}
