@@ -40,6 +40,7 @@ class Cut:
         notes: One-line remarks on the video that cost no frame, as `affect.pipelines.video.read_frames` gives them.
         seen: All tracks, chosen or not, in the order in which they begin.
         times_s: Times in seconds of the frames that were looked at, with a face or without.
+        size_px: Width and height of the frames; 0, 0 without a frame.
     """
 
     tracks: tuple[Track, ...]
@@ -49,6 +50,7 @@ class Cut:
     notes: tuple[str, ...] = ()
     seen: tuple[Track, ...] = ()
     times_s: Sequence[float] = ()
+    size_px: tuple[int, int] = (0, 0)
 
 
 def is_photograph(path: Path | str) -> bool:
@@ -183,6 +185,7 @@ def cut_video(
         notes=tuple(notes),
         seen=tuple(summaries.values()),
         times_s=times_s,
+        size_px=tracks.size_px,
     )
 
 

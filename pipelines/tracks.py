@@ -101,10 +101,12 @@ class Tracks:
 
     Attributes:
         frames: Frames that were added.
+        size_px: Width and height of the last frame; 0, 0 before the first.
     """
 
     def __init__(self, *, forgets: bool = False):
         self.frames = 0
+        self.size_px = (0, 0)
         self._forgets = forgets
         self._begun = 0
         self._shot = 0
@@ -123,6 +125,7 @@ class Tracks:
             The track id of each detection.
         """
         self.frames += 1
+        self.size_px = (shape[1], shape[0])
         self._shot = detections[0].shot if detections else self._shot
         ids = self._link_by_place(timestamp_s, detections)
         self._link_by_looks(detections, ids)

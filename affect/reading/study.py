@@ -384,9 +384,11 @@ def _write_part(part, readings, adjustment):
     with open(making / "frames.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
+        has_classes = predictor.task.has_classes
+        found = [rows.list_rows(each.curves, each.face, adjustment, has_classes=has_classes) for each in readings]
+        for of_frame in zip(*found, strict=True):
+            writer.writerows(rows.format_row(columns, row) for row in of_frame)
         for reading in readings:
-            found = rows.list_rows(reading.curves, reading.face, adjustment, has_classes=predictor.task.has_classes)
-            writer.writerows(rows.format_row(columns, row) for row in found)
             if adjustment.baseline_s and not problem and len(reading.faces):
                 problem = _name_missing_baseline(reading, adjustment.baseline_s)
     most = max(2, min(SHOWN_FACES, SHOWN_FACES_OF_ALL // len(readings)))
@@ -394,6 +396,8 @@ def _write_part(part, readings, adjustment):
         "frames": cut.frames,
         "frame_rate_hz": cut.frame_rate_hz,
         "duration_s": float(cut.times_s[-1]) if len(cut.times_s) else 0.0,
+        "width": cut.size_px[0],
+        "height": cut.size_px[1],
         "problem": problem,
         "notes": list(cut.notes),
         "faces_seen": len(cut.seen),
