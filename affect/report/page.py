@@ -142,4 +142,9 @@ def _render_markdown(text: str) -> Any:
     from markdown_it import MarkdownIt
     from markupsafe import Markup
 
-    return Markup(MarkdownIt("js-default").disable("image").render(text))
+    markdown = MarkdownIt("js-default").disable("image")
+    tokens = markdown.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"  # below the headings of the page
+    return Markup(markdown.renderer.render(tokens, markdown.options, {}))

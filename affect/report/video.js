@@ -38,6 +38,7 @@
   const isAll = () => shown.person === "all";
   const persons = () => isAll() ? people : [people[shown.person]];
   const styleOf = place => ({ colour: data.colours[place], dash: data.dashes[place] });
+  const inkOf = (colour, ink) => colour === "currentColor" ? ink : colour;
   const curves = () => isAll()
     ? people.map((person, place) => ({ key: `Person ${person.face}`, person, values: person.columns[shown.of + shown.measure], ...styleOf(place) }))
     : data.classes.map((name, place) => ({ key: name, person: people[shown.person], values: people[shown.person].columns[name + shown.measure], ...styleOf(place) }));
@@ -94,7 +95,7 @@
   }
 
   // What the chart draws, for a width in pixels.
-  function draw(width, height) {
+  function draw(width, height, ink = "currentColor") {
     const [low, high] = limits(), list = visible(), rows = [], weights = [], labels = [], inRows = shown.rows && !isAll() && list.length > 0;
     // In rows of their own, curves are moved: the first has the values from n - 1 to n, the last those from 0 to 1.
     const bases = list.map((_, place) => inRows ? list.length - 1 - place : 0);
@@ -109,7 +110,7 @@
       const { colour, dash } = isAll() ? styleOf(place) : { colour: "currentColor", dash: [1, 0] };
       if (isAll() && shown.hidden.has(`Person ${person.face}`)) return;
       for (const weight of person.weights) if (weight > most) most = weight;
-      for (const [t, v] of reduce(person.weights, person.seen, width)) weights.push({ s: person.face, t, v, c: colour, d: dash });
+      for (const [t, v] of reduce(person.weights, person.seen, width)) weights.push({ s: person.face, t, v, c: inkOf(colour, ink), d: dash });
     });
     // A label at the end of each curve, moved apart.
     list.forEach((curve, place) => {
@@ -117,7 +118,7 @@
       while (at >= 0 && Number.isNaN(curve.values[at])) at--;
       if (at < 0) return;
       const share = inRows ? (bases[place] + 0.45) / list.length : (Math.min(high, Math.max(low, curve.values[at])) - low) / (high - low);
-      labels.push({ s: curve.key, y0: height * (1 - share), y: height * (1 - share), c: curve.colour, d: curve.dash });
+      labels.push({ s: curve.key, y0: height * (1 - share), y: height * (1 - share), c: inkOf(curve.colour, ink), d: curve.dash });
     });
     labels.sort((a, b) => a.y0 - b.y0);
     const apart = 15;
@@ -131,7 +132,7 @@
       signals: {
         from_s: shown.from, to_s: shown.to, low: inRows ? 0 : low, high: inRows ? list.length : high, most_important: most,
         ticks: ticksOf(width), in_minutes: shown.to >= 60, in_rows: inRows, row_edges: [...bases, list.length],
-        names: list.map(curve => curve.key), colours: list.map(curve => curve.colour), dashes: list.map(curve => curve.dash),
+        names: list.map(curve => curve.key), colours: list.map(curve => inkOf(curve.colour, ink)), dashes: list.map(curve => curve.dash),
         shows_points: rows.length <= 60, measure: measureName() + (inRows ? `, each row from ${show(low, low % 1 ? 1 : 0)} to ${show(high, high % 1 ? 1 : 0)}` : ""),
       },
     };
@@ -154,8 +155,8 @@
     const values = isNarrow ? 220 : 300, top = values + 34;
     return { padding, width: Math.max(120, chart.clientWidth - padding.left - padding.right), values, top, height: top + (isNarrow ? 50 : 64) };
   }
-  function prepare(target, { width, height, values, top, padding }) {
-    const drawn = draw(width, values);
+  function prepare(target, { width, height, values, top, padding }, ink) {
+    const drawn = draw(width, values, ink);
     target.width(width).height(height).padding(padding).signal("values_height", values).signal("importance_top", top);
     for (const [name, value] of Object.entries(drawn.signals)) target.signal(name, value);
     for (const [name, rows] of Object.entries(drawn.data)) target.data(name, rows);
@@ -192,8 +193,8 @@
       person.shown.forEach((face, place) => {
         if (!face.image || face.timestamp_s < shown.from || face.timestamp_s > shown.to) return;
         const x = size.padding.left + size.width * (face.timestamp_s - shown.from) / (shown.to - shown.from);
-        if (x - 22 < right) return;
-        right = x + 22;
+        if (x - 20 < right) return;
+        right = x + 20;
         const button = document.createElement("button"), image = document.createElement("img");
         button.style.left = `${100 * x / whole}%`;
         button.dataset.face = `${person.face} ${place}`;
@@ -443,12 +444,10 @@
   // The figure is drawn once more, black on white, with the faces.
   async function exported() {
     const sizes = { padding: { left: 52, right: 134, top: 68, bottom: 52 + 50 * persons().length }, width: Math.max(640, size.width), values: 300, top: 334, height: 398 };
-    const text = JSON.stringify({ ...spec, background: "white" }).replaceAll("currentColor", "#1b1f24");
+    const ink = "#1b1f24", text = JSON.stringify({ ...spec, background: "white" }).replaceAll("currentColor", ink);
     const { view: figure } = await embed(document.createElement("div"), JSON.parse(text));
-    prepare(figure, sizes);
-    const plain = list => list.map(colour => colour === "currentColor" ? "#1b1f24" : colour);
-    figure.signal("colours", plain(figure.signal("colours"))).signal("heading", data.name + (people.length > 1 && !isAll() ? `, person ${people[shown.person].face}` : ""));
-    for (const name of ["labels", "importance"]) figure.data(name, figure.data(name).map(row => ({ ...row, c: plain([row.c])[0] })));
+    prepare(figure, sizes, ink);
+    figure.signal("heading", data.name + (people.length > 1 && !isAll() ? `, person ${people[shown.person].face}` : ""));
     const faces = [];
     persons().forEach((person, row) => {
       let right = -Infinity;
@@ -477,6 +476,10 @@
     }
     saveText(`${lines.join("\n")}\n`, "text/csv", fileName(".csv"));
   });
+
+  // ---- Paper: as wide as A4 without its margins
+  addEventListener("beforeprint", () => { chart.style.width = "680px"; $("strips").style.width = "680px"; redraw(); });
+  addEventListener("afterprint", () => { chart.style.width = $("strips").style.width = ""; redraw(); });
 
   // ---- From a link such as #t=3.2&person=1
   function read() {
