@@ -10,7 +10,12 @@ EXTRAS: dict[str, dict[str, str]] = {
     "dlib": {"dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"},
     "logs": {"tensorboard": "tensorboard"},
     "parquet": {"pyarrow": "pyarrow"},
-    "plots": {"matplotlib": "matplotlib"},
+    "plots": {
+        "jinja2": "jinja2",
+        "markdown_it": "markdown-it-py",
+        "matplotlib": "matplotlib",
+        "vl_convert": "vl-convert-python",
+    },
     "serving": {"grpc": "grpcio", "requests": "requests", "tensorflow_serving": "tensorflow-serving-api"},
 }
 

@@ -29,7 +29,7 @@ from affect.pipelines.planted.clips import TWO_REGIONS, generate
 from affect.pipelines.planted.portrait import MOUTHS
 from affect.pipelines.prepare import prepare
 from affect.reading.run import load_trained
-from affect.tasks.statistics import compare
+from affect.statistics import compare
 from affect.tasks.table_rows import correctness
 from affect.training.table import markdown, table
 from affect.training.train import train

@@ -37,11 +37,11 @@ from affect.reading.explain import explain, explain_classes
 from affect.reading.predict import predict
 from affect.reading.run import load_trained
 from affect.serving.export import export
+from affect.statistics import compare
 from affect.tasks import TASKS
 from affect.tasks.delay import search_delay
 from affect.tasks.postprocessing import Postprocessing
 from affect.tasks.series import Series, at_ratings
-from affect.tasks.statistics import compare
 from affect.tasks.table_rows import compute_concatenated_ccc
 from affect.training.evaluate import evaluate
 from affect.training.table import format_cells, markdown, table

@@ -7,8 +7,8 @@ from scipy import stats
 
 from affect.config import load_rows, read_json
 from affect.errors import InputError
+from affect.statistics import compare
 from affect.tasks import TASKS
-from affect.tasks.statistics import compare
 from affect.training.table import markdown, table
 from tests.commands import affect
 

@@ -82,6 +82,8 @@ def test_it_holds_affect_alone_and_all_of_it(wheel):
     assert "affect/configs/paper_a_table1.py" in expected
     found = {name for name in names if name.startswith("affect/") and name.endswith(".py")}
     assert found == expected, "Name every folder with an __init__.py under `packages` in setup.cfg."
+    parts = {f"affect/report/{path.name}" for path in (ROOT / "affect/report").iterdir() if path.is_file()}
+    assert {"affect/report/video.html", "affect/report/style.css", "affect/report/chart.json"} <= parts <= set(names)
 
 
 def test_its_packages_are_the_folders_of_the_checkout():

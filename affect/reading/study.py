@@ -40,7 +40,7 @@ from affect.files import replace_file, sha256_of
 from affect.pipelines.faces import is_photograph
 from affect.pipelines.files import name_fault
 from affect.pipelines.video import probe
-from affect.progress import VideoProgress
+from affect.progress import Track, VideoProgress, hide_progress
 from affect.reading import rows
 from affect.reading.paths import find_videos
 from affect.reading.predictor import Predictor
@@ -86,15 +86,18 @@ class Study:
             raise InputError("A data frame needs pandas. Install it: pip install pandas") from error
         return pd.read_csv(self.folder / "frames.csv")
 
-    def save_report(self) -> list[Path]:
-        """Writes report.html and a page for each video; returns their paths.
+    def save_report(self, track: Track = hide_progress) -> list[Path]:
+        """Writes report.html and a page for each video; returns their paths, that of report.html first.
+
+        Args:
+            track: Shows progress.
 
         Raises:
             InputError: If a package that draws is not installed.
         """
         from affect.report import write_report
 
-        return write_report(self.folder)
+        return write_report(self.folder, track)
 
 
 def read_many(
@@ -197,10 +200,9 @@ def read_many(
             tables.write_frames()
         if parquet:
             tables.write_parquet()
-    study = Study(folder, tables.lost, found.left_out + unknown)
-    if has_report:
-        study.save_report()
-    return study
+        if has_report:
+            _write_overview(folder)
+    return Study(folder, tables.lost, found.left_out + unknown)
 
 
 class _Tables:
@@ -482,6 +484,12 @@ def _write_page(folder, entry):
     from affect.report import write_page
 
     write_page(folder, entry)
+
+
+def _write_overview(folder):
+    from affect.report import write_overview
+
+    write_overview(folder)
 
 
 def _read_groups(path, videos):

@@ -54,7 +54,7 @@ def table(
         `recipe`; and `rows`, dicts with the keys of the columns of the task's `layout`. Accuracies except
         `accuracy_with_a_face` count a clip without a face as wrong. RMSE, CC and CCC except `ccc_of_recordings` are
         computed over all recordings concatenated, by the row's `protocol`. `interval` and `p_value` resample clips or
-        recordings (`affect.tasks.statistics.compare`). `relative_cost` is the time to evaluate the same batch, divided
+        recordings (`affect.statistics.compare`). `relative_cost` is the time to evaluate the same batch, divided
         by the time of the first row; this call measures it.
 
     Raises:
