@@ -226,7 +226,7 @@ def test_the_tables_of_choices_are_made_from_the_fields():
 
 
 def test_the_csv_in_the_readme_is_what_affect_prints(shared_data):
-    """Of the real clip; numbers may differ in their last digits on another processor."""
+    """Some columns of the real clip, rounded; numbers may differ in their last digits on another processor."""
     (shown,) = (block for block in blocks_of("README.md") if block.language == "csv")
     commands = [words for block in blocks_of("README.md") for words in split_commands(shell_of(block))]
     (words,) = (words for words in commands if words[:2] == ["affect", "predict"] and "--csv" in words)
@@ -234,7 +234,7 @@ def test_the_csv_in_the_readme_is_what_affect_prints(shared_data):
     code, printed, lines = affect(*(places.get(word, word) for word in words[1:]))
     assert code == 0, lines
     expected, found = (csv.DictReader(io.StringIO(text)) for text in (shown.text, printed))
-    assert found.fieldnames == expected.fieldnames
+    assert [name for name in found.fieldnames if name in expected.fieldnames] == expected.fieldnames
     for row, other in zip(expected, found, strict=False):
         assert (row.pop("video"), row.pop("has_face")) == ("video.mp4", other["has_face"])
         assert {name: float(other[name]) for name in row} == pytest.approx(
