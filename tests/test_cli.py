@@ -232,6 +232,7 @@ def test_bad_runs(tmp_path, run, face_videos):
 )
 def test_a_command_finds_a_bundled_config_by_its_name(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "V").touch()
     line = refused(*command.split())
     assert line == "affect: The model of smoke must be trained first: affect train smoke --data SHARDS --workdir RUN"
 
@@ -247,7 +248,9 @@ def test_bad_videos(tmp_path, face_videos):
     good, bad = face_videos / "still.mp4", face_videos / "no_face.mp4"
     assert "shows no face in 8 frames" in refused("predict", FER2013, bad)
     assert "shows no face in 8 frames" in refused("predict", FER2013, good, bad, code=1)
-    assert "is not a video that can be opened" in refused("predict", FER2013, tmp_path / "gone.mp4")
+    assert f"There is no file or folder {tmp_path / 'gone.mp4'}." in refused("predict", FER2013, tmp_path / "gone.mp4")
+    line = refused("predict", FER2013, good, tmp_path / "gone.mp4", code=1)
+    assert "gone.mp4 is not a video that can be opened" in line
     assert "shows no face" in refused("explain", FER2013, bad, "--out", tmp_path / "figure.png")
     assert not list(tmp_path.iterdir())
 
@@ -370,9 +373,7 @@ def test_installed_command_says_one_line_and_no_more(tmp_path):
     command = [sys.executable, "-c", "from affect.cli import main; main()"]
     quiet = subprocess.run([*command, "predict", FER2013, tmp_path / "gone.mp4"], capture_output=True, text=True)
     assert quiet.returncode == 2
-    assert quiet.stderr.splitlines() == [
-        f"affect: {tmp_path}/gone.mp4 is not a video that can be opened (No such file or directory)."
-    ]
+    assert quiet.stderr.splitlines() == [f"affect: There is no file or folder {tmp_path}/gone.mp4."]
     loud = subprocess.run(
         [*command, "--debug", "train", tmp_path / "gone.py", "--data", "x", "--workdir", "y"],
         capture_output=True,

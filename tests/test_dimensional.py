@@ -549,8 +549,8 @@ def test_learning_from_recordings_reads_the_settings_that_have_an_effect_and_no_
     assert read & names == names - find_without_effect(experiment).keys()
 
 
-def test_plots_of_a_model_that_classifies_are_refused(tmp_path):
-    code, _, lines = affect("predict", FER2013, "video.mp4", "--plot", tmp_path / "plot.png")
+def test_plots_of_a_model_that_classifies_are_refused(face_videos, tmp_path):
+    code, _, lines = affect("predict", FER2013, face_videos / "still.mp4", "--plot", tmp_path / "plot.png")
     assert code == 2 and "predicts classes, and --plot draws valence and arousal" in lines[0]
 
 

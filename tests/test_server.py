@@ -342,7 +342,7 @@ def test_the_command_line_predicts_by_a_server(server, artefact, face_videos, tm
     )
     newer = tmp_path / "2"
     shutil.copytree(artefact.path, newer)
-    assert "is version 1, and" in refused("predict", newer, "video.mp4", "--server", f"grpc://{grpc_address}/tiny")
+    assert "is version 1, and" in refused(*arguments[:1], newer, *arguments[2:], f"grpc://{grpc_address}/tiny")
 
 
 @pytest.fixture(scope="module", autouse=True)

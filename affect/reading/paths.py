@@ -47,18 +47,20 @@ class Found:
 def find_videos(paths: Sequence[str | Path], *, without: Path | None = None) -> Found:
     """Finds the videos and photographs in files and folders.
 
-    A file that is named itself is listed whatever it is, so that its fault is named when it is read. A folder is
-    searched with its subfolders; hidden files and folders are left out. A path with `*`, `?` or `[` that does not exist
-    is a pattern, in which `**` stands for any folders.
+    A file that is named itself is listed whatever it is, also if it does not exist, so that its fault is named when it
+    is read, and the other files are read. A folder is searched with its subfolders; hidden files and folders are left
+    out. A path with `*`, `?` or `[` that does not exist is a pattern, in which `**` stands for any folders.
 
     Args:
         paths: Files, folders and patterns.
         without: Folder that is not searched, such as the one that results are written to.
 
     Raises:
-        InputError: If a path is a web address, does not exist, or no video is found.
+        InputError: If a path is a web address, nothing fits a pattern, no path exists, or no video is found.
     """
     named = [path for text in paths for path in _expand(text)]
+    if not any(map(os.path.lexists, named)):
+        raise InputError(f"There is no file or folder {', '.join(map(str, named))}.")
     found: list[Path] = []
     others: Counter[str] = Counter()
     for path in named:
@@ -88,13 +90,11 @@ def _expand(text: str | Path) -> Iterable[Path]:
             "the video and name the file; or watch it live: affect watch MODEL ADDRESS"
         )
     path = Path(text)
-    if os.path.lexists(path):
+    if os.path.lexists(path) or not glob.has_magic(str(text)):
         return [path]
-    if glob.has_magic(str(text)):
-        if matches := sorted(glob.glob(str(text), recursive=True)):
-            return map(Path, matches)
-        raise InputError(f"No file matches {text}.")
-    raise InputError(f"There is no file or folder {text}.")
+    if matches := sorted(glob.glob(str(text), recursive=True)):
+        return map(Path, matches)
+    raise InputError(f"No file matches {text}.")
 
 
 def _list_files(folder, without):
