@@ -377,6 +377,8 @@ def predict(
         raise InputError("--csv and --plot do not go with --out, which writes frames.csv and report.html.")
     if server:
         require("serving", "--server")
+    if plot:
+        require("plots", "--plot")
     baseline_s = _read_baseline(baseline) if baseline else None
     adjustment = Adjustment(smooth, smoothing, baseline_s)
     section: dict[str, Any] = {"faces": faces, "frame_rate_hz": frame_rate_hz, "start_s": start, "end_s": end}
@@ -404,7 +406,6 @@ def predict(
         _exit_with_losses(len(study.lost), is_read=any(row["face"] for row in study.videos))
         return
     if plot:
-        require("plots", "--plot")
         predictor.task.check_plots(predictor.experiment.name)
     write = terminal.write_csv(predictor, adjustment) if as_csv and not as_json else None
     drawn, lost, is_read = [], 0, False

@@ -39,7 +39,7 @@ def test_each_extra_is_what_setup_cfg_installs():
     for extra, packages in EXTRAS.items():
         named = [re.match(r"[\w-]+", line)[0] for line in extras[extra].split("\n") if line]
         assert sorted(named) == sorted(packages.values()), extra
-    assert "affect[logs, plots, serving]" in extras["test"]
+    assert "affect[logs, parquet, plots, serving]" in extras["test"]
 
 
 @pytest.mark.parametrize(
