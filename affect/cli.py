@@ -214,7 +214,7 @@ def inspect(
         return
     terminal.print_inspection(report)
     if out:
-        print(f"{out}: faces")
+        print(f"{out}: the clearest face of some clips; the sheet says of how many")
 
 
 @app.command()
@@ -521,30 +521,57 @@ def watch(
 
 @app.command()
 def explain(
-    run: RunArgument,
+    model: ModelArgument,
     out: Annotated[Path, typer.Option(help="Image file: .png, .pdf, .svg.")],
     video: Annotated[Path | None, typer.Argument(metavar="VIDEO", help="Video file.")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames shown.")] = 8,
-    by_importance: Annotated[bool, typer.Option(help="Show the most important frames.")] = False,
+    frames: Annotated[int, typer.Option(min=1, help="Most frames that are shown.")] = 8,
+    by_importance: Annotated[
+        bool, typer.Option("--by-importance", help="Show the most important frames, --apart from each other.")
+    ] = False,
+    apart: Annotated[
+        float | None,
+        typer.Option(
+            help="Least seconds between two frames of --by-importance. Default: the video's length / (2 × --frames)."
+        ),
+    ] = None,
     style: Annotated[
         Literal["ours", "paper"],
         typer.Option(help="paper: p(c, f | S) on one scale, and the mean of the heads."),
     ] = "ours",
+    width_cm: Annotated[
+        float | None,
+        typer.Option(help="Width of the figure, such as 8.5 for a paper's column. Default: 4.3 for each frame."),
+    ] = None,
+    each_head: Annotated[bool, typer.Option("--each-head", help="Draw each head's attention too.")] = False,
     data: Annotated[Path | None, typer.Option(help="Shards, averaged by class, instead of VIDEO.")] = None,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
 ) -> None:
     """Draw frames, attention, probabilities and importance of a video; or attention averaged by class."""
     require("plots", "affect explain")
+    from affect.drawing import check_format
     from affect.reading.explain import explain_classes
-    from affect.reading.run import load_trained
+    from affect.reading.loading import load
+    from affect.tasks.task import Drawing
 
     if (video is None) == (data is None):
         raise InputError("affect explain takes a VIDEO or --data SHARDS, and not both.")
-    trained = load_trained(run)
+    Drawing(frames, by_importance, apart, style, width_cm, each_head)
+    trained = load(_find_version(model))
+    check_format(out)  # before the video is read, which takes long
     if video is not None:
         reading = trained.read(video)
-        reading.save_figure(out, frames=frames, by_importance=by_importance, style=style)
+        remarks = reading.save_figure(
+            out,
+            frames=frames,
+            by_importance=by_importance,
+            apart_s=apart,
+            style=style,
+            width_cm=width_cm,
+            each_head=each_head,
+        )
         terminal.say_seen(video, reading)
+        for remark in remarks:
+            say(remark)
         sentence = trained.task.sentence(reading.result)
         print(f"{out}: {video}{sentence}; {terminal.describe_faces(reading.result)}")
     else:
