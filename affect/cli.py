@@ -462,13 +462,16 @@ def watch(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="Video file, number of a camera (0), or address (rtsp://...).")
     ],
-    out: Annotated[Path | None, typer.Option(help="MP4 file: box, probabilities and importance drawn.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="MP4 file: boxes, probabilities and importance drawn; a file's sound is kept.")
+    ] = None,
     half_life: Annotated[float | None, typer.Option(help="Seconds after which a frame has half its weight.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each frame.")] = False,
 ) -> None:
-    """Read a face as it is seen, frame by frame; Ctrl-C ends."""
+    """Read a face as it is seen, frame by frame; Ctrl-C or SIGTERM ends."""
     from affect.pipelines.detectors import DETECTORS
     from affect.pipelines.live import follow_face, read_source
+    from affect.pipelines.sound import add_sound
     from affect.reading.loading import read_model
     from affect.reading.watch import watch
 
@@ -482,8 +485,15 @@ def watch(
     faces = follow_face(frames, predictor.faces, detector, key=source, seen=tracks)
     count, seen, last, problem, began_s = 0, 0, None, None, time.monotonic()
     live = None if as_json else Live(console=Console(), refresh_per_second=8)
+
+    def keep_sound(video: Path) -> None:
+        if Path(source).is_file() and (remark := add_sound(source, video)):
+            notes.append(remark)
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
-        with live or nullcontext(), closing(watch(predictor, faces, half_life_s=half_life, out=out)) as all_watched:
+        watched = watch(predictor, faces, half_life_s=half_life, out=out, add_sound=keep_sound)
+        with live or nullcontext(), closing(watched) as all_watched:
             for last in all_watched:
                 count, seen = count + 1, seen + (last.box is not None)
                 if live is None:
@@ -496,6 +506,8 @@ def watch(
         if last is None:
             raise
         problem = str(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if last is None or not seen:
         problem = problem or f"{source} shows no face in {count} frames."
     else:

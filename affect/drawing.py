@@ -16,20 +16,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import ConnectionPatch
 from skimage.transform import resize
 
+from affect.colours import COLOURS
 from affect.errors import InputError
 from affect.files import replace_file
 
-# Colours that people with a colour vision deficiency tell apart (Okabe and Ito), RGB.
-COLOURS = (
-    *((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167)),
-    *((230, 159, 0), (86, 180, 233), (240, 228, 66)),
-)
 # Pixels in an inch of a figure, at least.
 DPI = 200
 _RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
-# Okabe and Ito's colours, which colour-blind people tell apart, and styles of lines, which also differ in print. A
-# class has both by its place.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# Styles of lines, which differ in print too. A class has one by its place.
 _STYLES: tuple[Any, ...] = (
     *("-", (0, (6, 2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1))),
     *((0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)), (0, (10, 2))),
@@ -82,8 +76,8 @@ def begin_figure(rows: int, heights: Sequence[float], columns: int, width_cm: fl
 
 def style_of(place: int) -> dict[str, Any]:
     """Returns the colour and the style of the line of a class, for matplotlib, by its place among the classes."""
-    turns, index = divmod(place, len(_COLOURS))
-    return {"color": _COLOURS[index], "linestyle": _STYLES[(index + turns) % len(_STYLES)]}
+    turns, index = divmod(place, len(COLOURS))
+    return {"color": COLOURS[index], "linestyle": _STYLES[(index + turns) % len(_STYLES)]}
 
 
 def shorten(text: str, most: int) -> str:

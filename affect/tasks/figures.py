@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from affect import drawing as draw
+from affect.colours import LETTER_COLOURS
 from affect.data.augment import central_view, view_face
 from affect.data.records import Clip, Face
 from affect.data.shards import Shards, clip_inputs, eval_batches
@@ -78,7 +79,7 @@ def draw_clip(trained: LoadedModel, clip: Clip, result: dict[str, Any], out: str
             [f"{times_s[index]:.2f} s", *f"{name}{between}{read[index]['probabilities'][name]:.2f}".split("\n")]
             for index, name in zip(shown, likeliest, strict=True)
         ]
-        colours = [draw.style_of(classes.index(name))["color"] for name in likeliest]
+        colours = [LETTER_COLOURS[classes.index(name) % len(LETTER_COLOURS)] for name in likeliest]
         columns = draw.draw_faces(page, faces, titles, maps, colours)
         curves = page.figure.add_subplot(page.grid[-2, :])
         importance = page.figure.add_subplot(page.grid[-1, :], sharex=curves)
