@@ -214,7 +214,7 @@ def inspect(
         return
     terminal.print_inspection(report)
     if out:
-        print(f"{out}: faces")
+        print(f"{out}: the clearest face of some clips; the sheet says of how many")
 
 
 @app.command()
@@ -463,13 +463,16 @@ def watch(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="Video file, number of a camera (0), or address (rtsp://...).")
     ],
-    out: Annotated[Path | None, typer.Option(help="MP4 file: box, probabilities and importance drawn.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="MP4 file: boxes, probabilities and importance drawn; a file's sound is kept.")
+    ] = None,
     half_life: Annotated[float | None, typer.Option(help="Seconds after which a frame has half its weight.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each frame.")] = False,
 ) -> None:
-    """Read a face as it is seen, frame by frame; Ctrl-C ends."""
+    """Read a face as it is seen, frame by frame; Ctrl-C or SIGTERM ends."""
     from affect.pipelines.detectors import DETECTORS
     from affect.pipelines.live import follow_face, read_source
+    from affect.pipelines.sound import add_sound
     from affect.reading.loading import read_model
     from affect.reading.watch import watch
 
@@ -483,8 +486,15 @@ def watch(
     faces = follow_face(frames, predictor.faces, detector, key=source, seen=tracks)
     count, seen, last, problem, began_s = 0, 0, None, None, time.monotonic()
     live = None if as_json else Live(console=Console(), refresh_per_second=8)
+
+    def keep_sound(video: Path) -> None:
+        if Path(source).is_file() and (remark := add_sound(source, video)):
+            notes.append(remark)
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
-        with live or nullcontext(), closing(watch(predictor, faces, half_life_s=half_life, out=out)) as all_watched:
+        watched = watch(predictor, faces, half_life_s=half_life, out=out, add_sound=keep_sound)
+        with live or nullcontext(), closing(watched) as all_watched:
             for last in all_watched:
                 count, seen = count + 1, seen + (last.box is not None)
                 if live is None:
@@ -497,6 +507,8 @@ def watch(
         if last is None:
             raise
         problem = str(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if last is None or not seen:
         problem = problem or f"{source} shows no face in {count} frames."
     else:
@@ -522,30 +534,57 @@ def watch(
 
 @app.command()
 def explain(
-    run: RunArgument,
+    model: ModelArgument,
     out: Annotated[Path, typer.Option(help="Image file: .png, .pdf, .svg.")],
     video: Annotated[Path | None, typer.Argument(metavar="VIDEO", help="Video file.")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames shown.")] = 8,
-    by_importance: Annotated[bool, typer.Option(help="Show the most important frames.")] = False,
+    frames: Annotated[int, typer.Option(min=1, help="Most frames that are shown.")] = 8,
+    by_importance: Annotated[
+        bool, typer.Option("--by-importance", help="Show the most important frames, --apart from each other.")
+    ] = False,
+    apart: Annotated[
+        float | None,
+        typer.Option(
+            help="Least seconds between two frames of --by-importance. Default: the video's length / (2 × --frames)."
+        ),
+    ] = None,
     style: Annotated[
         Literal["ours", "paper"],
         typer.Option(help="paper: p(c, f | S) on one scale, and the mean of the heads."),
     ] = "ours",
+    width_cm: Annotated[
+        float | None,
+        typer.Option(help="Width of the figure, such as 8.5 for a paper's column. Default: 4.3 for each frame."),
+    ] = None,
+    each_head: Annotated[bool, typer.Option("--each-head", help="Draw each head's attention too.")] = False,
     data: Annotated[Path | None, typer.Option(help="Shards, averaged by class, instead of VIDEO.")] = None,
     split: Annotated[str, typer.Option(help="Split of the shards.")] = "test",
 ) -> None:
     """Draw frames, attention, probabilities and importance of a video; or attention averaged by class."""
     require("plots", "affect explain")
+    from affect.drawing import check_format
     from affect.reading.explain import explain_classes
-    from affect.reading.run import load_trained
+    from affect.reading.loading import load
+    from affect.tasks.task import Drawing
 
     if (video is None) == (data is None):
         raise InputError("affect explain takes a VIDEO or --data SHARDS, and not both.")
-    trained = load_trained(run)
+    Drawing(frames, by_importance, apart, style, width_cm, each_head)
+    trained = load(_find_version(model))
+    check_format(out)  # before the video is read, which takes long
     if video is not None:
         reading = trained.read(video)
-        reading.save_figure(out, frames=frames, by_importance=by_importance, style=style)
+        remarks = reading.save_figure(
+            out,
+            frames=frames,
+            by_importance=by_importance,
+            apart_s=apart,
+            style=style,
+            width_cm=width_cm,
+            each_head=each_head,
+        )
         terminal.say_seen(video, reading)
+        for remark in remarks:
+            say(remark)
         sentence = trained.task.sentence(reading.result)
         print(f"{out}: {video}{sentence}; {terminal.describe_faces(reading.result)}")
     else:

@@ -1,5 +1,6 @@
 """demo(): the whole pipeline on videos animated from a public-domain portrait; no data needed."""
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,11 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
     terminal.print_printout(trained.task.format_evaluation(report))
     write_json(run / "evaluation-test.json", report)
     terminal.print_headline("explain and predict")
-    surprised = next(clip for clip in report["clips"] if clip["label"] == "surprise")
+    surprised = sorted((clip for clip in report["clips"] if clip["label"] == "surprise"), key=itemgetter("key"))[1]
     video = videos / f"{surprised['key']}.mp4"
     reading = trained.read(video)
-    reading.save_figure(figure)
+    for remark in reading.save_figure(figure, frames=6, width_cm=20):
+        terminal.say(remark)
     terminal.say_seen(video, reading)
     terminal.print_prediction(trained, reading.result)
     write_json(out / "prediction.json", reading.result)
@@ -86,7 +88,7 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
             ("train", run, "mini-Xception features, attention, joint softmax"),
             ("evaluate", run / "evaluation-test.json", f"accuracy {accuracy} of {len(shown)} clips"),
             ("", out / "summary.json", f"most important frame in the planted interval: {peaks}"),
-            ("explain", figure, "frames, attention, probabilities, importance"),
+            ("explain", figure, "a picture to look at: frames, attention, probabilities over time, importance"),
             ("predict", out / "prediction.json", f"{video.name}: {reading.label}"),
             ("export, check", version, "SavedModel that gives what the network gives"),
             ("convert", converted["path"], labels),

@@ -2,60 +2,179 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import ConnectionPatch
 from skimage.transform import resize
 
+from affect.colours import COLOURS
+from affect.errors import InputError
 from affect.files import replace_file
 
-# Colours that people with a colour vision deficiency tell apart (Okabe and Ito), RGB.
-COLOURS = (
-    *((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167)),
-    *((230, 159, 0), (86, 180, 233), (240, 228, 66)),
-)
+# Pixels in an inch of a figure, at least.
+DPI = 200
 _RED, _GREY, _BLUE = "#c0392b", "#b0b7bf", "#2471a3"
+# Styles of lines, which differ in print too. A class has one by its place.
+_STYLES: tuple[Any, ...] = (
+    *("-", (0, (6, 2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1))),
+    *((0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)), (0, (10, 2))),
+)
+_CM_PER_INCH = 2.54
+# Width in inches of a column of faces, where the figure has no width of its own.
+_COLUMN_INCHES = 1.7
 
 
-def begin_figure(heights: Sequence[float], columns: int) -> tuple[Figure, GridSpec]:
-    """Returns a figure and its grid.
+@dataclass(frozen=True)
+class Page:
+    """A figure of columns of faces above curves over time.
 
     Args:
-        heights: Relative heights of the rows.
-        columns: Number of columns.
+        figure: Of matplotlib.
+        grid: Its rows and columns.
+        column_inches: Width of a column.
+        points: Size of letters.
     """
-    figure = Figure(figsize=(1.7 * max(columns, 4), 1.7 * sum(heights) + 0.9), layout="constrained")
-    return figure, figure.add_gridspec(len(heights), columns, height_ratios=heights)
+
+    figure: Figure
+    grid: GridSpec
+    column_inches: float
+    points: float
+
+
+def begin_figure(rows: int, heights: Sequence[float], columns: int, width_cm: float | None = None) -> Page:
+    """Returns a figure and its grid: rows of squares, then rows that span the columns.
+
+    Args:
+        rows: Number of rows of squares.
+        heights: Heights of the other rows, as shares of the width of a column of the default width.
+        columns: Number of columns.
+        width_cm: Width of the figure; `None` gives each column 4.3 cm.
+    """
+    width = width_cm / _CM_PER_INCH if width_cm else _COLUMN_INCHES * max(columns, 4)
+    points = min(9.0, max(6.0, 1.1 * width))
+    column = (width - 7 * points / 72) / columns  # beside the columns are the names of the rows
+    tallest = max(0.5 * _COLUMN_INCHES, min(_COLUMN_INCHES, width / 6))
+    # Between the squares and the curves is room for the lines of `join_to_times`.
+    others = [0.12 * tallest, *(height * tallest for height in heights)] if heights else []
+    # A column is at most as wide as by default, so that few faces do not fill a page.
+    squares = [min(column, 1.2 * _COLUMN_INCHES)] * rows
+    letters = 10 * points / 72  # title, times, names below the axis
+    close = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=(width, sum(squares) + sum(others) + letters), layout=close)
+    grid = figure.add_gridspec(rows + len(others), columns, height_ratios=squares + others)
+    return Page(figure, grid, column, points)
+
+
+def style_of(place: int) -> dict[str, Any]:
+    """Returns the colour and the style of the line of a class, for matplotlib, by its place among the classes."""
+    turns, index = divmod(place, len(COLOURS))
+    return {"color": COLOURS[index], "linestyle": _STYLES[(index + turns) % len(_STYLES)]}
+
+
+def shorten(text: str, most: int) -> str:
+    """Returns a text without its beginning if it is too long.
+
+    Args:
+        text: The text.
+        most: Most letters that are returned.
+    """
+    return text if len(text) <= most else f"…{text[1 - most :]}"
+
+
+def add_title(page: Page, text: str) -> None:
+    """Writes the title of a figure. If it is too long, its beginning is left out.
+
+    Args:
+        page: From `begin_figure`.
+        text: The title.
+    """
+    points = page.points + 2
+    most = int(page.figure.get_figwidth() * 72 / (0.58 * points))
+    page.figure.suptitle(shorten(text, most), fontsize=points, parse_math=False)
 
 
 def draw_faces(
-    figure: Figure,
-    grid: GridSpec,
+    page: Page,
     faces: Sequence[np.ndarray],
-    times_s: Sequence[float],
+    titles: Sequence[Sequence[str]],
     attention: Mapping[str, Sequence[np.ndarray] | np.ndarray],
-) -> None:
-    """Draws the first rows of a figure: faces with their times, and below them their attention.
+    colours: Sequence[str] = (),
+    *,
+    as_heat: bool = True,
+) -> list[Axes]:
+    """Draws the first rows of a figure: faces with their titles, and below them their attention.
 
     Args:
-        figure: From `begin_figure`.
-        grid: From `begin_figure`.
+        page: From `begin_figure`.
         faces: P arrays uint8 (H, W, 3).
-        times_s: P times in seconds.
+        titles: P lists of lines. A line that is wider than its face has smaller letters.
         attention: Name of a row → P maps (h, w) in [0, 1].
+        colours: P colours of the titles below their first lines; empty for black.
+        as_heat: As of `draw_attention`.
+
+    Returns:
+        The axes of the last row, one for each face.
     """
-    for column, (face, time_s) in enumerate(zip(faces, times_s, strict=True)):
-        axes = figure.add_subplot(grid[0, column])
+    last = []
+    for column, (face, lines) in enumerate(zip(faces, titles, strict=True)):
+        axes = page.figure.add_subplot(page.grid[0, column])
         axes.imshow(face)
-        axes.set_title(f"{time_s:.2f} s", fontsize=9)
+        axes.set_title("\n" * (len(lines) - 1), fontsize=page.points, pad=2)  # makes room for the lines
+        for above, line in enumerate(reversed(lines)):
+            room = 72 * page.column_inches / (0.62 * max(len(line), 1))
+            written = axes.annotate(
+                line,
+                (0.5, 1),
+                (0, 2 + above * 1.25 * page.points),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                horizontalalignment="center",
+                fontsize=min(page.points, room),
+                fontweight="bold" if colours and above < len(lines) - 1 else "normal",
+                color=colours[column] if colours and above < len(lines) - 1 else "black",
+                parse_math=False,
+            )
+            written.set_in_layout(False)
         axes.set_axis_off()
         for row, (name, maps) in enumerate(attention.items(), start=1):
-            axes = figure.add_subplot(grid[row, column])
-            draw_attention(axes, face, maps[column], name="" if column else name)
+            axes = page.figure.add_subplot(page.grid[row, column])
+            draw_attention(axes, face, maps[column], name="" if column else name, as_heat=as_heat, points=page.points)
+        last.append(axes)
+    return last
+
+
+def join_to_times(page: Page, columns: Sequence[Axes], axes: Axes, times_s: Sequence[float]) -> None:
+    """Draws a line from each column of faces to its time in the curves below, and on through the curves.
+
+    Args:
+        page: From `begin_figure`.
+        columns: From `draw_faces`.
+        axes: Of curves over time.
+        times_s: Time in seconds of each column.
+    """
+    for above, time_s in zip(columns, times_s, strict=True):
+        line = ConnectionPatch(
+            xyA=(0.5, 0),
+            coordsA="axes fraction",
+            axesA=above,
+            xyB=(time_s, 1),
+            coordsB=axes.get_xaxis_transform(),
+            axesB=axes,
+            color=_GREY,
+            linewidth=0.8,
+        )
+        line.set_in_layout(False)
+        page.figure.add_artist(line)
+        axes.axvline(time_s, color=_GREY, linewidth=0.8, zorder=0.5)
 
 
 def split_heads(attention: np.ndarray) -> dict[str, np.ndarray]:
@@ -82,18 +201,30 @@ def attention_maps(attention: np.ndarray) -> np.ndarray:
     return maps / np.maximum(maps.max(axis=(-2, -1), keepdims=True), 1e-9)
 
 
-def draw_attention(axes: Axes, face: np.ndarray, attention: np.ndarray, *, name: str = "") -> None:
-    """Draws a face in grey, whiter where it has more attention.
+def draw_attention(
+    axes: Axes, face: np.ndarray, attention: np.ndarray, *, name: str = "", as_heat: bool = False, points: float = 9
+) -> None:
+    """Draws a face in grey with its attention over it.
 
     Args:
         axes: Of matplotlib.
         face: (H, W, 3), 0 to 255.
         attention: (h, w), in [0, 1].
         name: Label on the left.
+        as_heat: Whether high attention is yellow and low attention is violet. Otherwise the face is whiter where it
+            has more attention, as in paper A.
+        points: Size of the label.
     """
-    white = 0.9 * resize(attention, face.shape[:2], order=1, mode="edge")
-    axes.imshow(face.mean(axis=-1) / 255 * 0.5 * (1 - white) + white, cmap="gray", vmin=0, vmax=1)
-    axes.set(xticks=[], yticks=[], ylabel=name)
+    grey = face.mean(axis=-1) / 255
+    if as_heat:
+        smooth = np.clip(resize(attention, face.shape[:2], order=3, mode="edge"), 0, 1)[..., None]
+        over = 0.25 + 0.4 * smooth
+        axes.imshow(np.clip(over * colormaps["plasma"](smooth[..., 0])[..., :3] + (1 - over) * grey[..., None], 0, 1))
+    else:
+        share = resize(attention, face.shape[:2], order=1, mode="edge")
+        axes.imshow(grey * 0.5 * (1 - 0.9 * share) + 0.9 * share, cmap="gray", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    axes.set_ylabel(name, fontsize=points)
     axes.spines[:].set_visible(False)
 
 
@@ -103,7 +234,13 @@ def joint_probabilities(frame: Mapping[str, Any]) -> dict[str, float]:
 
 
 def draw_probabilities(
-    axes: Axes, probabilities: Mapping[str, float], chosen: str, *, with_names: bool, scale: float = 1.0
+    axes: Axes,
+    probabilities: Mapping[str, float],
+    chosen: str,
+    *,
+    with_names: bool,
+    scale: float = 1.0,
+    points: float = 8,
 ) -> None:
     """Draws a bar for each class.
 
@@ -113,37 +250,129 @@ def draw_probabilities(
         chosen: The class that is drawn in red.
         with_names: Whether the bars are labelled with their classes.
         scale: End of the axis of probabilities.
+        points: Size of letters.
     """
     names = list(probabilities)
     colours = [_RED if name == chosen else _GREY for name in names]
     axes.barh(range(len(names)), list(probabilities.values()), color=colours)
     axes.set(xlim=(0, scale), xticks=[0, scale], ylim=(len(names) - 0.5, -0.5))
     axes.xaxis.set_major_formatter("{x:.2g}")
-    axes.set_yticks(range(len(names)), names if with_names else [""] * len(names))
-    axes.tick_params(labelsize=8)
+    axes.set_yticks(range(len(names)), names if with_names else [""] * len(names), parse_math=False)
+    axes.tick_params(labelsize=0.9 * points)
 
 
-def draw_importance(axes: Axes, frames: Sequence[Mapping[str, Any]], shown: Sequence[int] | np.ndarray) -> None:
-    """Draws the importance of the frames over time, in per cent of the highest importance.
+def draw_classes(
+    axes: Axes, frames: Sequence[Mapping[str, Any]], classes: Sequence[str], chosen: str, *, points: float = 8
+) -> None:
+    """Draws p(c | f, S) of each class over time, in its own colour and style, with grey gaps where there is no face.
 
     Args:
         axes: Of matplotlib.
-        frames: Dicts with `timestamp_s` and `importance`.
+        frames: Dicts with `timestamp_s` and `probabilities`, which is `None` without a face.
+        classes: Names of the classes.
+        chosen: The class whose line is thick.
+        points: Size of letters.
+    """
+    times_s = [frame["timestamp_s"] for frame in frames]
+    for place, name in enumerate(classes):
+        values = [(frame["probabilities"] or {}).get(name, np.nan) for frame in frames]
+        is_chosen = name == chosen
+        width = (0.25 if is_chosen else 0.14) * points
+        _draw_line(axes, times_s, values, label=name, linewidth=width, zorder=2 + is_chosen / 2, **style_of(place))
+    shade_gaps(axes, times_s, [frame["probabilities"] is not None for frame in frames])
+    axes.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+    _finish(axes, points, "p(class | frame)")
+
+
+def draw_importance(
+    axes: Axes, frames: Sequence[Mapping[str, Any]], shown: Sequence[int] | np.ndarray, *, points: float = 8
+) -> None:
+    """Draws the importance of the frames over time, relative to the highest importance, as its label says.
+
+    Args:
+        axes: Of matplotlib.
+        frames: Dicts with `timestamp_s` and `importance`, which is `None` without a face.
         shown: Indices of the frames that are marked.
+        points: Size of letters.
     """
     times = np.array([frame["timestamp_s"] for frame in frames])
-    importance = np.array([frame["importance"] for frame in frames])
-    importance = 100 * importance / importance.max()
-    axes.fill_between(times, importance, color=_GREY, alpha=0.5)
-    axes.plot(times, importance, color="black", linewidth=1)
-    axes.plot(times[shown], importance[shown], "o", color=_RED, markersize=4)
-    axes.set(ylim=(0, 105), xlabel="time in s", ylabel="importance in %")
+    importance = np.array([frame["importance"] for frame in frames], float)
+    importance = importance / (np.nanmax(importance) or 1)
+    axes.fill_between(times, importance, color=_GREY, alpha=0.5, linewidth=0)
+    _draw_line(axes, times, importance, color="black", linewidth=0.12 * points)
+    shade_gaps(axes, times.tolist(), (~np.isnan(importance)).tolist())
+    axes.plot(times[shown], importance[shown], "o", color=_RED, markersize=0.45 * points, clip_on=False, zorder=3)
+    axes.set(ylim=(0, 1.08), yticks=[0, 0.5, 1])
+    _finish(axes, points, "importance,\nshare of peak")
+
+
+def shade_gaps(axes: Axes, times_s: Sequence[float], has_face: Sequence[bool]) -> None:
+    """Shades the times without a face, and names them in the legend.
+
+    Args:
+        axes: Of curves over time.
+        times_s: Times of the frames in seconds, ascending.
+        has_face: Whether each of them shows the face.
+    """
+    label = "no face"
+    places = np.flatnonzero(np.diff([True, *has_face, True]))
+    for start, stop in zip(places[::2], places[1::2], strict=True):
+        span = times_s[max(start - 1, 0)], times_s[min(stop, len(times_s) - 1)]
+        axes.axvspan(*span, color="#e8eaed", linewidth=0, zorder=0.4, label=label)
+        label = "_"  # which the legend leaves out
+
+
+def _draw_line(axes, times_s, values, **style):
+    """Draws a line with gaps where values are NaN; a value between two gaps is a point."""
+    values = np.asarray(values, float)
+    axes.plot(times_s, values, **style)
+    known = np.concatenate([[False], ~np.isnan(values), [False]])
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    if alone.any():
+        axes.plot(np.asarray(times_s)[alone], values[alone], ".", color=style["color"], markersize=3)
+
+
+def _finish(axes, points, name):
+    axes.autoscale(axis="x")
     axes.margins(x=0.01)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=0.9 * points)
+    axes.set_xlabel("time in s", fontsize=points)
+    axes.set_ylabel(name, fontsize=points)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def add_legend(page: Page, axes: Axes) -> None:
+    """Draws the legend of some curves below the figure.
+
+    Args:
+        page: From `begin_figure`.
+        axes: Of the curves.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    lengths = [len(label) for label in labels] or [0]
+    letters = 0.3 * (max(lengths) + sum(lengths) / len(lengths)) + 4.5
+    columns = max(1, min(len(labels), int(page.figure.get_figwidth() * 72 / (letters * page.points))))
+    legend = page.figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=page.points,
+        frameon=False,
+        columnspacing=1.2,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def draw_curve(
-    axes: Axes, frames: Sequence[Mapping[str, Any]], name: str, *, label: str | None = None, style: str = "-"
+    axes: Axes,
+    frames: Sequence[Mapping[str, Any]],
+    name: str,
+    *,
+    label: str | None = None,
+    style: str = "-",
+    points: float = 8,
 ) -> None:
     """Draws valence or arousal over time, with gaps where it is `None`.
 
@@ -153,15 +382,16 @@ def draw_curve(
         name: The dimension: `"valence"`, which is drawn in red, or `"arousal"`, in blue.
         label: In the legend; `None` is the name.
         style: Of the line, in matplotlib's notation.
+        points: Size of letters.
     """
     times_s = [frame["timestamp_s"] for frame in frames]
-    values = np.array([frame[name] for frame in frames], float)
     colour = _BLUE if name == "arousal" else _RED
-    axes.plot(times_s, values, style, color=colour, linewidth=1.2, label=label or name)
+    values = [frame[name] for frame in frames]
+    _draw_line(axes, times_s, values, linestyle=style, color=colour, linewidth=1.2, label=label or name)
+    if label is None and name == "valence":
+        shade_gaps(axes, times_s, [value is not None for value in values])
     axes.axhline(0, color=_GREY, linewidth=0.6)
-    axes.set(xlabel="time in s", ylabel="in [-1, 1]")
-    axes.margins(x=0.01)
-    axes.tick_params(labelsize=8)
+    _finish(axes, points, "in [-1, 1]")
 
 
 def as_square(attention: np.ndarray) -> np.ndarray:
@@ -170,17 +400,48 @@ def as_square(attention: np.ndarray) -> np.ndarray:
     return attention.reshape(*attention.shape[:-1], side, side)
 
 
-def save_figure(figure: Figure, out: Path | str) -> None:
-    """Writes a figure under a temporary name and renames it.
+def save_figure(figure: Figure, out: Path | str, dpi: float = DPI) -> None:
+    """Writes a figure under a temporary name and renames it. A PDF holds its fonts, and an SVG has text as text.
 
     Args:
         figure: Of matplotlib.
         out: Image file; its suffix gives the format. Its folder is created.
+        dpi: Pixels in an inch.
+
+    Raises:
+        InputError: If there is no such format.
     """
+    check_format(out)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(out) as temporary:
-        figure.savefig(temporary, dpi=110)
+    # Journals refuse fonts of type 3. With paths in place of text, an SVG cannot be edited or searched.
+    with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}), replace_file(out) as temporary:
+        figure.savefig(temporary, dpi=dpi)
+
+
+def check_format(out: Path | str) -> None:
+    """Refuses the name of a figure whose suffix is no format.
+
+    Args:
+        out: Image file.
+
+    Raises:
+        InputError: If there is no such format.
+    """
+    formats = sorted(FigureCanvasBase.get_supported_filetypes())
+    if Path(out).suffix.lower().removeprefix(".") not in formats:
+        raise InputError(f"A figure must be a file {', '.join(f'.{name}' for name in formats)}. Received: {out}")
+
+
+def choose_dpi(page: Page, faces: Sequence[np.ndarray]) -> float:
+    """Returns how many pixels an inch must have so that the largest face keeps its own, from `DPI` to 600.
+
+    Args:
+        page: From `begin_figure`.
+        faces: Faces (H, W, 3).
+    """
+    side = max(len(face) for face in faces)
+    return min(600.0, max(float(DPI), np.ceil(side / (0.9 * page.column_inches))))
 
 
 def plot_evaluation(report: Mapping[str, Any], folder: Path | str) -> list[Path]:
@@ -203,7 +464,7 @@ def plot_evaluation(report: Mapping[str, Any], folder: Path | str) -> list[Path]
             axes.set_ylabel(dimension)
             axes.set_title(_format_metrics(recording["metrics"][dimension]), fontsize=9)
             axes.legend(loc="upper right", fontsize=8)
-        figure.suptitle(recording["name"], fontsize=11)
+        figure.suptitle(recording["name"], fontsize=11, parse_math=False)
         written.append(Path(folder) / "recordings" / f"{recording['name']}.png")
         save_figure(figure, written[-1])
 
@@ -236,7 +497,7 @@ def plot_predictions(predictions: Sequence[Mapping[str, Any]], out: Path | str) 
         axes = figure.add_subplot(len(predictions), 1, row + 1)
         for name in ("valence", "arousal"):
             draw_curve(axes, prediction["frames"], name)
-        axes.set_title(prediction["key"], fontsize=9)
+        axes.set_title(prediction["key"], fontsize=9, parse_math=False)
         axes.legend(loc="upper right", fontsize=8)
     save_figure(figure, out)
 

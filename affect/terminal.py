@@ -319,6 +319,7 @@ def print_watched(watched: "Watched") -> None:
         "timestamp_s": reading.timestamp_s,
         "track": watched.track,
         "box": watched.box,
+        "others": dict(watched.others),
         "frames": reading.frames,
         "frames_with_a_face": reading.frames_with_a_face,
         "label": reading.label,

@@ -14,7 +14,7 @@ from affect.config import Faces
 from affect.data.records import Face
 from affect.errors import InputError
 from affect.pipelines import video
-from affect.pipelines.decoder import Clock, FrameGrid, VideoError, frame_rate, video_stream
+from affect.pipelines.decoder import Clock, Converter, FrameGrid, VideoError, frame_rate, video_stream
 from affect.pipelines.faces import cut_face
 from affect.pipelines.follow import KEY_S, Detector, find_faces
 from affect.pipelines.tracks import TRACK_GAP_S, Tracks, choose_tracks, find_pictures
@@ -36,14 +36,14 @@ def read_source(
         source: A video file; a camera as its number (`"0"` is /dev/video0) or its device; or an address
             (`"rtsp://..."`). `Live` reads cameras and addresses.
         frame_rate_hz: Frames a second that are yielded; `None` yields every frame.
-        notes: List to which remarks on a file are appended, as by `affect.pipelines.video.read_frames`.
+        notes: List to which remarks on the source are appended, as by `affect.pipelines.video.read_frames`.
 
     Returns:
         `(timestamp_s, frame)` as from `affect.pipelines.video.read_frames`.
     """
     device = f"/dev/video{source}" if re.fullmatch(r"\d+", str(source)) else str(source)
     if device.startswith("/dev/") or "://" in device:
-        return Live(device, frame_rate_hz)
+        return Live(device, frame_rate_hz, notes)
     return video.read_frames(source, frame_rate_hz=frame_rate_hz, notes=notes)
 
 
@@ -53,7 +53,7 @@ def follow_face(
     detector: Detector,
     key: str = "",
     seen: set[int] | None = None,
-) -> Iterator[tuple[float, np.ndarray, int | None, Face | None]]:
+) -> Iterator[tuple[float, np.ndarray, int | None, Face | None, dict[int, tuple[float, ...]]]]:
     """Cuts the face that is followed out of each frame, in bounded memory, at most half a second and one frame late.
 
     In a stream nobody knows how long a face will be seen. So if no face is followed, one of the faces that are visible
@@ -70,8 +70,9 @@ def follow_face(
         seen: Set to which the number of every visible face is added, followed or not.
 
     Yields:
-        `(timestamp_s, frame, track_id, face)` of every frame: the id is `None` before the first face is followed, and
-        the face is `None` if it is not visible.
+        `(timestamp_s, frame, track_id, face, others)` of every frame: the id is `None` before the first face is
+        followed, and the face is `None` if it is not visible. `others` are the boxes of the other visible faces by
+        their ids, without detections that may be none (`Tracks.summaries`).
     """
     tracks = Tracks(forgets=True)
     followed: int | None = None
@@ -88,28 +89,35 @@ def follow_face(
         face = None
         if followed in ids:
             face = cut_face(timestamp_s, frame, settings, detections[ids.index(followed)])
-        yield timestamp_s, frame, followed, face
+        shown = {track.id for track in known} - {followed}
+        boxes = {one: tuple(map(float, found.box)) for one, found in zip(ids, detections, strict=True) if one in shown}
+        yield timestamp_s, frame, followed, face, boxes
 
 
 class Live:
     """The frames of a camera or an address. If they arrive faster than they are used, the oldest are left out.
 
-    Times are seconds since the first frame of the stream. If a frame has no time, or the clock jumps back because a
-    camera restarts, the time increases by one step.
+    Frames are rotated, mirrored and scaled to square pixels as the stream says, like those of a file
+    (`affect.pipelines.video.read_frames`). Times are seconds since the first frame of the stream. If a frame has no
+    time, or the clock jumps back because a camera restarts, the time increases by one step.
 
     A thread of this process decodes the frames. The process that decodes files cannot open devices and addresses by
     design, and a user who names a device or an address trusts it.
 
+    No camera was tried. The tests read from addresses on this machine, which FFmpeg opens by the same functions.
+
     Args:
         source: Device or address.
         frame_rate_hz: Frames a second that are yielded; `None` yields every frame.
+        notes: List to which remarks on the source are appended.
 
     Attributes:
         left_out: Number of frames that were left out so far, because they were too late, too large or damaged.
     """
 
-    def __init__(self, source: str, frame_rate_hz: float | None = None):
+    def __init__(self, source: str, frame_rate_hz: float | None = None, notes: list[str] | None = None):
         self.source, self.frame_rate_hz, self.left_out = source, frame_rate_hz, 0
+        self.notes = [] if notes is None else notes
         self._held: queue.Queue = queue.Queue(HELD_FRAMES)
         self._is_over = threading.Event()
 
@@ -152,6 +160,7 @@ class Live:
     def _decode(self, container):
         stream, clock, origin_s = video_stream(container), Clock(), None
         grid = FrameGrid(self.frame_rate_hz)
+        converter = Converter(stream, video.MAX_PIXELS, lambda text: self.notes.append(f"{self.source} {text}"))
         step_s = 1 / frame_rate(stream)
         for packet in container.demux(stream):
             try:
@@ -166,8 +175,14 @@ class Live:
                 if origin_s is None and frame.time is not None:
                     origin_s = frame.time - (0.0 if clock.last_s is None else clock.last_s + step_s)
                 timestamp_s = clock.rise(None if frame.time is None else frame.time - origin_s, step_s)
-                if grid.take(timestamp_s):
-                    yield timestamp_s, frame.to_ndarray(format="rgb24")
+                if not grid.take(timestamp_s):
+                    continue
+                try:
+                    converted, display = converter.convert(frame)
+                except VideoError:  # too large with square pixels
+                    self.left_out += 1
+                    continue
+                yield timestamp_s, video.turn_frame(converted.to_ndarray(), **display)
 
     def _hold(self, item):
         while True:

@@ -120,6 +120,17 @@ def probe(path: Path | str) -> Header:
     return Header(answer["frame_rate_hz"], answer["duration_s"])
 
 
+def turn_frame(pixels: np.ndarray, mirrored: bool, quarter_turns: int) -> np.ndarray:
+    """Returns a copy of a stored frame as it is meant to be seen.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+        mirrored: Whether it is flipped upside down first.
+        quarter_turns: By how many quarter turns it is then rotated anticlockwise.
+    """
+    return np.array(np.rot90(pixels[::-1] if mirrored else pixels, quarter_turns), order="C")
+
+
 class Decoder:
     """A process of `decoder.py`, and this process's ends of its connection and its memory.
 
@@ -169,8 +180,7 @@ class Decoder:
         if "offset" in answer:
             shape, strides = (answer["height"], answer["width"], 3), (answer["stride"], 3, 1)
             pixels = np.ndarray(shape, np.uint8, self.memory, answer["offset"], strides)
-            pixels = np.rot90(pixels[::-1] if answer["mirrored"] else pixels, answer["quarter_turns"])
-            answer["frame"] = np.array(pixels, order="C")
+            answer["frame"] = turn_frame(pixels, answer["mirrored"], answer["quarter_turns"])
             with suppress(OSError):  # it may have ended; its earlier answers must still be read
                 self.connection.send_bytes(b"")
         return answer

@@ -67,6 +67,16 @@ def write_video(path, frames, *, frame_rate_hz=10, codec="libx264", aspect_ratio
     return path
 
 
+def with_matrix(path, a, b, c, d, tx, ty):
+    """Writes QuickTime's display matrix into the track header: (x', y') = (a·x + c·y + tx, b·x + d·y + ty)."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 44  # four characters, version and flags, 36 bytes of other fields
+    rows = (*(round(value * 65536) for value in (a, b, 0, c, d, 0, tx, ty)), 1 << 30)
+    data[start : start + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in rows)
+    path.write_bytes(data)
+    return path
+
+
 def overwrite(path, packet, count=1):
     """Fills packets of a video, from one of a number, with zeros."""
     data = bytearray(path.read_bytes())

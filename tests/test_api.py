@@ -59,7 +59,7 @@ def addresses(exported, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["SavedModel", "gRPC server", "REST server"])
-def test_a_model_and_a_video_in_two_lines(exported, addresses, video, kind):
+def test_a_model_and_a_video_in_two_lines(exported, addresses, video, tmp_path, kind):
     address, *copy = addresses[kind]
     reading = affect.load(address, artefact=copy[0] if copy else None).read(video)
     expected = exported("lstm")[0].read(video)
@@ -68,6 +68,8 @@ def test_a_model_and_a_video_in_two_lines(exported, addresses, video, kind):
     assert [frame["timestamp_s"] for frame in reading.frames] == [frame["timestamp_s"] for frame in expected.frames]
     assert len(reading.faces) == 8
     assert (reading.problem, reading.result["key"]) == ("", str(video))
+    reading.save_figure(tmp_path / "figure.svg", frames=2)
+    assert "attention" in (tmp_path / "figure.svg").read_text(encoding="utf-8")
 
 
 def test_a_reading_is_a_data_frame_and_a_figure(exported, video, tmp_path):

@@ -29,6 +29,7 @@ from affect.config import (
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards
 from affect.data.windows import Recording, read_recordings
+from affect.drawing import DPI, begin_figure
 from affect.errors import InputError
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import cut_clip
@@ -491,6 +492,7 @@ def test_explain_draws_frames_attention_and_curves(runs, recola, tmp_path):
     video, heights = recola[0] / "video" / "dev_1.mp4", {}
     for row in ("lgbp", "sta"):
         run, figure = shutil.copytree(runs[0] / row / "seed-0", tmp_path / row), tmp_path / f"{row}.png"
+        column_inches = begin_figure(1, [1.2], 4).column_inches
         (run / "postprocessing.json").unlink()  # a line that a filter made level has no pixel of its pure colour
         code, out, _ = affect("explain", run, video, "--out", figure, "--frames", 4)
         assert code == 0 and "valence and arousal over 11 frames" in out
@@ -498,7 +500,7 @@ def test_explain_draws_frames_attention_and_curves(runs, recola, tmp_path):
         for colour in ((0xC0, 0x39, 0x2B), (0x24, 0x71, 0xA3)):  # of valence and of arousal
             assert (np.abs(image - colour).max(axis=-1) < 3).sum() > 200
         heights[row] = image.shape[0]
-    assert heights["sta"] - heights["lgbp"] == pytest.approx(1.7 * 110, abs=2)  # the row of attention, in pixels
+    assert heights["sta"] - heights["lgbp"] == pytest.approx(column_inches * DPI, abs=2)  # the row of attention
 
 
 def test_the_pooling_of_paper_a_learns_valence_and_arousal(recola, tmp_path):
@@ -509,10 +511,11 @@ def test_the_pooling_of_paper_a_learns_valence_and_arousal(recola, tmp_path):
     assert trained.experiment == experiment
     assert evaluate(trained, recola[1], split="val")["frames"]["counted"] == 21
     video = recola[0] / "video" / "dev_1.mp4"
-    code, _, _ = affect("explain", tmp_path / "run", video, "--out", tmp_path / "figure.png", "--frames", 4)
+    figure = tmp_path / "figure.png"
+    code, _, _ = affect("explain", tmp_path / "run", video, "--out", figure, "--frames", 4, "--each-head")
     # Rows of frames, of both heads together and of each apart, and of the curves.
-    inches = 1.7 * (1 + 3 + 1.2) + 0.9
-    assert code == 0 and imread(tmp_path / "figure.png").shape[0] == pytest.approx(110 * inches, abs=2)
+    height = begin_figure(1 + 3, [1.2], 4).figure.get_figheight()
+    assert code == 0 and imread(figure).shape[0] == pytest.approx(DPI * height, abs=2)
 
 
 def test_what_is_of_classes_alone_is_refused(trained, recola, runs, tmp_path):

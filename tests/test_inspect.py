@@ -1,16 +1,21 @@
 """affect inspect: what it counts, and which faces it draws."""
 
+import io
 import json
+from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.io import imread
 
 from affect.config import read_json
-from affect.data.inspect import choose_clips, inspect
+from affect.data.inspect import choose_clips, find_clearest, inspect
 from affect.data.records import Clip, Dimensions
 from affect.errors import InputError
 from tests.commands import affect
+from tests.pictures import portrait
 from tests.portrait_shards import encode, flip, portrait_clip, write_shard
 
 
@@ -88,6 +93,33 @@ def test_a_sheet_of_rated_faces(tmp_path):
     assert report["classes"] == []
     height, width = imread(tmp_path / "sheet.png").shape[:2]
     assert height > 2 * width  # five rows of one face
+
+
+def jpeg(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def test_the_clearest_face_is_sharp_and_surely_a_face():
+    sharp = portrait(size=96)
+    faces = [jpeg(cv2.GaussianBlur(sharp, (0, 0), sigma)) for sigma in (4, 2, 0.1, 2)]
+    assert find_clearest(faces, [0.9, 0.9, 0.9, 0.9]) == 2
+    assert find_clearest(faces, [0.9, 0.9, 0.01, 0.95]) == 3
+    assert find_clearest(faces[:1] * 3, np.ones(3)) == 0
+    long = [faces[0]] * 200
+    long[150] = faces[2]
+    assert find_clearest(long, np.ones(200)) in range(200)  # of which 64 are looked at
+
+
+def test_a_sheet_says_how_many_clips_it_shows_and_when(shards, tmp_path):
+    inspect(shards, out=tmp_path / "sheet.svg", columns=3)
+    nodes = ElementTree.parse(tmp_path / "sheet.svg").iter("{http://www.w3.org/2000/svg}text")
+    texts = ["".join(node.itertext()) for node in nodes]
+    assert "6 of 15 clips with a face, evenly spaced; of each the clearest face (score × sharpness)" in texts
+    assert texts.count("3 of 8") == texts.count("3 of 7") == 1
+    times_s = [float(text.removesuffix(" s")) for text in texts if text.endswith(" s")]
+    assert len(times_s) == 6 and max(times_s) < 1
 
 
 def test_nothing_to_draw(tmp_path):

@@ -14,13 +14,12 @@ from affect.pipelines import video
 from affect.pipelines.decoder import Clock
 from affect.pipelines.faces import cut_clip
 from affect.pipelines.video import probe, read_frames
-from tests.pictures import no_face, overwrite, portrait, write_video
+from tests.pictures import no_face, overwrite, portrait, with_matrix, write_video
 
 CODECS = {".avi": "mpeg4", ".flv": "flv1", ".mpeg": "mpeg1video", ".mpg": "mpeg2video", ".webm": "libvpx"}
 CODECS |= {".wmv": "wmv2"}
 # Colours of the quarters of a picture, row by row.
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
-ONE = 1 << 16
 
 
 class NoDetector:
@@ -79,16 +78,6 @@ def mosaic(top_left, top_right, bottom_left, bottom_right, height=64, width=96):
     frame[: height // 2, : width // 2], frame[: height // 2, width // 2 :] = top_left, top_right
     frame[height // 2 :, : width // 2], frame[height // 2 :, width // 2 :] = bottom_left, bottom_right
     return frame
-
-
-def with_matrix(path, a, b, c, d, tx, ty):
-    """Writes QuickTime's display matrix into the track header: (x', y') = (a·x + c·y + tx, b·x + d·y + ty)."""
-    data = bytearray(path.read_bytes())
-    start = data.index(b"tkhd") + 44  # four characters, version and flags, 36 bytes of other fields
-    rows = (*(round(value * ONE) for value in (a, b, 0, c, d, 0, tx, ty)), 1 << 30)
-    data[start : start + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in rows)
-    path.write_bytes(data)
-    return path
 
 
 @pytest.mark.parametrize("suffix", video.SUFFIXES)

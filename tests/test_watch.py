@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from affect.colours import COLOURS, to_rgb
 from affect.config import Experiment, Faces, FrameClassifier, VideoRegressor
 from affect.errors import InputError
 from affect.models.frame_classifier import build_frame_classifier
@@ -27,13 +29,13 @@ from affect.pipelines.tracks import TRACK_GAP_S, Tracks
 from affect.pipelines.video import read_frames
 from affect.reading.predict import predict
 from affect.reading.run import Trained, load_trained
-from affect.reading.watch import AnnotatedVideo, Watched, draw_watched, watch
+from affect.reading.watch import AnnotatedVideo, Moment, Watched, draw_watched, watch
 from tests.commands import affect
 from tests.detections import Known, detection
-from tests.pictures import write_video
+from tests.pictures import no_face, portrait, with_matrix, write_video
 
 FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
-RED = (192, 57, 43)
+RED, GREY = (192, 57, 43), (130, 137, 143)
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +60,15 @@ def ready(monkeypatch, detector):
 
 
 class Interrupted:
-    """A detector that is interrupted, as by Ctrl-C, when it is called for the second time."""
+    """A detector that gets a signal, as of Ctrl-C, when it is called for the second time."""
 
-    def __init__(self, detector):
-        self.detector, self.calls = detector, 0
+    def __init__(self, detector, number):
+        self.detector, self.number, self.calls = detector, number, 0
 
     def detect(self, frames):
         self.calls += 1
         if self.calls == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.number)
         return self.detector.detect(frames)
 
     def follow(self, frames, boxes):
@@ -129,9 +131,10 @@ def test_exported_models_are_watched_as_they_predict(ready, exported, converted,
 
 def test_each_face_that_is_followed_is_a_clip_of_its_own(trained, clip):
     frame, (*first, second, third) = np.zeros((16, 16, 3), np.uint8), clip.faces
-    faces = [(face.timestamp_s, frame, 0, face) for face in first]
-    faces.insert(2, (0.15, frame, 0, None))
-    faces = [(-0.1, frame, None, None), *faces, *((face.timestamp_s, frame, 4, face) for face in (second, third))]
+    faces = [(face.timestamp_s, frame, 0, face, {}) for face in first]
+    faces.insert(2, (0.15, frame, 0, None, {}))
+    faces = [(-0.1, frame, None, None, {}), *faces]
+    faces += [(face.timestamp_s, frame, 4, face, {0: (1.0, 2.0, 3.0, 4.0)}) for face in (second, third)]
     watched = list(watch(trained, faces))
     assert [one.track for one in watched] == [None, *[0] * 7, 4, 4]
     assert (watched[0].reading.probabilities, watched[0].importances) == (None, ())
@@ -140,7 +143,14 @@ def test_each_face_that_is_followed_is_a_clip_of_its_own(trained, clip):
     for last, part in ((watched[7], first), (watched[9], (second, third))):
         alone = predict(trained, type(clip)("part", frames_decoded=len(part), faces=tuple(part)))
         assert last.reading.probabilities == pytest.approx(alone["probabilities"], abs=1e-6)
-        assert last.importances == pytest.approx([frame["importance"] for frame in alone["frames"]], abs=1e-6)
+        importances = [frame["importance"] for frame in alone["frames"]]
+        assert last.importances == pytest.approx(importances, abs=1e-6)
+        seen = [moment for moment in last.moments if moment.probabilities]
+        assert [moment.importance for moment in seen] == pytest.approx(importances, abs=1e-6)
+        for moment, frame in zip(seen, alone["frames"], strict=True):
+            assert moment.timestamp_s == frame["timestamp_s"]
+            assert moment.probabilities == pytest.approx(frame["probabilities"], abs=1e-5)
+    assert len(watched[7].moments) == 8 and watched[9].others == {0: (1.0, 2.0, 3.0, 4.0)}
     assert watched[9].reading.frames == 2
 
 
@@ -148,7 +158,21 @@ def followed(truth, tracks="main", detect="every"):
     """Returns (track, x0 of the box) of each frame; `truth` is a list of lists of `Detection`, ten a second."""
     settings = Faces(face_size=32, detect=detect, tracks=tracks)
     found = follow_face(blank(len(truth)), settings, Known(truth))
-    return [(track, face and face.box[0]) for _, _, track, face in found]
+    return [(track, face and face.box[0]) for _, _, track, face, _ in found]
+
+
+def test_the_others_who_are_seen_have_boxes_and_numbers():
+    central, larger, third = detection(22.0), detection(0.0, y=0.0, size=18.0), detection(43.0, y=43.0)
+    truth = [[central], [central, larger], [larger], [third, central, larger]]
+    found = list(follow_face(blank(4), Faces(face_size=32, detect="every"), Known(truth)))
+    assert [(track, face is not None) for _, _, track, face, _ in found] == [
+        (0, True),
+        (0, True),
+        (0, False),
+        (0, True),
+    ]
+    boxes = [{number: box[0] for number, box in others.items()} for *_, others in found]
+    assert boxes == [{}, {1: 0.0}, {1: 0.0}, {1: 0.0, 2: 43.0}]
 
 
 def test_the_face_that_is_followed_is_kept_until_it_is_gone():
@@ -253,20 +277,86 @@ def test_sources_that_give_nothing(source):
         list(read_source(source))
 
 
-def test_what_is_drawn():
-    probabilities = {"happy": 0.25, "sad": 0.75}
-    reading = Reading(0.0, 2, 2, "sad", probabilities, probabilities, 0.25, None)
-    frame = np.full((480, 600, 3), 90, np.uint8)
-    image = draw_watched(frame, Watched(reading, 0, (300.0, 200.0, 400.0, 300.0), (0.75, 0.25)))
+NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def seen(height, width, box, *, names=NAMES, others=None, track=0, frames=50):
+    """A grey frame, and what was watched up to it: after a gap the first class falls and the fourth rises."""
+    moments, probabilities = [], {}
+    for index in range(frames):
+        share = index / frames
+        probabilities = dict.fromkeys(names, 0.0) | {names[0]: 1 - share, names[min(3, len(names) - 1)]: share}
+        moments.append(Moment(index / 25, probabilities if not 10 < index < 20 else None, 0.01 * (index > 25)))
+    label = max(probabilities, key=probabilities.get)
+    reading = Reading((frames - 1) / 25, frames, frames - 9, label, probabilities, probabilities, 0.1, None)
+    frame = np.full((height, width, 3), 90, np.uint8)
+    return frame, Watched(reading, track, box, (0.1,), tuple(moments), others or {})
+
+
+@pytest.mark.parametrize(("height", "width", "times"), [(120, 160, 2), (480, 640, 1), (1080, 1920, 1), (640, 360, 1)])
+def test_the_panel_is_below_the_frame_and_hides_no_face(height, width, times):
+    x0, y0, x1, y1 = box = (round(0.4 * width), round(0.3 * height), round(0.6 * width), round(0.7 * height))
+    frame, watched = seen(height, width, box, others={3: (0.05 * width, 0.3 * height, 0.2 * width, 0.6 * height)})
+    image = draw_watched(frame, watched)
     assert (frame == 90).all()
-    assert tuple(image[200, 350]) == tuple(image[250, 400]) == RED
-    reds = (image == RED).all(axis=-1)
-    assert reds[30:41, :290].any(axis=0).sum() == 0.75 * 120 + 1  # one bar, of the likeliest class
-    assert not reds[:25].any()
-    assert reds[-15:, 590:].any() and not reds[-16:, :590].any()  # the last frame, a third as high as the one before
-    assert (image[-60:, 585] != 90).any(axis=-1).all() and (image[-61, 585] == 90).all()
+    assert image.shape[1] == times * width and 1.15 < image.shape[0] / (times * height) < 1.7
+    inside = image[times * y0 + 8 : times * y1 - 8, times * x0 + 8 : times * x1 - 8]
+    assert (inside == 90).all()
+    assert (image[: times * height] == RED).all(axis=-1).any() and (image[: times * height] == GREY).all(axis=-1).any()
+    panel = image[times * height :]
+    for place in (0, 3):  # the curves of the two classes that change
+        near = np.abs(panel.astype(int) - to_rgb(COLOURS[place])).max(axis=-1) < 30  # lines have smooth edges
+        assert near.sum() > 50
+    # A name is drawn where it is read: with another one the panel differs only on the right and in the first line.
+    _, other = seen(height, width, box, names=("anger", *NAMES[1:]))
+    changed = (draw_watched(frame, other)[times * height :] != panel).any(axis=-1)
+    columns = np.flatnonzero(changed[round(0.2 * len(panel)) :].any(axis=0))
+    assert len(columns) and columns.min() > 0.5 * times * width
+
+
+def test_the_text_of_a_box_finds_a_place():
+    free = seen(480, 640, (250.0, 100.0, 400.0, 300.0))
+    at_the_top = seen(480, 640, (250.0, 2.0, 400.0, 300.0))
+    between = seen(480, 640, (250.0, 100.0, 400.0, 300.0), others={1: (240.0, 40.0, 420.0, 95.0)})
+    filling = seen(480, 640, (2.0, 2.0, 638.0, 478.0))
+    for (frame, watched), rows, hidden in (
+        (free, (77, 100), False),
+        (at_the_top, (300, 325), False),
+        (between, (300, 325), False),
+        (filling, (2, 25), True),
+    ):
+        image = draw_watched(frame, watched)[:480]
+        reds = np.flatnonzero((image == RED).all(axis=-1).sum(axis=1) > 60)
+        plate = [row for row in reds if rows[0] <= row <= rows[1]]
+        assert len(plate) > 15, (rows, reds)
+        assert hidden or (image[110:290, 260:390] == 90).all()
+
+
+def test_names_in_any_script_are_drawn():
+    """Letters that the font lacks are drawn as question marks."""
+    images = []
+    for names in (("радость", "喜び"), ("???????", "??")):
+        frame, watched = seen(480, 640, None, names=names)
+        images.append(draw_watched(frame, watched)[480:])
+    assert (images[0] != images[1]).any(axis=-1).sum() > 200
+
+
+def test_nothing_is_drawn_before_the_first_face_but_that_there_is_none():
+    frame = np.full((480, 600, 3), 90, np.uint8)
     nothing = Reading(0.0, 1, 0, None, None, None, 0.0, None)
-    np.testing.assert_array_equal(draw_watched(frame, Watched(nothing, None, None, ())), frame)
+    image = draw_watched(frame, Watched(nothing, None, None, ()))
+    np.testing.assert_array_equal(image[:480], frame)
+    assert (image[480:500, :200] < 100).any()  # "no face yet"
+
+
+def test_the_panel_begins_again_and_says_whom_it_shows(trained, clip, tmp_path):
+    frame = np.full((480, 640, 3), 90, np.uint8)
+    faces = [(face.timestamp_s, frame, 0 if index < 5 else 7, face, {}) for index, face in enumerate(clip.faces)]
+    watched = list(watch(trained, faces))
+    assert [len(one.moments) for one in watched] == [1, 2, 3, 4, 5, 1, 2, 3]
+    same = replace(watched[5], track=0)
+    lines = [draw_watched(frame, one)[480:505, :300] for one in (watched[5], same)]
+    assert (lines[0] != lines[1]).any()
 
 
 def test_a_video_of_odd_frames_that_change_their_size(tmp_path):
@@ -304,19 +394,75 @@ def test_an_interrupt_while_a_frame_is_written_waits_for_it(tmp_path, monkeypatc
     assert len(frames_of(tmp_path / "video.mp4")) == 2
 
 
-def test_ctrl_c_ends_with_a_summary_and_a_whole_video(detector, face_videos, tmp_path, monkeypatch):
-    video, out = face_videos / "moving.mp4", tmp_path / "out.mp4"
-    monkeypatch.setitem(DETECTORS, "mtcnn", lambda faces: Interrupted(detector))  # in the second half of a second
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_a_summary_and_a_whole_video(detector, face_videos, tmp_path, monkeypatch, number):
+    source, out = tmp_path / "moving.mp4", tmp_path / "out.mp4"
+    write_video(source, [frame for _, frame in read_frames(face_videos / "moving.mp4")], audio_s=0.8)
+    # In the second half of a second.
+    monkeypatch.setitem(DETECTORS, "mtcnn", lambda faces: Interrupted(detector, number))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+    ends = signal.getsignal(signal.SIGTERM)
     try:
-        code, printed, lines = affect("watch", FER2013, video, "--out", out, "--half-life", 1)
+        code, printed, lines = affect("watch", FER2013, source, "--out", out, "--half-life", 1)
     finally:
         signal.signal(signal.SIGINT, before)
+    assert signal.getsignal(signal.SIGTERM) is ends
     assert (code, lines) == (0, [])
     count = len(frames_of(out))
     assert 0 < count < 8
     assert f"face in {count}/{count} frames" in printed and f"{out}: {count} frames" in printed
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["moving.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("detect", ["follow", "every"])
+def test_each_frame_has_the_numbers_of_predict(trained, detector, tmp_path, detect):
+    """A face that goes and comes back: p(c | f, S) is the same in every frame, and all the rest after the last one."""
+    frames = [portrait(shift=(2 * t, t)) for t in range(9)] + [no_face(t) for t in range(6)]
+    frames += [portrait(shift=(2 * t, t), gain=1.1) for t in range(9)]
+    video = write_video(tmp_path / "video.mp4", frames)
+    settings = replace(trained.faces, detect=detect)
+    clip, cut = cut_clip(video, settings, detector, key="")
+    whole = predict(trained, clip, cut)
+    watched = list(watch(trained, follow_face(read_source(video), settings, detector)))
+    assert len(watched) == len(whole["frames"]) == 24
+    both = 0
+    for one, frame in zip(watched, whole["frames"], strict=True):
+        assert one.reading.timestamp_s == frame["timestamp_s"]
+        assert (one.box is not None) == frame["has_face"]
+        if one.box is not None:
+            both += 1
+            assert one.reading.frame_probabilities == pytest.approx(frame["probabilities"], abs=1e-5)
+    assert both >= 16
+    last = watched[-1]
+    assert last.reading.probabilities == pytest.approx(whole["probabilities"], abs=1e-6)
+    importances = [frame["importance"] for frame in whole["frames"] if frame["has_face"]]
+    assert last.importances == pytest.approx(importances, abs=1e-6)
+
+
+def test_a_camera_is_read_as_an_address_is(ready, address, tmp_path):
+    """No camera was tried. An address of this machine takes its place: `Live` opens both by FFmpeg."""
+    out = tmp_path / "out.mp4"
+    code, printed, lines = affect("watch", FER2013, f"{address}/still.mkv", "--out", out)
+    assert (code, lines) == (0, []) and "face in 8/8 frames" in printed
+    assert len(frames_of(out)) == 8
+
+
+def test_a_live_stream_is_turned_as_it_says(address, tmp_path):
+    frame = np.zeros((64, 96, 3), np.uint8)
+    frame[:32, :48] = (200, 0, 0)
+    path = write_video(tmp_path / "phone.mp4", [frame] * 3, options={"movflags": "+faststart"})
+    with_matrix(path, 0, 1, -1, 0, 64, 0)
+    live, file = list(read_source(f"{address}/phone.mp4")), list(read_source(path))
+    assert len(live) == 3
+    for (_, found), (_, expected) in zip(live, file, strict=True):
+        assert found.shape == (96, 64, 3)
+        np.testing.assert_array_equal(found, expected)
+    notes = []
+    with_matrix(path, 0, 0, 0, 0, 0, 0)
+    list(read_source(f"{address}/phone.mp4", notes=notes))
+    assert notes == [f"{address}/phone.mp4 has a display matrix that is no rotation: it is not rotated."]
 
 
 def test_mistakes_are_one_line(ready, face_videos, tmp_path):

@@ -40,13 +40,13 @@ def random_view(data: Data, seed: tf.Tensor) -> dict[str, Any]:
     }
 
 
-def view_face(jpeg: tf.Tensor | bytes, view: Mapping[str, Any], face_size: int) -> tf.Tensor:
+def view_face(jpeg: tf.Tensor | bytes, view: Mapping[str, Any], face_size: int | None) -> tf.Tensor:
     """Decodes a face and applies a view: crop, turn about the centre (`turn_face`), mirror, scale (antialiased).
 
     Args:
         jpeg: Scalar string.
         view: From `central_view` or `random_view`.
-        face_size: Height and width of the result in pixels.
+        face_size: Height and width of the result in pixels; `None` does not scale.
 
     Returns:
         uint8 (face_size, face_size, 3), RGB.
@@ -61,7 +61,8 @@ def view_face(jpeg: tf.Tensor | bytes, view: Mapping[str, Any], face_size: int) 
         face = turn_face(face, view["angle_rad"], view["border"])
     if view["flip"] is not False:
         face = tf.cond(view["flip"], lambda: tf.reverse(face, [1]), lambda: face)
-    face = tf.image.resize(face, (face_size, face_size), antialias=True)
+    if face_size is not None:
+        face = tf.image.resize(face, (face_size, face_size), antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(face), 0, 255), tf.uint8)
 
 

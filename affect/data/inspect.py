@@ -21,6 +21,8 @@ from affect.progress import Track, hide_progress
 
 # Rows of the sheet, by valence, where there are no classes.
 _PARTS = 5
+# Most faces of a clip among which the clearest is searched.
+LOOKED_AT = 64
 
 
 @names_damage
@@ -29,8 +31,9 @@ def inspect(
 ) -> dict[str, Any]:
     """Summarises shards and draws a sheet of their faces.
 
-    The sheet shows the middle face of clips that are evenly spaced over the sorted keys. It always shows the same
-    clips. Its rows are the classes; without classes, fifths of the faces' valence; without ratings, the splits.
+    The sheet shows clips that are evenly spaced over the sorted keys. It always shows the same ones, and says how many
+    of how many. Of each clip it shows the clearest face (`find_clearest`). Its rows are the classes; without classes,
+    fifths of the faces' valence; without ratings, the splits.
 
     Args:
         data: Folder of shards.
@@ -74,7 +77,8 @@ def inspect(
     if out:
         if not drawable:
             raise InputError(f"{data} holds no face to draw.")
-        _draw(choose_clips(drawable, shards.classes, columns), _read_clips(shards), out)
+        chosen = choose_clips(drawable, shards.classes, columns)
+        _draw(chosen, group_clips(drawable, shards.classes), _read_clips(shards), out)
     order = {name: index for index, name in enumerate(shards.classes)}
     met = Counter(subject for names in subjects.values() for subject in names)
     return {
@@ -126,6 +130,22 @@ def choose_clips(
     Returns:
         Name of a row → up to `columns` keys.
     """
+    return {
+        name: [keys[index] for index in np.linspace(0, len(keys) - 1, min(columns, len(keys))).round().astype(int)]
+        for name, keys in group_clips(drawable, classes).items()
+    }
+
+
+def group_clips(drawable: Sequence[tuple[str, str, str, float | None]], classes: Sequence[str]) -> dict[str, list[str]]:
+    """Groups clips by class; without classes by valence; without ratings by split.
+
+    Args:
+        drawable: `(key, split, label, valence)` of each clip with a face.
+        classes: Classes of the manifest.
+
+    Returns:
+        Name of a row of the sheet → its keys, sorted.
+    """
     rated = [valence for *_, valence in drawable if valence is not None and not classes]
     borders = np.quantile(rated, np.linspace(0, 1, _PARTS + 1)) if rated else []
     parts = [f"valence\n{low:.2f} to {high:.2f}" for low, high in pairwise(borders)]
@@ -138,25 +158,56 @@ def choose_clips(
         else:
             name = split
         rows.setdefault(name, []).append(key)
-    return {
-        name: [keys[index] for index in np.linspace(0, len(keys) - 1, min(columns, len(keys))).round().astype(int)]
-        for name, keys in rows.items()
-    }
+    return rows
 
 
-def _draw(chosen: Mapping[str, Sequence[str]], read: Iterable[tuple[str, dict[str, Any]]], out: Path | str) -> None:
+def find_clearest(jpegs: Sequence[bytes], scores: Sequence[float] | np.ndarray) -> int:
+    """Finds the clearest face of a clip: the highest product of the detector's score and sharpness.
+
+    Sharpness is the standard deviation of the Laplacian of the grey face, which is low where a face is blurred.
+    Of a long clip, `LOOKED_AT` faces are looked at, evenly spaced.
+
+    Args:
+        jpegs: Faces, one at least.
+        scores: The detector's scores.
+
+    Returns:
+        Index of the face. Of equal ones it is the first.
+    """
+    places = np.unique(np.linspace(0, len(jpegs) - 1, min(LOOKED_AT, len(jpegs))).round().astype(int))
+
+    def measure(place):
+        with Image.open(io.BytesIO(jpegs[place])) as image:
+            grey = np.asarray(image.convert("L"), float)
+        laplacian = -4 * grey[1:-1, 1:-1] + grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+        return float(scores[place]) * laplacian.std()
+
+    return int(max(places, key=measure))
+
+
+def _draw(
+    chosen: Mapping[str, Sequence[str]],
+    grouped: Mapping[str, Sequence[str]],
+    read: Iterable[tuple[str, dict[str, Any]]],
+    out: Path | str,
+) -> None:
     """Draws one row of faces for each name."""
     from matplotlib.figure import Figure
 
-    from affect.drawing import save_figure
+    from affect.drawing import save_figure, shorten
 
     places = {key: (row, column) for row, keys in enumerate(chosen.values()) for column, key in enumerate(keys)}
     columns = max(map(len, chosen.values()))
-    figure = Figure(figsize=(1.4 * columns + 1, 1.5 * len(chosen) + 0.3), layout="constrained")
+    figure = Figure(figsize=(1.4 * columns + 1, 1.5 * len(chosen) + 0.6), layout="constrained")
+    shown, total = (sum(map(len, found.values())) for found in (chosen, grouped))
+    title = f"{shown} of {total} clips with a face, evenly spaced; of each the clearest face (score × sharpness)"
+    figure.suptitle(title, fontsize=10)
     grid = figure.add_gridspec(len(chosen), columns + 1)
     for row, name in enumerate(chosen):
         axes = figure.add_subplot(grid[row, 0])
-        axes.text(1, 0.5, name, horizontalalignment="right", verticalalignment="center", fontsize=10)
+        text = f"{name}\n{len(chosen[name])} of {len(grouped[name])}"
+        place: Any = {"horizontalalignment": "right", "verticalalignment": "center"}
+        axes.text(1, 0.5, text, fontsize=10, parse_math=False, **place)
         axes.set_axis_off()
     for _, record in read:
         key = record["clip/media_id"].decode()
@@ -164,8 +215,10 @@ def _draw(chosen: Mapping[str, Sequence[str]], read: Iterable[tuple[str, dict[st
             row, column = places[key]
             axes = figure.add_subplot(grid[row, 1 + column])
             jpegs = record["image/encoded"]
-            with Image.open(io.BytesIO(jpegs[len(jpegs) // 2])) as image:
+            clearest = find_clearest(jpegs, record["face/score"])
+            with Image.open(io.BytesIO(jpegs[clearest])) as image:
                 axes.imshow(image)
-            axes.set_title(key if len(key) <= 22 else f"…{key[-21:]}", fontsize=6)
+            title = f"{shorten(key, 22)}\n{record['image/timestamp'][clearest] / 1e6:.2f} s"
+            axes.set_title(title, fontsize=7, parse_math=False)
             axes.set_axis_off()
     save_figure(figure, out)

@@ -119,6 +119,11 @@ class Artefact(VideoReader, ABC):
             )
         return self.signature("serving_default")(inputs)
 
+    def respond_with_attention(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return (
+            self.signature("explain")(inputs) if "explain" in self.description["signatures"] else self.respond(inputs)
+        )
+
     @cached_property
     def frame_functions(self) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
         names = [name for name in ("frame", "classify", "step") if name in self.description["signatures"]]

@@ -1,4 +1,4 @@
-"""explain(): the papers' figure of one clip (frames, attention, probabilities), or the mean attention of each class."""
+"""explain(): a figure of one clip (frames, attention, probabilities over time), or the mean attention of each class."""
 
 from pathlib import Path
 from typing import Any
@@ -10,53 +10,63 @@ from affect.data.shards import Shards, names_damage
 from affect.models.device import leave_accelerator_to_backend
 from affect.progress import Track, hide_progress
 from affect.reading.predict import predict
-from affect.reading.run import Trained
-from affect.tasks.task import Cut, Style
+from affect.reading.predictor import Predictor
+from affect.tasks.task import Cut, Drawing, Style
 
 
 def explain(
-    trained: Trained,
+    trained: Predictor,
     clip: Clip,
     out: str | Path,
     cut: Cut | None = None,
     *,
     frames: int = 8,
     by_importance: bool = False,
+    apart_s: float | None = None,
     style: Style = "ours",
+    width_cm: float | None = None,
+    each_head: bool = False,
 ) -> dict[str, Any]:
-    """Draws figure 2 of paper A for one clip.
+    """Draws a clip: when, what and where in the face the model saw.
 
-    The rows are (a) frames with their times; (b) the attention to them, white where it is high: first the maximum over
-    the heads, then each head; (c) the class probabilities of each frame, with the clip's class in red; and (d) the
-    importance of all frames in per cent of the highest, with the shown frames marked. A model without spatial attention
-    has no rows (b). For a regression, one row of valence and arousal over time replaces (c) and (d).
+    The rows are (a) frames, each with its time, its own class and p(c | f, S), in the pixels in which the face was cut;
+    (b) the attention over them, yellow where it is high and violet where it is low, the maximum over the heads; (c)
+    p(c | f, S) of each class over time, with a gap where no face is seen, and the clip's class as a thick line; and (d)
+    the importance of all frames as a share of the highest importance, with the shown frames marked. The importance
+    itself, as in the result, sums to 1 over the clip. A model without spatial attention, and a TFLite file of whole
+    clips, which does not give it, have no row (b). For a regression, valence and arousal over time replace (c) and (d).
 
     Args:
-        trained: The model.
+        trained: The model: a run, an exported model, a TFLite file or a server.
         clip: Clip with at least one face.
         out: Image file; its suffix sets the format. It is written under a temporary name and renamed.
         cut: As in `affect.reading.predict.predict`.
         frames: Most frames that are shown.
         by_importance: Whether the most important frames are shown, instead of frames evenly spaced over those with a
-            face.
-        style: `"ours"`, as above; or `"paper"`, in which (b) is one row, the mean of the heads, and (c) draws
-            p(c, f | S), the class probabilities of a frame times its importance, on one scale for all frames, with each
-            frame's own class in red.
+            face. The most important one is taken first, then the most important one that is at least `apart_s` from
+            those taken. If there are not enough, fewer are shown.
+        apart_s: Least time between two of them in seconds; `None` is the length of the clip divided by twice `frames`.
+        style: `"ours"`, as above; or `"paper"`, as figure 2 of paper A, in which (b) is the mean of the heads, white
+            where it is high, and (c) is a chart for each shown frame of p(c, f | S), the class probabilities of the
+            frame times its importance, on one scale for all frames, with the frame's own class in red.
+        width_cm: Width of the figure in centimetres, such as 8.5 for a paper's column; `None` gives each frame 4.3 cm.
+        each_head: Whether each head has a row of attention too.
 
     Returns:
         The dict of `affect.reading.predict.predict`.
 
     Raises:
-        InputError: On an unknown style; for a regression, on `by_importance` and on the style `"paper"`.
+        InputError: As `affect.tasks.task.Drawing`; for a regression, on `by_importance` and on the style `"paper"`.
     """
+    drawing = Drawing(frames, by_importance, apart_s, style, width_cm, each_head)
     result = predict(trained, clip, cut)
-    trained.task.draw(trained, clip, result, out, frames=frames, by_importance=by_importance, style=style)
+    trained.task.draw(trained, clip, result, out, drawing)
     return result
 
 
 @names_damage
 def explain_classes(
-    trained: Trained, data: str | Path, out: str | Path, *, split: str, track: Track = hide_progress
+    trained: Predictor, data: str | Path, out: str | Path, *, split: str, track: Track = hide_progress
 ) -> dict[str, np.ndarray]:
     """Draws the attention averaged over the aligned faces of each class.
 

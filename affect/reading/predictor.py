@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from affect.config import Experiment, Faces
 from affect.config.experiment import Tracks
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # because most of these import TensorFlow
     from affect.pipelines.faces import Cut
     from affect.reading.study import Study
     from affect.tasks.postprocessing import Postprocessing
-    from affect.tasks.task import Curves, Style, Task, TrainedModel
+    from affect.tasks.task import Curves, Style, Task
 
 Who = Literal["main", "largest"]
 
@@ -88,6 +88,16 @@ class Predictor(Protocol):
         Returns:
             Arrays by name. A classifier gives `probabilities` (B, E), `frame_importance` (B, F) and
             `frame_probabilities` (B, F, E), 0 where masked. A regression gives `dimensions`.
+
+        Raises:
+            InputError: If the model reads single faces only.
+        """
+
+    def respond_with_attention(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs the model on a batch of clips and also gives `attention`, if the model has and gives it.
+
+        Args:
+            inputs: As of `respond`.
 
         Raises:
             InputError: If the model reads single faces only.
@@ -269,15 +279,21 @@ class Reading:
         *,
         frames: int = 8,
         by_importance: bool = False,
+        apart_s: float | None = None,
         style: "Style" = "ours",
-    ) -> None:
+        width_cm: float | None = None,
+        each_head: bool = False,
+    ) -> list[str]:
         """Draws the figure of `affect.reading.explain.explain`.
 
         Args:
             path: Image file.
             frames: Largest number of frames that are shown.
             by_importance: Whether the most important frames are shown, instead of evenly spaced ones.
-            style: How it is drawn.
+            apart_s, style, width_cm, each_head: As of `affect.tasks.task.Drawing`.
+
+        Returns:
+            Sentences on what the figure lacks; empty if it shows all that was asked for.
 
         Raises:
             InputError: If the video shows no face, or the model has no such figure.
@@ -285,9 +301,10 @@ class Reading:
         require("plots", "A figure")
         if not len(self.clip.faces):
             raise InputError(self.problem)
-        run = cast("TrainedModel", self.predictor)  # only a run has the network that the figure needs
-        options: dict[str, Any] = {"frames": frames, "by_importance": by_importance, "style": style}
-        self.predictor.task.draw(run, self.clip, self.result, path, **options)
+        from affect.tasks.task import Drawing
+
+        drawing = Drawing(frames, by_importance, apart_s, style, width_cm, each_head)
+        return self.predictor.task.draw(self.predictor, self.clip, self.result, path, drawing)
 
 
 class _DetectingPredictor(Predictor, Protocol):

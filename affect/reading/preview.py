@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 
-from affect.drawing import COLOURS
+from affect.colours import COLOURS, to_rgb
 from affect.errors import InputError
 from affect.pipelines.video import read_frames
 from affect.reading.watch import AnnotatedVideo
@@ -36,7 +36,7 @@ def write_preview(
                 scale = min(1.0, width_px / frame.shape[1])
                 image = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
                 for face, box in boxes.get(f"{timestamp_s:.6f}", ()):
-                    colour = COLOURS[(face - 1) % len(COLOURS)]
+                    colour = to_rgb(COLOURS[(face - 1) % len(COLOURS)])
                     x0, y0, x1, y1 = (round(scale * number) for number in box)
                     cv2.rectangle(image, (x0, y0), (x1, y1), colour, 2)
                     cv2.putText(image, str(face), (x0, max(y0 - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1)

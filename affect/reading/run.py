@@ -84,6 +84,9 @@ class Trained(VideoReader):
         """
         return self.task.respond(self.network, inputs)
 
+    def respond_with_attention(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return self.respond(inputs)  # the network gives all that it has
+
     @cached_property
     def frame_functions(self) -> dict[str, Callable[..., Any]]:
         self.task.check_reads_frames(self.experiment.name)

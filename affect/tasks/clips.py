@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast, get_args
+from typing import Any, NoReturn, cast
 
 import keras
 import numpy as np
@@ -44,12 +44,12 @@ from affect.tasks.table_rows import count_correct
 from affect.tasks.task import (
     Curves,
     Cut,
+    Drawing,
     Graph,
     LoadedModel,
     PrintedTable,
     Printout,
     ServedModel,
-    Style,
     TableLayout,
     TrainedModel,
     Training,
@@ -58,7 +58,6 @@ from affect.tasks.task import (
     format_number,
 )
 
-STYLES = get_args(Style)
 # Most frames of a prediction in the terminal.
 SHOWN_FRAMES = 10
 
@@ -297,27 +296,15 @@ class ClipClassification:
         return np.asarray(attention).reshape(*attention.shape[:-1], side, side)
 
     def draw(
-        self,
-        trained: TrainedModel,
-        clip: Clip,
-        result: dict[str, Any],
-        out: str | Path,
-        *,
-        frames: int,
-        by_importance: bool,
-        style: Style,
-    ) -> None:
-        if style not in STYLES:
-            raise InputError(f"The style of a figure must be one of {list(STYLES)}. Received: {style!r}")
+        self, trained: LoadedModel, clip: Clip, result: dict[str, Any], out: str | Path, drawing: Drawing
+    ) -> list[str]:
         from affect.tasks.figures import draw_clip
 
-        draw_clip(trained, clip, result, out, frames=frames, by_importance=by_importance, style=style)
+        return draw_clip(trained, clip, result, out, drawing)
 
     def draw_means(
-        self, trained: TrainedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+        self, trained: LoadedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
     ) -> dict[str, np.ndarray]:
-        if "attention" not in trained.network.output:
-            raise InputError(f"{trained.experiment.name} has no spatial attention to average.")
         from affect.tasks.figures import draw_class_means
 
         return draw_class_means(trained, shards, out, split=split, track=track)

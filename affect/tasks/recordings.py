@@ -37,12 +37,12 @@ from affect.tasks.table_rows import COLUMNS, average_series
 from affect.tasks.task import (
     Curves,
     Cut,
+    Drawing,
     Graph,
     LoadedModel,
     PrintedTable,
     Printout,
     ServedModel,
-    Style,
     TableLayout,
     TrainedModel,
     Training,
@@ -306,28 +306,20 @@ class RecordingRegression:
         return None  # the network reads windows of a grid, and not single faces
 
     def draw(
-        self,
-        trained: TrainedModel,
-        clip: Clip,
-        result: dict[str, Any],
-        out: str | Path,
-        *,
-        frames: int,
-        by_importance: bool,
-        style: Style,
-    ) -> None:
-        if style != "ours":
+        self, trained: LoadedModel, clip: Clip, result: dict[str, Any], out: str | Path, drawing: Drawing
+    ) -> list[str]:
+        if drawing.style != "ours":
             raise InputError(
                 f"{trained.experiment.name} has no classes to draw in the style of paper A. Leave out --style."
             )
-        if by_importance:
+        if drawing.by_importance:
             raise InputError(f"{trained.experiment.name} has no importance of frames. Leave out --by-importance.")
         from affect.tasks.figures import draw_recording
 
-        draw_recording(trained, clip, result, out, frames=frames)
+        return draw_recording(trained, clip, result, out, drawing)
 
     def draw_means(
-        self, trained: TrainedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+        self, trained: LoadedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
     ) -> NoReturn:
         raise InputError(
             f"{trained.experiment.name} has no classes to average over. Name a VIDEO and leave out --data."

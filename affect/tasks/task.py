@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -22,6 +22,49 @@ if TYPE_CHECKING:
 ModelConfig = FrameClassifier | VideoRegressor | VideoClassifier
 # How the figure of a clip is drawn (`affect.reading.explain.explain`).
 Style = Literal["ours", "paper"]
+STYLES = get_args(Style)
+# Narrowest and widest figure in centimetres.
+WIDTHS_CM = 5.0, 60.0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the figure of a clip is drawn.
+
+    Args:
+        frames: Largest number of frames that are shown.
+        by_importance: Whether the most important frames are shown, instead of evenly spaced ones.
+        apart_s: Least time between two of them in seconds; `None` is the length of the clip divided by twice `frames`,
+            for which there is always room where a face is seen throughout.
+        style: `"ours"`, or `"paper"` as figure 2 of paper A.
+        width_cm: Width of the figure in centimetres; `None` gives each frame 4.3 cm.
+        each_head: Whether the attention of each head has a row.
+
+    Raises:
+        InputError: On a value that is unknown, or that has no effect.
+    """
+
+    frames: int = 8
+    by_importance: bool = False
+    apart_s: float | None = None
+    style: Style = "ours"
+    width_cm: float | None = None
+    each_head: bool = False
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise InputError(f"The style of a figure must be one of {list(STYLES)}. Received: {self.style!r}")
+        if self.frames < 1:
+            raise InputError(f"A figure shows at least one frame. Received: frames={self.frames}")
+        if self.apart_s is not None and not 0 <= self.apart_s < float("inf"):
+            raise InputError(f"--apart must be seconds, 0 or more. Received: {self.apart_s}")
+        if self.apart_s is not None and not self.by_importance:
+            raise InputError("--apart has an effect only on the most important frames. Add --by-importance.")
+        if self.width_cm is not None and not WIDTHS_CM[0] <= self.width_cm <= WIDTHS_CM[1]:
+            least, most = WIDTHS_CM
+            raise InputError(f"--width-cm must be from {least:g} to {most:g} cm. Received: {self.width_cm}")
+        if self.each_head and self.style == "paper":
+            raise InputError("--style paper draws the mean of the heads. Leave out --each-head.")
 
 
 @dataclass(frozen=True)
@@ -102,6 +145,9 @@ class LoadedModel(Protocol):
 
     def respond(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns the outputs for a batch of clips, arrays by name, from arrays by the names of the inputs."""
+
+    def respond_with_attention(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns what `respond` does and, if the model gives it, `attention`."""
 
 
 class TrainedModel(LoadedModel, Protocol):
@@ -433,16 +479,8 @@ class Task(Protocol):
         """
 
     def draw(
-        self,
-        trained: TrainedModel,
-        clip: Clip,
-        result: dict[str, Any],
-        out: str | Path,
-        *,
-        frames: int,
-        by_importance: bool,
-        style: Style,
-    ) -> None:
+        self, trained: LoadedModel, clip: Clip, result: dict[str, Any], out: str | Path, drawing: Drawing
+    ) -> list[str]:
         """Draws the figure of a clip, as `affect.reading.explain.explain` describes it.
 
         Args:
@@ -450,16 +488,17 @@ class Task(Protocol):
             clip: The clip, with at least one face.
             result: From `predict`.
             out: Image file.
-            frames: Largest number of frames that are shown.
-            by_importance: Whether the most important frames are shown, instead of evenly spaced ones.
-            style: How it is drawn.
+            drawing: How it is drawn.
+
+        Returns:
+            Sentences on what the figure lacks; empty if it shows all that was asked for.
 
         Raises:
             InputError: If the task has no such figure.
         """
 
     def draw_means(
-        self, trained: TrainedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+        self, trained: LoadedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
     ) -> dict[str, np.ndarray]:
         """Draws the mean attention of each class of a split, as `affect.reading.explain.explain_classes` describes it.
 
