@@ -356,7 +356,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option(help="Discard a study in OUT that has another model or settings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each video and face.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each decoded frame and face.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Image file: valence and arousal over time.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Image file: classes, or valence and arousal, over time.")] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -379,6 +379,9 @@ def predict(
         require("serving", "--server")
     if plot:
         require("plots", "--plot")
+        from affect.drawing import check_format
+
+        check_format(plot)
     baseline_s = _read_baseline(baseline) if baseline else None
     adjustment = Adjustment(smooth, smoothing, baseline_s)
     section: dict[str, Any] = {"faces": faces, "frame_rate_hz": frame_rate_hz, "start_s": start, "end_s": end}
@@ -405,8 +408,6 @@ def predict(
         terminal.print_study(study, is_quiet=quiet or as_json)
         _exit_with_losses(len(study.lost), is_read=any(row["face"] for row in study.videos))
         return
-    if plot:
-        predictor.task.check_plots(predictor.experiment.name)
     write = terminal.write_csv(predictor, adjustment) if as_csv and not as_json else None
     drawn, lost, is_read = [], 0, False
     for number, video in enumerate(found.videos, 1):
@@ -428,7 +429,7 @@ def predict(
     if plot and drawn:
         predictor.task.plot_predictions(drawn, plot)
         if not as_json and not as_csv:
-            print(f"{plot}: valence and arousal over time")
+            print(f"{plot}: {', '.join(predictor.classes)} over time")
     _exit_with_losses(lost, is_read=is_read)
 
 

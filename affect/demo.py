@@ -11,6 +11,7 @@ from affect.models.device import describe_device
 from affect.pipelines.planted.clips import EXPRESSIONS, NO_EXPRESSION, generate
 from affect.pipelines.prepare import prepare
 from affect.progress import Track, hide_progress
+from affect.reading.loading import load
 from affect.reading.run import load_trained
 from affect.serving.check import check
 from affect.serving.convert import convert
@@ -20,7 +21,7 @@ from affect.training.train import train
 
 
 def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progress) -> dict[str, Any]:
-    """Makes videos, prepares, trains, evaluates, explains, predicts, exports, checks and converts; prints each step.
+    """Makes videos, prepares, trains, evaluates, explains, exports, checks, converts and reads; prints each step.
 
     Args:
         out: Folder for everything that is written.
@@ -69,6 +70,13 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
     terminal.print_check(check(version))
     converted = convert(version, to="float32", data=shards, out=out / "demo.tflite")
     terminal.print_conversion(converted)
+    terminal.print_headline("predict: all test clips, as tables and a report")
+    groups = out / "groups.csv"
+    rows = [f"{clip['key']}.mp4,{clip['label']}\n" for clip in report["clips"]]
+    groups.write_text("video,condition\n" + "".join(rows), encoding="utf-8")
+    tested = [videos / f"{clip['key']}.mp4" for clip in report["clips"]]
+    study = load(version).read_many(tested, out / "results", groups=groups, report=True, overwrite=True, is_quiet=False)
+    terminal.print_study(study, is_quiet=True)
 
     shown = [(clip, oracle["clips"][clip["key"]]["interval_s"]) for clip in report["clips"]]
     inside = [_peaks_within(clip, *interval_s) for clip, interval_s in shown if interval_s]
@@ -92,8 +100,10 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
             ("predict", out / "prediction.json", f"{video.name}: {reading.label}"),
             ("export, check", version, "SavedModel that gives what the network gives"),
             ("convert", converted["path"], labels),
+            ("predict --out", study.folder, "tables and a report of the test clips"),
         ],
     )
+    print(f"Open {study.folder / 'report.html'} first.")
     return summary
 
 

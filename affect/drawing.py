@@ -502,6 +502,22 @@ def plot_predictions(predictions: Sequence[Mapping[str, Any]], out: Path | str) 
     save_figure(figure, out)
 
 
+def plot_class_predictions(predictions: Sequence[Mapping[str, Any]], out: Path | str) -> None:
+    """Draws the classes over time, with one row for each video.
+
+    Args:
+        predictions: From `affect.reading.predict.predict`, of a classifier, each with a face.
+        out: Image file; its suffix gives the format. Its folder is created.
+    """
+    figure = Figure(figsize=(10, 2.6 * len(predictions)), layout="constrained")
+    for row, prediction in enumerate(predictions):
+        axes = figure.add_subplot(len(predictions), 1, row + 1)
+        draw_classes(axes, prediction["frames"], list(prediction["probabilities"]), prediction["label"])
+        axes.set_title(f"{prediction['key']}: {prediction['label']}", fontsize=9, parse_math=False)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    save_figure(figure, out)
+
+
 def _pair_times(recording: Mapping[str, Any], kind: str, dimension: str) -> list[dict[str, Any]]:
     series = recording["series"]
     values = zip(series["times_s"], series[kind][dimension], strict=True)

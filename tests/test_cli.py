@@ -422,6 +422,11 @@ def test_demo_reaches_what_it_promises(tmp_path):
         "prediction.json",
         "savedmodels/demo/1/saved_model.pb",
         "demo.tflite",
+        "results/report.html",
+        "results/videos.csv",
     ):
         assert (tmp_path / "demo" / name).is_file()
     assert "affect demo" in out and "demo/1: passed" in out
+    assert out.endswith(f"Open {tmp_path / 'demo' / 'results' / 'report.html'} first.\n")
+    videos = (tmp_path / "demo" / "results" / "videos.csv").read_text().splitlines()
+    assert len(videos) == 26 and videos[0].startswith("video,condition,face,label,")

@@ -552,9 +552,12 @@ def test_learning_from_recordings_reads_the_settings_that_have_an_effect_and_no_
     assert read & names == names - find_without_effect(experiment).keys()
 
 
-def test_plots_of_a_model_that_classifies_are_refused(face_videos, tmp_path):
-    code, _, lines = affect("predict", FER2013, face_videos / "still.mp4", "--plot", tmp_path / "plot.png")
-    assert code == 2 and "predicts classes, and --plot draws valence and arousal" in lines[0]
+def test_classes_are_plotted_too_and_an_evaluation_of_classes_has_no_plots(face_videos, tmp_path):
+    code, out, _ = affect("predict", FER2013, face_videos / "still.mp4", "--plot", tmp_path / "plot.png")
+    assert code == 0 and f"{tmp_path / 'plot.png'}: angry, disgust, " in out
+    assert imread(tmp_path / "plot.png").shape[1] > 1000
+    code, _, lines = affect("evaluate", FER2013, "--data", tmp_path, "--plot", tmp_path / "plots")
+    assert code == 2 and "predicts classes, and the plots of an evaluation are of valence and arousal" in lines[0]
 
 
 def sums_of(series):

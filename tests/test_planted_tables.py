@@ -38,8 +38,8 @@ def medians(proof, name, number):
 def test_the_penalty_parts_the_heads(proof):
     """Where the mouth alone tells the class, λ = 1 parts the heads of every seed by orders of magnitude.
 
-    Uniform attention over L = 144 locations overlaps by 1 / L. Without a penalty, the heads of some seed overlap by more
-    than twice as much; those of other seeds are apart by chance. λ = 0.1 does not part them: with three seeds, its
+    Uniform attention over L = 144 locations overlaps by 1 / L. Without a penalty, the heads of some seed overlap by
+    more than twice as much; those of other seeds are apart by chance. λ = 0.1 does not part them: with three seeds, its
     overlap was smaller than that of λ = 0 in one and larger in two.
     """
     none, _, strong = by_seed(proof, "mouth", "overlap")

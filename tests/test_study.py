@@ -179,6 +179,19 @@ def test_groups_are_columns(predictor, videos, tmp_path):
     assert any("lacks 2 of 4 videos: broken.mp4, two.mp4." in note for note in study.notes)
 
 
+def test_a_group_is_found_by_any_end_of_a_path_that_means_one_video(predictor, videos, tmp_path):
+    films, table = tmp_path / "films", tmp_path / "groups.csv"
+    for folder in ("a", "b"):
+        (films / folder).mkdir(parents=True)
+        shutil.copy(videos / "nobody.mp4", films / folder / "1.mp4")
+    table.write_text("video,subject\nfilms/a/1.mp4,s1\nb/1,s2\n")
+    study = predictor.read_many(films, tmp_path / "out", groups=table, report=False)
+    assert [(row["video"], row["subject"]) for row in study.videos] == [("a/1.mp4", "s1"), ("b/1.mp4", "s2")]
+    table.write_text("video,subject\n1.mp4,s1\n")
+    with pytest.raises(InputError, match=r"names 1\.mp4, and 2 videos are called so\. Write more of its path\."):
+        predictor.read_many(films, tmp_path / "out", groups=table, report=False)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

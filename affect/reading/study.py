@@ -20,11 +20,12 @@ import io
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -492,38 +493,46 @@ def _write_overview(folder):
     write_overview(folder)
 
 
-def _read_groups(path, videos):
+def _read_groups(table_file, videos):
     """Reads the columns that a CSV file adds to videos.csv.
 
     Returns:
         `(columns, groups, unknown)`: names of the columns; name of a video → dict by column; a sentence on rows and
         videos that have no counterpart.
     """
-    if path is None:
+    if table_file is None:
         return [], {}, []
-    if fault := name_fault(path) or ("" if Path(path).is_file() else f"There is no file {path}."):
+    if fault := name_fault(table_file) or ("" if Path(table_file).is_file() else f"There is no file {table_file}."):
         raise InputError(fault)
     try:
-        table = list(_iterate_csv(path))
+        table = list(_iterate_csv(table_file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is no CSV file in UTF-8 ({error}).") from error
+        raise InputError(f"{table_file} is no CSV file in UTF-8 ({error}).") from error
     columns = [name for name in (table[0] if table else {}) if name and name != "video"]
     if not table or "video" not in table[0] or not columns:
-        raise InputError(f"{path} must have a column video and other columns, such as subject and condition.")
+        raise InputError(f"{table_file} must have a column video and other columns, such as subject and condition.")
     if taken := [name for name in columns if name in rows.video_columns(())]:
-        raise InputError(f"{path} has a column {taken[0]}, which videos.csv has too. Rename it.")
-    names = {}
+        raise InputError(f"{table_file} has a column {taken[0]}, which videos.csv has too. Rename it.")
+    names: dict[str, set[str]] = defaultdict(set)
     for video in videos:
-        for name in (Path(video.name).stem, Path(video.name).name, video.name, str(video.path)):
-            names.setdefault(name, video.name)
-    groups = {
-        names[row["video"]]: {name: row[name] or "" for name in columns} for row in table if row["video"] in names
-    }
+        parts = Path(os.path.abspath(video.path)).parts
+        for start in range(len(parts)):
+            path = PurePath(*parts[start:])
+            for name in (path.as_posix(), path.with_suffix("").as_posix()):
+                names[name].add(video.name)
+    groups: dict[str, dict[str, str]] = {}
+    for row in table:
+        meant = names.get(PurePath(row["video"] or "").as_posix(), set())
+        if len(meant) > 1:
+            what = f"{row['video']}, and {len(meant)} videos are called so"
+            raise InputError(f"{table_file} names {what}. Write more of its path.")
+        groups |= {name: {column: row[column] or "" for column in columns} for name in meant}
+    known = {row["video"] for row in table if PurePath(row["video"] or "").as_posix() in names}
     unknown = []
-    if strange := [row["video"] for row in table if row["video"] not in names]:
-        unknown.append(f"{path} names {len(strange)} videos that were not read: {', '.join(strange[:3])}.")
+    if strange := [str(row["video"]) for row in table if row["video"] not in known]:
+        unknown.append(f"{table_file} names {len(strange)} videos that were not read: {', '.join(strange[:3])}.")
     if missing := [video.name for video in videos if video.name not in groups]:
-        unknown.append(f"{path} lacks {len(missing)} of {len(videos)} videos: {', '.join(missing[:3])}.")
+        unknown.append(f"{table_file} lacks {len(missing)} of {len(videos)} videos: {', '.join(missing[:3])}.")
     return columns, groups, unknown
 
 

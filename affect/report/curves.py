@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from affect.colours import COLOURS
 from affect.errors import InputError
 
 # Points of a curve. A longer video has the mean of several frames in each point.
@@ -16,9 +17,8 @@ NUMBERS = 1_200_000
 # A person in a point of time: the frame was not read, has no face, or has one.
 NOT_READ, NO_FACE, FACE = 0, 1, 2
 
-# The colours of Okabe and Ito, which colour-blind people tell apart. The colour of the text is their black. Yellow
-# comes last, because it is faint on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "currentColor", "#F0E442")
+# The colour of the text replaces black, which is invisible on dark paper. Yellow comes last: it is faint on white.
+_COLOURS = (*COLOURS[:6], "currentColor", "#f0e442")
 # Lengths of dashes and of the gaps between them. With eight colours, 56 curves differ in one of both.
 DASHES = ((1, 0), (7, 3), (2, 3), (9, 3, 2, 3), (12, 4), (4, 2), (9, 2, 2, 2, 2, 2))
 
@@ -152,7 +152,7 @@ class _Sums:
 
 def colour_of(place: int) -> str:
     """Returns the colour of the curve in a place of a list."""
-    return COLOURS[place % len(COLOURS)]
+    return _COLOURS[place % len(_COLOURS)]
 
 
 def dash_of(place: int) -> tuple[int, ...]:

@@ -311,14 +311,17 @@ class ClipClassification:
 
     def check_plots(self, name: str) -> NoReturn:
         raise InputError(
-            f"{name} predicts classes, and --plot draws valence and arousal. Draw a video with affect explain."
+            f"{name} predicts classes, and the plots of an evaluation are of valence and arousal. Draw a video with "
+            "affect explain, or many with affect predict --out."
         )
 
     def plot_evaluation(self, report: dict[str, Any], folder: str | Path) -> list[Path]:
         self.check_plots("This model")
 
     def plot_predictions(self, predictions: Sequence[dict[str, Any]], out: str | Path) -> None:
-        self.check_plots("This model")
+        from affect.drawing import plot_class_predictions
+
+        plot_class_predictions(predictions, out)
 
     def read_evaluation_inputs(
         self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None

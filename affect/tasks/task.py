@@ -517,13 +517,13 @@ class Task(Protocol):
         """
 
     def check_plots(self, name: str) -> None:
-        """Refuses a model that predicts no curves over time.
+        """Refuses a model whose evaluation has no plots.
 
         Args:
             name: Name of the model in the error.
 
         Raises:
-            InputError: If there is nothing to plot.
+            InputError: If there are none.
         """
 
     def plot_evaluation(self, report: dict[str, Any], folder: str | Path) -> list[Path]:
