@@ -74,7 +74,7 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
     groups = out / "groups.csv"
     rows = [f"{clip['key']}.mp4,{clip['label']}\n" for clip in report["clips"]]
     groups.write_text("video,condition\n" + "".join(rows), encoding="utf-8")
-    tested = [videos / f"{clip['key']}.mp4" for clip in report["clips"]]
+    tested = sorted(videos / f"{clip['key']}.mp4" for clip in report["clips"])
     study = load(version).read_many(tested, out / "results", groups=groups, report=True, overwrite=True, is_quiet=False)
     terminal.print_study(study, is_quiet=True)
 
