@@ -25,6 +25,7 @@ The help of every command, as `affect COMMAND --help` prints it. This page is ge
 | 1 | Something was lost or damaged, and the command named it. Or affect itself failed. |
 | 2 | The command could not do its work with what it was given. |
 | 130 | Ctrl-C stopped the command. |
+| 143 | SIGTERM stopped `affect predict --out`. |
 
 `affect --debug COMMAND ...` shows the traceback of an error and the messages of the libraries.
 
