@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from affect import __version__
 from affect.cli import Dataset, Detector, Numbers
 from affect.config import read_json, write_json
 from affect.data.records import parse_example
@@ -242,6 +243,12 @@ def test_training_finds_bundled_configs_by_their_names(tmp_path, monkeypatch, co
     monkeypatch.chdir(tmp_path)
     line = refused(*command.split(), "--data", "S", "--workdir", "W", "--set", "model.head=2")
     assert line.startswith("affect: Unknown field 'head' in 'model.head=2'.")
+
+
+def test_the_version_and_the_completion_of_a_shell():
+    assert affect("--version") == (0, f"affect {__version__}\n", [])
+    code, out, _ = affect("--help")
+    assert code == 0 and "--install-completion" in out and "--show-completion" in out
 
 
 def test_bad_videos(tmp_path, face_videos):

@@ -1,5 +1,7 @@
 """The columns and rows of the tables, smoothing and baseline."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,10 @@ from affect.errors import InputError
 from affect.reading import rows
 from affect.reading.rows import Adjustment
 from affect.tasks.task import Curves
+from tests.documents import text_of
 
 NAN = np.nan
+SCHEMA = "affect/reading/README.md"
 
 
 def curves(times_s, values, importance=None):
@@ -39,6 +43,19 @@ def test_a_row_holds_what_is_known_and_nothing_else():
         "face": "2",
         "has_face": "0",
     }
+
+
+@pytest.mark.parametrize(
+    ("heading", "columns"), [("frames.csv", rows.frame_columns([])), ("videos.csv", rows.video_columns([]))]
+)
+def test_the_document_lists_each_column(heading, columns):
+    (section,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## )", text_of(SCHEMA), re.MULTILINE | re.DOTALL)
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    listed = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert set(columns) <= set(listed)
+    assert set(listed) - set(columns) <= {"valence", "arousal", "CLASS_smooth", "CLASS_change", "subject", "condition"}
+    known = [name for name in listed if name in columns]
+    assert known == columns or (heading == "videos.csv" and sorted(known) == sorted(columns))
 
 
 def test_numbers_have_six_digits():
