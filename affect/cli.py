@@ -331,21 +331,28 @@ def predict(
         typer.Argument(metavar="PATHS", help="Videos and photographs, folders of them, or patterns ('films/*.mp4')."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for tables and pages; continues where it was stopped.")
+        Path | None, typer.Option(help="Folder for tables and a report. The same command goes on where it was stopped.")
     ] = None,
     faces: Annotated[Tracks, typer.Option(help="Faces that are read.")] = "main",
     frame_rate_hz: Annotated[
-        float | None, typer.Option(min=0.01, help="Frames a second that are read. Default: as the model was trained.")
+        float | None,
+        typer.Option(min=0.01, max=10_000, help="Frames a second that are read. Default: as the model was trained."),
     ] = None,
     start: Annotated[float | None, typer.Option(min=0, help="Start of the section that is read, in seconds.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="End of the section that is read, in seconds.")] = None,
-    smooth: Annotated[float | None, typer.Option(help="Seconds of a moving average, in columns NAME_smooth.")] = None,
+    smooth: Annotated[
+        float | None, typer.Option(help="Seconds of a moving average, which columns NAME_smooth hold.")
+    ] = None,
     smoothing: Annotated[
-        Smoothing, typer.Option(help="The average is around each frame, or before it as in a live system.")
+        Smoothing,
+        typer.Option(help="Average over the frames around each frame, or over those up to it, as a live system can."),
     ] = "centred",
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="START-END", help="Seconds with a neutral face; columns NAME_change hold the difference."),
+        typer.Option(
+            metavar="START-END",
+            help="Seconds in which each face is neutral; columns NAME_change hold the difference from them.",
+        ),
     ] = None,
     groups: Annotated[
         Path | None, typer.Option(help="CSV file with the columns video and, for example, subject and condition.")
@@ -353,7 +360,9 @@ def predict(
     parquet: Annotated[bool, typer.Option("--parquet", help="Also write the tables as Parquet.")] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Also write small videos with boxes.")] = False,
     report: Annotated[bool | None, typer.Option(help="Write report.html. Default: yes, with --out.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Discard a study in OUT that has another model or settings.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Delete results in --out that are of another model or settings.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each video and face.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each decoded frame and face.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Image file: classes, or valence and arousal, over time.")] = None,
@@ -365,7 +374,7 @@ def predict(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Probabilities of each video and of its frames; or its valence and arousal over time."""
+    """Read videos: the probabilities of each video and of its frames, or its valence and arousal over time."""
     from affect.reading.loading import load
     from affect.reading.paths import find_videos
     from affect.reading.study import measure_video

@@ -1,6 +1,5 @@
 """What the commands print: tables and lines on stdout, warnings and problems on stderr."""
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -201,7 +200,7 @@ def write_csv(predictor: "Predictor", adjustment: rows.Adjustment) -> Callable[[
         predictor: The model.
         adjustment: Smoothing and baseline.
     """
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = rows.open_writer(sys.stdout)
     columns = rows.frame_columns(predictor.classes, adjustment)
     writer.writerow(columns)
 

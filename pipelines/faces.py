@@ -14,6 +14,7 @@ from affect.config import Faces
 from affect.data.records import Clip, Face
 from affect.errors import InputError
 from affect.pipelines import video
+from affect.pipelines.files import name_fault
 from affect.pipelines.follow import Detector, find_faces
 from affect.pipelines.images import PHOTOGRAPHS, encode_jpeg, read_photograph
 from affect.pipelines.spool import Spool
@@ -73,6 +74,8 @@ def read_frames(path: Path | str, **section: Any) -> Iterator[tuple[float, np.nd
     """
     if is_photograph(path):
         yield 0.0, read_photograph(path)
+    elif not Path(path).is_dir() and (fault := name_fault(path)):
+        raise InputError(fault)
     else:
         yield from video.read_frames(path, **section)
 
@@ -174,7 +177,9 @@ def cut_video(
     if not chosen and not problem:
         problem = f"{path} shows no face in {tracks.frames} frames."
         if not tracks.frames:
-            problem = f"{path} has no frames between start_s={start_s} and end_s={end_s}."
+            end = "its end" if end_s is None else f"{end_s:g} s"
+            length_s = video.probe(path).duration_s
+            problem = f"{path} has no frames from {start_s or 0:g} s to {end}. Its length is {length_s:.3g} s."
         elif turn := find_turn(path, detector, start_s=start_s, end_s=end_s):
             problem += f" Rotated clockwise by {turn} degrees it does: rotate the video, or correct its display angle."
     return Cut(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from affect.data.images import ImageError, open_image
 from affect.errors import InputError
@@ -69,6 +69,8 @@ def _read(path, formats, most_bytes, most_pixels, *, is_photograph=False):
             pixels = image.width * image.height
             if pixels <= most_pixels:
                 shown = ImageOps.exif_transpose(image) if is_photograph else image
+                if shown.mode.startswith("I;16"):  # grey of 16 bits, which Pillow would cut off at 255
+                    shown = Image.fromarray((np.asarray(shown) >> 8).astype(np.uint8))
                 return np.array(shown.convert("RGB"))
     except ImageError as error:
         raise InputError(f"{path} is not an image that can be read ({error}).") from error

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from affect.errors import InputError
+from affect.pipelines.files import name_fault
 
 # Suffixes of the common containers.
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
@@ -112,7 +113,9 @@ class Header:
 
 
 def probe(path: Path | str) -> Header:
-    """Reads the header of a video file."""
+    """Reads the header of a video file. One that cannot be read, and a pipe, which is not opened, has none."""
+    if name_fault(path):
+        return Header()
     try:
         (answer,) = _request(path, None, LIMITS)
     except InputError:

@@ -1,5 +1,6 @@
 """Files, folders and patterns → videos and photographs."""
 
+import os
 import shutil
 
 import pytest
@@ -72,3 +73,31 @@ def test_a_folder_without_videos_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError, match="No video or photograph in"):
         find_videos([tmp_path])
+
+
+@pytest.mark.parametrize("out", ["", "deep", "../above"])
+def test_results_beside_or_above_the_videos_do_not_hide_them(tree, tmp_path, out):
+    films = tmp_path / "above" / "films"
+    shutil.copytree(tree / "deep", films / "deep")
+    folder = (films / out).resolve()
+    for name in ("parts/0/1-0.jpg", "previews/c.mp4"):
+        (folder / name).parent.mkdir(parents=True)
+        shutil.copy(tree / "a.mp4", folder / name)
+    (folder / "study.json").write_text("{}")
+    assert names(find_videos([films / "deep"], without=folder)) == ["c.jpg", "er/b.MKV"]
+    assert names(find_videos([tmp_path / "above"], without=tmp_path / "other")) == [
+        "films/deep/c.jpg",
+        "films/deep/er/b.MKV",
+    ]
+    assert names(find_videos([folder / "previews"])) == ["c.mp4"]
+
+
+def test_a_name_that_tables_cannot_hold_is_refused(tree, tmp_path):
+    shutil.copy(tree / "a.mp4", os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    with pytest.raises(InputError, match=r"The name of .*caf\\xe9\.mp4 is not UTF-8\. Rename it\."):
+        find_videos([tmp_path])
+
+
+def test_an_empty_path_is_not_the_folder_that_the_command_runs_in():
+    with pytest.raises(InputError, match="A path is empty"):
+        find_videos([""])

@@ -558,7 +558,7 @@ def test_parts_of_one_video_are_cut_by_their_times(clips, tmp_path):
         "long@0.5-1.2": 7,
         "long@7-9": 0,
     }
-    assert found["long@7-9"]["problem"] == f"{path} has no frames between start_s=7.0 and end_s=9.0."
+    assert found["long@7-9"]["problem"] == f"{path} has no frames from 7 s to 9 s. Its length is 2 s."
     assert [clip["problem"] for key, clip in found.items() if key != "long@7-9"] == ["", ""]
 
 

@@ -1,5 +1,7 @@
 """The columns and rows of the tables, smoothing and baseline."""
 
+import csv
+import io
 import re
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from affect.errors import InputError
 from affect.reading import rows
-from affect.reading.rows import Adjustment
+from affect.reading.rows import Adjustment, is_within, open_writer
 from affect.tasks.task import Curves
 from tests.documents import text_of
 
@@ -137,3 +139,17 @@ def test_the_peak_is_the_most_important_frame_or_the_farthest_from_neutral():
 def test_adjustments_without_meaning_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Adjustment(**arguments)
+
+
+def test_any_text_is_one_cell():
+    cells = ["a\rb", "a\nb", "a\r\n", 'q"u,o', "=1+1", " x "]
+    text = io.StringIO(newline="")
+    open_writer(text).writerows([cells, cells])
+    assert list(csv.reader(io.StringIO(text.getvalue(), newline=""))) == [cells, cells]
+    assert text.getvalue().endswith(" x \n") and text.getvalue().count("\r") == 4
+
+
+def test_a_baseline_of_times_from_the_table_holds_their_frames():
+    times_s = np.array([1 / 3, 2 / 3, 1.0])
+    assert is_within(times_s, 0.333333, 0.666667).tolist() == [True, True, False]
+    assert is_within(times_s, 0.666667, 0.7).tolist() == [False, True, False]

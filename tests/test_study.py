@@ -1,15 +1,19 @@
 """A folder of videos → the tables of a study: whole, countable, and the same however often it was stopped."""
 
 import csv
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import av
 import numpy as np
@@ -198,6 +202,11 @@ def test_a_group_is_found_by_any_end_of_a_path_that_means_one_video(predictor, v
         ("name,subject\na,b\n", "must have a column video and other columns"),
         ("", "must have a column video"),
         ("video,label\naway,x\n", "has a column label, which videos.csv has too"),
+        ("video,happy\naway,x\n", "has a column happy, which videos.csv has too"),
+        ("video;subject\naway;s1\n", r"separated by commas\. Its columns: 'video;subject'"),
+        ("video,subject,subject\naway,s1,s2\n", "has two columns subject"),
+        ("video,subject\naway,Curie, Marie\n", "has more cells than columns in the row of away"),
+        ("video,subject\naway,s1\naway.mp4,s2\n", r"has two rows for day 1/away\.mp4 that differ"),
     ],
 )
 def test_files_of_groups_without_meaning_are_refused(predictor, videos, tmp_path, text, message):
@@ -281,6 +290,7 @@ def test_the_command(videos, tmp_path):
     assert "needs --out FOLDER" in refused("predict", PLANTED, videos, "--parquet")
     assert "do not go with --out" in refused("predict", PLANTED, videos, "--out", out, "--csv")
     assert "START-END in seconds" in refused("predict", PLANTED, videos, "--baseline", "2")
+    assert "--frame-rate-hz" in refused("predict", PLANTED, videos, "--out", out, "--frame-rate-hz", "inf")
     assert "There is no file or folder gone." in refused("predict", PLANTED, "gone", "--out", out)
     assert affect("predict", PLANTED, videos / "nobody.mp4", "--out", tmp_path / "none", "--no-report")[0] == 2
 
@@ -383,3 +393,140 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
         peaks[times] = float(done.stdout.split("PEAK")[1])
     print(f"peak memory in MiB by length: {peaks}")
     assert peaks[100] <= 1.05 * peaks[1]
+
+
+NAMES = ("a,b", 'q"u', "new\nline", "cr\rreturn", "=1+1", "😀 face", "100%", "%41", "a#b", "a?b", " x ", "co:lon")
+
+
+def test_any_name_of_a_file_is_in_tables_and_links(predictor, videos, tmp_path):
+    films, out = tmp_path / "films", tmp_path / "out"
+    films.mkdir()
+    for name in NAMES:
+        shutil.copy(videos / "nobody.mp4", films / f"{name}.mp4")
+    study = predictor.read_many(films, out, parquet=True)
+    expected = sorted(f"{name}.mp4" for name in NAMES)
+    assert [row["video"] for row in study.videos] == expected
+    assert [row["video"] for row in read(out / "frames.csv")[::5]] == expected
+    assert parquet.read_table(out / "videos.parquet")["video"].to_pylist() == expected
+    for page in (out / "report.html", *out.glob("pages/*.html")):
+        text = re.sub("<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for link in re.findall('(?:href|src)="([^"#]+)"', text):
+            parts = urlsplit(unescape(link))
+            if parts.scheme != "data":
+                assert parts.scheme == parts.query == parts.fragment == ""
+                assert (page.parent / unquote(parts.path)).exists()
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "no rows", "no summary"])
+def test_a_damaged_part_is_read_again(predictor, videos, tmp_path, damage):
+    out = tmp_path / "out"
+    predictor.read_many(videos / "two.mp4", out, report=False)
+    before = files_of(out)
+    (frames,) = out.glob("parts/*/frames.csv")
+    content = frames.read_bytes()
+    if damage == "no summary":
+        frames.with_name("video.json").write_bytes(b"")
+    elif damage == "no rows":
+        frames.unlink()
+    else:
+        frames.write_bytes(content[: len(content) // 2] if damage == "half" else b"")
+    assert predictor.read_many(videos / "two.mp4", out, report=False).lost == {}
+    assert files_of(out) == before
+
+
+@pytest.mark.parametrize("content", ['{"format": 1,', "{}", '{"format": 1, "model": [], "settings": null}'])
+def test_a_damaged_study_is_not_guessed(predictor, videos, tmp_path, content):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "study.json").write_text(content)
+    with pytest.raises(InputError, match=r"study\.json is damaged\. Choose another --out, or .* --overwrite"):
+        predictor.read_many(videos / "nobody.mp4", out, report=False)
+    assert len(predictor.read_many(videos / "nobody.mp4", out, report=False, overwrite=True).videos) == 1
+
+
+def test_a_video_that_changes_while_it_is_read_is_read_again(predictor, videos, tmp_path):
+    """The second video is replaced while the first one is read: after its hash was taken."""
+    films, out = tmp_path / "films", tmp_path / "out"
+    films.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(videos / "nobody.mp4", films / name)
+    with open(films / "b.mp4", "ab") as file:
+        file.write(bytes(8))  # so that its content is another one
+
+    def replace(name, part):
+        if name == "a.mp4":
+            shutil.copy(videos / "two.mp4", films / "b.mp4")
+
+    study = predictor.read_many(films, out, report=False, done=replace)
+    assert "b.mp4 changed while it was read. Run the same command again." in study.lost["b.mp4"]
+    study = predictor.read_many(films, out, report=False)
+    assert set(study.lost) == {"a.mp4"}
+    assert [row["frames"] for row in study.videos] == ["5", "12"]
+    with open(videos / "nobody.mp4", "rb") as first, open(films / "b.mp4", "wb") as second:
+        second.write(first.read() + bytes(8))
+    assert [row["frames"] for row in predictor.read_many(films, out, report=False).videos] == ["5", "5"]
+
+
+def test_a_file_that_cannot_be_opened_is_named_in_the_report_and_not_waited_for(predictor, videos, tmp_path):
+    films, out = tmp_path / "films", tmp_path / "out"
+    films.mkdir()
+    os.mkfifo(films / "pipe.mp4")
+    (films / "link.mp4").symlink_to("gone.mp4")
+    shutil.copy(videos / "two.mp4", films)
+    begun = time.monotonic()
+    study = predictor.read_many(films, out, preview=True)
+    assert time.monotonic() - begun < 30
+    link, pipe = study.lost["link.mp4"], study.lost["pipe.mp4"]
+    assert link.endswith("link.mp4 is a link to gone.mp4, which is not there.")
+    assert pipe.endswith("pipe.mp4 is a pipe, a socket or a device and not a file.")
+    for problem, pages in ((link, "link-*"), (pipe, "pipe-*")):
+        (page,) = (out / "pages").glob(f"{pages}.html")
+        assert problem in page.read_text() and problem in (out / "report.html").read_text()
+    assert [path.name[:3] for path in out.glob("previews/*")] == ["two"]
+
+
+def test_a_full_disk_is_one_line(predictor, videos, tmp_path):
+    """The caller's function, which runs after each video, fails as a write to a full disk does."""
+    out = tmp_path / "out"
+
+    def fill(name, part):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match=r"out has no room for the results \(No space left on device\)\. Make room"):
+        predictor.read_many(videos / "nobody.mp4", out, report=False, done=fill)
+    assert len(read(out / "frames.csv")) == 5
+
+
+def test_a_baseline_may_be_a_time_of_the_table(predictor, tmp_path):
+    video = write_video(tmp_path / "a.mp4", [portrait()] * 4, frame_rate_hz=3)
+    study = predictor.read_many(video, tmp_path / "out", baseline_s=(0.666667, 0.7), report=False)
+    assert study.lost == {}
+    assert all(row["happy_change"] for row in read(study.folder / "frames.csv"))
+
+
+def test_blank_and_repeated_rows_of_groups_cost_nothing(predictor, videos, tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text("video,subject\n,\nnobody,s1\nnobody.mp4,s1\n,\n", encoding="utf-8-sig")
+    study = predictor.read_many(videos / "nobody.mp4", tmp_path / "out", groups=table, report=False)
+    assert (study.videos[0]["subject"], list(study.notes)) == ("s1", [])
+
+
+def test_a_grey_photograph_of_16_bits_is_read_as_one_of_8(predictor, tmp_path):
+    grey = np.asarray(Image.fromarray(portrait()).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    study = predictor.read_many(tmp_path, tmp_path / "out", report=False)
+    first, second = study.videos
+    assert first["label"] and {**first, "video": ""} == {**second, "video": ""}
+
+
+def test_a_problem_names_the_video_of_its_row(predictor, videos, tmp_path):
+    """Of two files with the same content one is read."""
+    films, out = tmp_path / "films", tmp_path / "out"
+    films.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(videos / "nobody.mp4", films / name)
+    study = predictor.read_many(films, out)
+    for name in ("a.mp4", "b.mp4"):
+        assert study.lost[name].startswith(f"{name} shows no face")
+        assert f"{name} shows no face" in (out / "report.html").read_text()

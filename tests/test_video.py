@@ -249,9 +249,9 @@ def test_what_is_not_a_video_is_one_clear_line(tmp_path, make, expected):
 def test_part_without_frames_says_so(tmp_path):
     path = write_video(tmp_path / "a.mp4", numbered(10))
     _, cut = cut_clip(path, Faces(), NoDetector(), key="a", start_s=50.0)
-    assert cut.problem == f"{path} has no frames between start_s=50.0 and end_s=None."
+    assert cut.problem == f"{path} has no frames from 50 s to its end. Its length is 1 s."
     _, cut = cut_clip(path, Faces(), NoDetector(), key="a", start_s=0.31, end_s=0.39)
-    assert cut.problem == f"{path} has no frames between start_s=0.31 and end_s=0.39."
+    assert cut.problem == f"{path} has no frames from 0.31 s to 0.39 s. Its length is 1 s."
 
 
 def test_sound_that_outlasts_the_picture_is_no_damage(tmp_path):

@@ -15,6 +15,8 @@ from affect.pipelines.faces import is_photograph
 ADDRESSES = ("http://", "https://", "ftp://", "rtsp://", "rtmp://", "s3://", "gs://")
 # Suffixes of photographs that cannot be read.
 RAW_PHOTOGRAPHS = (".heic", ".heif", ".avif", ".cr3", ".nef", ".arw", ".dng")
+# Subfolders with pictures and videos in the folder of a study.
+RESULTS = ("parts", "pages", "previews")
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,12 @@ def find_videos(paths: Sequence[str | Path], *, without: Path | None = None) -> 
 
     Args:
         paths: Files, folders and patterns.
-        without: Folder that is not searched, such as the one that results are written to.
+        without: Folder that is not searched, such as the one that results are written to, unless it holds all of a
+            folder that is named. The pictures and previews of a study are never searched for.
 
     Raises:
-        InputError: If a path is a web address, nothing fits a pattern, no path exists, or no video is found.
+        InputError: If a path is a web address, nothing fits a pattern, no path exists, no video is found, or the
+            name of one is not UTF-8.
     """
     named = [path for text in paths for path in _expand(text)]
     if not any(map(os.path.lexists, named)):
@@ -76,6 +80,7 @@ def find_videos(paths: Sequence[str | Path], *, without: Path | None = None) -> 
         raise InputError(f"No video or photograph in {', '.join(map(str, paths))}.")
     unique: dict[str, Path] = {}
     for path in found:
+        _check_name(path)
         unique.setdefault(os.path.abspath(path), path)
     root = os.path.commonpath([_folder_of(path) for path in named])
     videos = [Video(path, Path(os.path.relpath(full, root)).as_posix()) for full, path in unique.items()]
@@ -89,6 +94,8 @@ def _expand(text: str | Path) -> Iterable[Path]:
             f"{text} is an address. Results are kept by the content of a file, so an address cannot be read. Download "
             "the video and name the file; or watch it live: affect watch MODEL ADDRESS"
         )
+    if not str(text):
+        raise InputError("A path is empty. The folder that the command runs in is written as a dot.")
     path = Path(text)
     if os.path.lexists(path) or not glob.has_magic(str(text)):
         return [path]
@@ -97,12 +104,27 @@ def _expand(text: str | Path) -> Iterable[Path]:
     raise InputError(f"No file matches {text}.")
 
 
+def _holds_results(folder):
+    """Returns whether a folder is the part of a study that holds pictures and videos."""
+    return folder.name in RESULTS and (folder.parent / "study.json").is_file()
+
+
+def _check_name(path):
+    """Raises an error if tables, which are UTF-8, cannot hold a path."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        spelled = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise InputError(f"The name of {spelled} is not UTF-8. Rename it.") from error
+
+
 def _list_files(folder, without):
-    """Yields the files below a folder; hidden ones and those in the folder `without` are left out."""
-    left_out = without.resolve() if without else None
+    """Yields the files below a folder; hidden ones, those of studies and those in the folder `without` are left out."""
+    root, left_out = folder.resolve(), without.resolve() if without else None
     for each in folders_below(folder):
         here = each.resolve()
-        if left_out is None or (here != left_out and left_out not in here.parents):
+        is_left_out = left_out and here.is_relative_to(left_out) and not root.is_relative_to(left_out)
+        if not is_left_out and not any(map(_holds_results, (here, *here.parents)[: -len(root.parts)])):
             yield from (path for path in each.iterdir() if not path.name.startswith(".") and not path.is_dir())
 
 

@@ -3,9 +3,10 @@
 affect/reading/README.md says what each column holds.
 """
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -139,12 +140,25 @@ def adjust(
         start_s, end_s = adjustment.baseline_s
         levels = np.log(np.maximum(values, LEAST_PROBABILITY)) if has_classes else values
         known = ~np.isnan(values).any(axis=1)
-        within = known & (times_s >= start_s - 1e-6) & (times_s <= end_s + 1e-6)
+        within = known & is_within(times_s, start_s, end_s)
         change = levels - levels[within].mean(axis=0) if within.any() else np.full_like(levels, np.nan)
         if adjustment.smooth_s:
             change = smooth(times_s, change, adjustment.smooth_s, adjustment.smoothing)
         found.append(change)
     return found
+
+
+def is_within(times_s: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
+    """Returns which frames a section holds. Its ends may have the six decimals of a table.
+
+    Args:
+        times_s: float (F,).
+        start_s, end_s: Section in seconds. Both ends belong to it.
+
+    Returns:
+        bool (F,).
+    """
+    return (times_s >= start_s - 1e-6) & (times_s <= end_s + 1e-6)
 
 
 def smooth(times_s: np.ndarray, values: np.ndarray, smooth_s: float, smoothing: Smoothing = "centred") -> np.ndarray:
@@ -169,6 +183,27 @@ def smooth(times_s: np.ndarray, values: np.ndarray, smooth_s: float, smoothing: 
         first, last = np.searchsorted(times_s, times_s - smooth_s + 1e-6), np.arange(len(times_s)) + 1
     averaged = (sums[last] - sums[first]) / np.maximum(counts[last] - counts[first], 1)[:, None]
     return np.where(known[:, None], averaged, np.nan)
+
+
+def open_writer(file: IO[str]) -> Any:
+    """Returns a `csv.writer` that ends rows with a newline and quotes any cell that has a line break in it.
+
+    `csv.writer` only quotes the line breaks that end its rows, so a name with a carriage return would be two rows.
+
+    Args:
+        file: Text file.
+    """
+    return csv.writer(_Lines(file), lineterminator="\r\n")
+
+
+class _Lines:
+    """A text file whose rows end with a newline, whatever ends those that are written to it."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def write(self, row):
+        return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 def format_row(columns: Sequence[str], row: Sequence[Any]) -> list[str]:

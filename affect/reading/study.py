@@ -14,6 +14,7 @@ files, and goes on with the next video. `affect.reading.rows` describes the colu
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -43,7 +44,7 @@ from affect.pipelines.files import name_fault
 from affect.pipelines.video import probe
 from affect.progress import Track, VideoProgress, hide_progress
 from affect.reading import rows
-from affect.reading.paths import find_videos
+from affect.reading.paths import RESULTS, find_videos
 from affect.reading.predictor import Predictor
 from affect.reading.rows import Adjustment, Smoothing
 
@@ -159,7 +160,7 @@ def read_many(
     has_report = not find_missing("plots") if report is None else report
     folder = Path(out)
     found = find_videos(paths, without=folder)
-    columns, of_video, unknown = _read_groups(groups, found.videos)
+    columns, of_video, unknown = _read_groups(groups, found.videos, predictor.classes)
     settings = {
         "faces": faces,
         "frame_rate_hz": frame_rate_hz,
@@ -172,6 +173,7 @@ def read_many(
     with _lock(folder):
         about = _open_study(folder, predictor, settings, overwrite=overwrite)
         about["columns"] = rows.frame_columns(predictor.classes, adjustment)
+        states = {video.name: _state_of(video.path) for video in found.videos}
         about["videos"] = [_describe(video, folder, of_video.get(video.name, {}), preview) for video in found.videos]
         write_json(folder / "study.json", about)
         tables = _Tables(folder, predictor.classes, columns, about["videos"])
@@ -187,7 +189,13 @@ def read_many(
                     if not tables.is_read(entry):
                         progress.begin(f"{number}/{len(found.videos)} {video.name}", lengths_s[video.name])
                         readings = predictor.read_people(video.path, faces=faces, track=progress.track, **section)
-                        _write_part(part, readings, adjustment)
+                        problem = ""
+                        if entry["sha256"] and _state_of(video.path) != states[video.name]:
+                            problem = f"{video.path} changed while it was read. Run the same command again."
+                            entry["sha256"] = ""  # what was read is not of the content that was hashed
+                            write_json(folder / "study.json", about)
+                            part = _part(folder, entry)
+                        _write_part(part, readings, adjustment, problem)
                         del readings  # their faces leave the disk
                     if entry["preview"] and not (folder / entry["preview"]).is_file():
                         _write_preview(folder / entry["preview"], video.path, part, section)
@@ -214,18 +222,24 @@ class _Tables:
         self._classes, self._columns = classes, rows.video_columns(classes, groups)
         self._added: list[dict[str, Any]] = []
         self._rows: list[list[Any]] = []
+        self._whole: set[str] = set()
         self.lost: dict[str, str] = {}
 
     def is_read(self, entry):
-        """Returns whether a video was read. One without a frame is read again: perhaps the machine had failed."""
-        if not entry["sha256"]:
-            return False
-        file = _part(self.folder, entry) / "video.json"
-        return file.is_file() and read_json(file)["frames"] > 0
+        """Returns whether a video was read and its part is whole, as it may not be after a power cut.
+
+        One without a frame is read again: perhaps the machine had failed.
+        """
+        if entry["sha256"] and entry["sha256"] not in self._whole and _is_whole(_part(self.folder, entry)):
+            self._whole.add(entry["sha256"])
+        return entry["sha256"] in self._whole
 
     def add(self, entry):
         """Adds a video that was read to videos.csv; returns the content of its `video.json`."""
         content = read_json(_part(self.folder, entry) / "video.json")
+        # The part may be of another file with the same content.
+        content["problem"] = content["problem"].replace(content["path"], entry["video"])
+        content["notes"] = [note.replace(content["path"], entry["video"]) for note in content["notes"]]
         self._added.append(entry)
         if content["problem"]:
             self.lost[entry["video"]] = content["problem"]
@@ -239,7 +253,7 @@ class _Tables:
                 [*first, content["frames"], *counts, content["faces_seen"], person.get("peak_s"), content["problem"]]
             )
         with _replace_csv(self.folder / "videos.csv") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = rows.open_writer(file)
             writer.writerow(self._columns)
             writer.writerows(rows.format_row(self._columns, row) for row in self._rows)
         return content
@@ -247,24 +261,27 @@ class _Tables:
     def write_frames(self):
         """Writes frames.csv from the parts of the videos that were added."""
         with _replace_csv(self.folder / "frames.csv") as file:
-            csv.writer(file, lineterminator="\n").writerow(read_json(self.folder / "study.json")["columns"])
+            rows.open_writer(file).writerow(read_json(self.folder / "study.json")["columns"])
             for entry in self._added:
                 name = io.StringIO()
-                csv.writer(name, lineterminator="").writerow([entry["video"], ""])
+                rows.open_writer(name).writerow([entry["video"], ""])
                 with open(_part(self.folder, entry) / "frames.csv", encoding="utf-8", newline="") as part:
                     next(part)
-                    file.writelines(name.getvalue() + line for line in part)
+                    file.writelines(name.getvalue()[:-1] + line for line in part)
 
     def write_parquet(self):
         """Writes both tables as Parquet, in pieces, so that memory does not grow with them."""
         from pyarrow import csv as csv_reader
         from pyarrow import parquet
 
+        parsing = csv_reader.ParseOptions(newlines_in_values=True)
         for name in ("videos", "frames"):
             kinds = {column: _type_of(column, self._groups) for column in _read_header(self.folder / f"{name}.csv")}
             options = csv_reader.ConvertOptions(column_types=kinds, strings_can_be_null=True)
             with (
-                csv_reader.open_csv(self.folder / f"{name}.csv", convert_options=options) as reader,
+                csv_reader.open_csv(
+                    self.folder / f"{name}.csv", parse_options=parsing, convert_options=options
+                ) as reader,
                 replace_file(self.folder / f"{name}.parquet") as temporary,
                 parquet.ParquetWriter(temporary, reader.schema) as writer,
             ):
@@ -297,6 +314,13 @@ def _lock(folder) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise InputError(f"Another affect predict writes to {folder}. Wait for it, or choose another --out.") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{folder} has no room for the results ({error.strerror}). Make room and run the same command again: it "
+            "continues."
+        ) from error
     finally:
         os.close(held)
 
@@ -317,19 +341,24 @@ def _open_study(folder, predictor, settings, *, overwrite):
     about |= {"model": model, "settings": settings}
     file = folder / "study.json"
     if file.is_file() and not overwrite:
-        before = read_json(file)
-        kept = {"model": before.get("model", {}).get("fingerprint"), **before.get("settings", {})}
+        try:
+            before = read_json(file)
+            kept = {"model": before["model"]["fingerprint"], **before["settings"]}
+            about["written"] = before["written"]
+        except (InputError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{file} is damaged. Choose another --out, or read all videos again: --overwrite"
+            ) from error
         for name, value in {"model": model["fingerprint"], **settings}.items():
             if before.get("format") != FORMAT or kept.get(name) != value:
                 what = "of another model" if name == "model" else f"with {name}={kept.get(name)}, and now it is {value}"
                 raise InputError(f"{folder} holds a study {what}. Choose another --out, or replace it: --overwrite")
-        about["written"] = before["written"]
     elif file.is_file():
-        for name in ("parts", "pages", "previews"):
+        for name in RESULTS:
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in _FILES:
             (folder / name).unlink(missing_ok=True)
-    elif others := [name for name in (*_FILES, "parts", "pages", "previews") if (folder / name).exists()]:
+    elif others := [name for name in (*_FILES, *RESULTS) if (folder / name).exists()]:
         raise InputError(f"{folder} holds {others[0]}, which is not of a study. Choose another --out.")
     shutil.rmtree(folder / "parts" / _MAKING, ignore_errors=True)
     return about
@@ -352,7 +381,28 @@ def _describe(video, folder, groups, preview):
 
 
 def _part(folder, entry):
-    return folder / "parts" / (entry["sha256"] or "unreadable")
+    # A video that cannot be read has a part of its own, which says why.
+    return folder / "parts" / (entry["sha256"] or f"unreadable-{PurePath(entry['page']).stem}")
+
+
+def _is_whole(part):
+    """Returns whether a part has frames, and a row for each frame and person."""
+    try:
+        content = read_json(part / "video.json")
+        expected = content["frames"] * max(1, len(content["people"]))
+        with open(part / "frames.csv", "rb") as file:
+            return content["frames"] > 0 and sum(line.endswith(b"\n") for line in file) == 1 + expected
+    except (InputError, OSError, LookupError, TypeError):
+        return False
+
+
+def _state_of(path):
+    """Returns what changes if the content of a file does; `None` if there is no file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _hash(path):
@@ -376,16 +426,16 @@ def measure_video(path: str | Path, start_s: float | None, end_s: float | None) 
     return max(0.1, min(duration_s, end_s or duration_s) - (start_s or 0.0))
 
 
-def _write_part(part, readings, adjustment):
+def _write_part(part, readings, adjustment, problem):
     """Writes what was read of a video: under a temporary name, which is renamed at the end."""
     making = part.with_name(_MAKING)
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     predictor, cut = readings[0].predictor, readings[0].cut
     columns = rows.frame_columns(predictor.classes, adjustment)[1:]
-    problem = cut.problem
+    problem = problem or cut.problem
     with open(making / "frames.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = rows.open_writer(file)
         writer.writerow(columns)
         has_classes = predictor.task.has_classes
         found = [rows.list_rows(each.curves, each.face, adjustment, has_classes=has_classes) for each in readings]
@@ -396,6 +446,7 @@ def _write_part(part, readings, adjustment):
                 problem = _name_missing_baseline(reading, adjustment.baseline_s)
     most = max(2, min(SHOWN_FACES, SHOWN_FACES_OF_ALL // len(readings)))
     content = {
+        "path": readings[0].clip.key,
         "frames": cut.frames,
         "frame_rate_hz": cut.frame_rate_hz,
         "duration_s": float(cut.times_s[-1]) if len(cut.times_s) else 0.0,
@@ -415,7 +466,7 @@ def _name_missing_baseline(reading, baseline_s):
     start_s, end_s = baseline_s
     curves = reading.curves
     known = ~np.isnan(curves.values).any(axis=1)
-    if (known & (curves.times_s >= start_s) & (curves.times_s <= end_s)).any():
+    if (known & rows.is_within(curves.times_s, start_s, end_s)).any():
         return ""
     return (
         f"{reading.clip.key}: face {reading.face} is not seen from {start_s:g} to {end_s:g} s, so it has no baseline."
@@ -478,7 +529,8 @@ def _write_preview(out, path, part, section):
         if row["has_face"] == "1":
             box = tuple(float(row[name]) for name in ("x0", "y0", "x1", "y1"))
             boxes.setdefault(row["timestamp_s"], []).append((int(row["face"]), box))
-    write_preview(out, path, boxes, width_px=PREVIEW_PX, **section)
+    if _is_whole(part):  # a pipe, for example, is not opened again
+        write_preview(out, path, boxes, width_px=PREVIEW_PX, **section)
 
 
 def _write_page(folder, entry):
@@ -493,7 +545,7 @@ def _write_overview(folder):
     write_overview(folder)
 
 
-def _read_groups(table_file, videos):
+def _read_groups(table_file, videos, classes):
     """Reads the columns that a CSV file adds to videos.csv.
 
     Returns:
@@ -505,13 +557,21 @@ def _read_groups(table_file, videos):
     if fault := name_fault(table_file) or ("" if Path(table_file).is_file() else f"There is no file {table_file}."):
         raise InputError(fault)
     try:
-        table = list(_iterate_csv(table_file))
+        table = [row for row in _iterate_csv(table_file) if any(row.values())]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table_file} is no CSV file in UTF-8 ({error}).") from error
     columns = [name for name in (table[0] if table else {}) if name and name != "video"]
     if not table or "video" not in table[0] or not columns:
-        raise InputError(f"{table_file} must have a column video and other columns, such as subject and condition.")
-    if taken := [name for name in columns if name in rows.video_columns(())]:
+        raise InputError(
+            f"{table_file} must have a column video and other columns, such as subject and condition, separated by "
+            f"commas. Its columns: {', '.join(map(repr, table[0] if table else ()))}"
+        )
+    header = _read_header(table_file)
+    if twice := [name for name in columns if header.count(name) > 1]:
+        raise InputError(f"{table_file} has two columns {twice[0]}. Rename one.")
+    if longer := [row for row in table if None in row]:
+        raise InputError(f"{table_file} has more cells than columns in the row of {longer[0]['video']}.")
+    if taken := [name for name in columns if name in rows.video_columns(classes)]:
         raise InputError(f"{table_file} has a column {taken[0]}, which videos.csv has too. Rename it.")
     names: dict[str, set[str]] = defaultdict(set)
     for video in videos:
@@ -526,7 +586,10 @@ def _read_groups(table_file, videos):
         if len(meant) > 1:
             what = f"{row['video']}, and {len(meant)} videos are called so"
             raise InputError(f"{table_file} names {what}. Write more of its path.")
-        groups |= {name: {column: row[column] or "" for column in columns} for name in meant}
+        for name in meant:
+            found = {column: row[column] or "" for column in columns}
+            if groups.setdefault(name, found) != found:
+                raise InputError(f"{table_file} has two rows for {name} that differ. Remove one.")
     known = {row["video"] for row in table if PurePath(row["video"] or "").as_posix() in names}
     unknown = []
     if strange := [str(row["video"]) for row in table if row["video"] not in known]:

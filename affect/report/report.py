@@ -7,7 +7,7 @@ network. The same folder gives the same bytes.
 
 import base64
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -146,11 +146,15 @@ def _read_part(folder: Path, video: Mapping[str, Any]) -> dict[str, Any]:
             ("frames", "frame_rate_hz", "duration_s", "width", "height", "faces_seen")
         )
         return {**empty, "problem": "", "notes": ["It was not read yet."], "people": [], "is_waiting": True}
-    return {**read_json(path), "is_waiting": False}
+    part = read_json(path)
+    read = part.get("path", video["video"])  # of another file, if one with the same content was read before
+    part["problem"] = part["problem"].replace(read, video["video"])
+    part["notes"] = [note.replace(read, video["video"]) for note in part["notes"]]
+    return {**part, "is_waiting": False}
 
 
 def _part_of(folder: Path, video: Mapping[str, Any]) -> Path:
-    return folder / "parts" / str(video["sha256"])
+    return folder / "parts" / (video["sha256"] or f"unreadable-{PurePath(video['page']).stem}")
 
 
 def _low_of(study: Mapping[str, Any]) -> float:
