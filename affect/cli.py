@@ -398,7 +398,7 @@ def predict(
     version = _find_version(model)
     predictor = load(server, artefact=version) if server else load(version)
     if out is not None:
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, _terminate)  # it stops as Ctrl-C does
         study = predictor.read_many(
             videos,
             out,

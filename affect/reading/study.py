@@ -157,7 +157,8 @@ def read_many(
         require("parquet", "--parquet")
     if report:
         require("plots", "A report")
-    has_report = not find_missing("plots") if report is None else report
+    missing = find_missing("plots")
+    has_report = not missing if report is None else report
     folder = Path(out)
     found = find_videos(paths, without=folder)
     columns, of_video, unknown = _read_groups(groups, found.videos, predictor.classes)
@@ -176,7 +177,7 @@ def read_many(
         states = {video.name: _state_of(video.path) for video in found.videos}
         about["videos"] = [_describe(video, folder, of_video.get(video.name, {}), preview) for video in found.videos]
         write_json(folder / "study.json", about)
-        tables = _Tables(folder, predictor.classes, columns, about["videos"])
+        tables = _Tables(folder, predictor.classes, columns)
         left = [entry["video"] for entry in about["videos"] if not tables.is_read(entry)]
         lengths_s = {
             video.name: measure_video(video.path, start_s, end_s) for video in found.videos if video.name in left
@@ -211,14 +212,19 @@ def read_many(
             tables.write_parquet()
         if has_report:
             _write_overview(folder)
-    return Study(folder, tables.lost, found.left_out + unknown)
+    notes = [*found.left_out, *unknown]
+    if report is None and not has_report:
+        notes.append(
+            f"No report was written: it needs {' and '.join(missing)}. Install it: pip install 'affect[plots]'"
+        )
+    return Study(folder, tables.lost, notes)
 
 
 class _Tables:
     """Both tables of a study. A row of videos.csv is added as soon as its video was read."""
 
-    def __init__(self, folder, classes, groups, videos):
-        self.folder, self._groups, self._videos = folder, groups, videos
+    def __init__(self, folder, classes, groups):
+        self.folder, self._groups = folder, groups
         self._classes, self._columns = classes, rows.video_columns(classes, groups)
         self._added: list[dict[str, Any]] = []
         self._rows: list[list[Any]] = []
@@ -391,7 +397,8 @@ def _is_whole(part):
         content = read_json(part / "video.json")
         expected = content["frames"] * max(1, len(content["people"]))
         with open(part / "frames.csv", "rb") as file:
-            return content["frames"] > 0 and sum(line.endswith(b"\n") for line in file) == 1 + expected
+            is_known = content["frames"] > 0 and bool(content["path"])
+            return is_known and sum(line.endswith(b"\n") for line in file) == 1 + expected
     except (InputError, OSError, LookupError, TypeError):
         return False
 
