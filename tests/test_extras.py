@@ -93,13 +93,17 @@ def test_all_else_works_without_any_of_them(shards, face_videos, tmp_path):
         ["export", run, name],
         ["check", name / "1"],
         ["predict", name, video, "--json"],
+        ["predict", name / "1", video, "--out", tmp_path / "results"],
     ]
     arguments = json.dumps([[str(word) for word in command] for command in commands])
     done = subprocess.run([sys.executable, "-c", WITHOUT, arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.split("DONE ")[1])
     assert [code for code, *_ in found] == [0] * len(commands), found
-    (_, no_logs), _, _, (_, no_warmup), _, _ = found
+    (_, no_logs), _, _, (_, no_warmup), _, _, (_, *_, no_report) = found
+    assert no_report.startswith("affect: No report was written: it needs matplotlib.")
+    assert no_report.endswith("Install it: pip install 'affect[plots]'")
+    assert (tmp_path / "results" / "frames.csv").is_file() and not (tmp_path / "results" / "report.html").exists()
     assert no_logs == (
         f"affect: {run} gets no tensorboard/ folder, which needs tensorboard. Install it: pip install 'affect[logs]'"
     )
