@@ -97,6 +97,7 @@ def write_study(folder, films, *, task="classification", classes=None, faces=Non
             "path": "savedmodels/made/1",
             "name": "made",
             "task": task,
+            "has_classes": task == "classification",
             "classes": list(classes),
             "card": CARD,
             "licence": "MIT, of nobody",

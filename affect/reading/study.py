@@ -338,6 +338,7 @@ def _open_study(folder, predictor, settings, *, overwrite):
         "path": str(getattr(predictor, "path", predictor.experiment.name)),
         "fingerprint": predictor.fingerprint,
         "task": predictor.task.name,
+        "has_classes": predictor.task.has_classes,
         "classes": list(predictor.classes),
         "description": f"{predictor.experiment.name}, which reads {', '.join(predictor.classes)}",
         "licence": predictor.licence,

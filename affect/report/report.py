@@ -159,7 +159,7 @@ def _part_of(folder: Path, video: Mapping[str, Any]) -> Path:
 
 def _low_of(study: Mapping[str, Any]) -> float:
     """Returns the lowest value of a class, or of valence and arousal."""
-    return -1 if study["model"]["task"] == "regression" else 0
+    return 0 if study["model"]["has_classes"] else -1
 
 
 def _read_small(
@@ -246,7 +246,7 @@ def _data_of(
         )
     return {
         "name": video["video"],
-        "task": study["model"]["task"],
+        "has_classes": study["model"]["has_classes"],
         "classes": classes,
         "low": _low_of(study),
         "width": part["width"],

@@ -138,7 +138,7 @@
     };
   }
   function measureName() {
-    const isClass = data.task !== "regression", of = isAll() ? ` of ${shown.of}` : "";
+    const isClass = data.has_classes, of = isAll() ? ` of ${shown.of}` : "";
     if (shown.measure === "_change") return (isClass ? "Change of log p" : "Change") + of + " from baseline";
     return (isClass ? "Probability" : isAll() ? "Value" : "Value, from −1 to 1") + of + (shown.measure ? ", smoothed" : "");
   }
