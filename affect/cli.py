@@ -55,8 +55,30 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does: what was written stays whole."""
 
 
-def _terminate(*_):
-    raise _Terminated
+class _Stop:
+    """Stops the work in a `with` block at Ctrl-C or SIGTERM.
+
+    The signal raises at once. Python ignores what is raised in some callbacks, such as those of its garbage collector,
+    so the work calls `check`, which raises again.
+    """
+
+    def __enter__(self):
+        self._error = None
+        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number, _):
+        self._error = _Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        raise self._error
+
+    def check(self) -> None:
+        """Raises if a signal came."""
+        if self._error:
+            raise self._error
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -398,22 +420,23 @@ def predict(
     version = _find_version(model)
     predictor = load(server, artefact=version) if server else load(version)
     if out is not None:
-        signal.signal(signal.SIGTERM, _terminate)  # it stops as Ctrl-C does
-        study = predictor.read_many(
-            videos,
-            out,
-            **section,
-            smooth_s=smooth,
-            smoothing=smoothing,
-            baseline_s=baseline_s,
-            groups=groups,
-            parquet=parquet,
-            preview=preview,
-            report=report,
-            overwrite=overwrite,
-            is_quiet=quiet,
-            done=terminal.print_people_as_json if as_json else terminal.print_people,
-        )
+        with _Stop() as stop:
+            study = predictor.read_many(
+                videos,
+                out,
+                **section,
+                smooth_s=smooth,
+                smoothing=smoothing,
+                baseline_s=baseline_s,
+                groups=groups,
+                parquet=parquet,
+                preview=preview,
+                report=report,
+                overwrite=overwrite,
+                is_quiet=quiet,
+                check_stop=stop.check,
+                done=terminal.print_people_as_json if as_json else terminal.print_people,
+            )
         terminal.print_study(study, is_quiet=quiet or as_json)
         _exit_with_losses(len(study.lost), is_read=any(row["face"] for row in study.videos))
         return

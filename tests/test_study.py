@@ -335,7 +335,9 @@ def test_a_stopped_study_ends_as_an_undisturbed_one(videos, shared_data, tmp_pat
         wait_for_parts(stopped, parts, process)
         process.send_signal(stop)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[stop], errors
+        # Python itself may end by SIGINT after it was handled; a shell shows 130 for that too.
+        expected = {signal.SIGINT: (130, -2), signal.SIGTERM: (143,), signal.SIGKILL: (-9,)}[stop]
+        assert process.returncode in expected, errors
         if stop != signal.SIGKILL:
             assert errors.endswith("affect: Stopped. Run the same command again: it continues.\n"), errors
             read_videos = [row for row in read(stopped / "videos.csv") if row["frames"] != "0"]
@@ -354,6 +356,23 @@ def test_a_stopped_study_ends_as_an_undisturbed_one(videos, shared_data, tmp_pat
             of_face = [each for each in rows if (each["video"], each["face"]) == (row["video"], row["face"])]
             assert len(of_face) == frames
     assert {row["face"] for row in rows if row["video"] == "two.mp4"} == {"1", "2"}
+
+
+def test_a_stop_that_a_callback_ignored_is_repeated(predictor, videos, tmp_path):
+    """Python ignores what is raised in a callback of the garbage collector, so a handler of a signal may be ignored."""
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) > 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predictor.read_many(videos, tmp_path / "out", faces="all", check_stop=check, report=False)
+    assert len(calls) == 17
+    names = {row["video"] for row in read(tmp_path / "out" / "videos.csv")}
+    assert names == {"broken.mp4", "day 1/away.mp4"}
+    assert {row["video"] for row in read(tmp_path / "out" / "frames.csv")} == {"day 1/away.mp4"}
 
 
 def test_two_at_once_are_refused(videos, predictor, tmp_path):

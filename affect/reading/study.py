@@ -120,6 +120,7 @@ def read_many(
     report: bool | None = None,
     overwrite: bool = False,
     is_quiet: bool = True,
+    check_stop: Callable[[], object] = lambda: None,
     done: Callable[[str, dict[str, Any]], object] = lambda name, part: None,
 ) -> Study:
     """Reads videos and photographs and writes the folder of a study.
@@ -141,6 +142,7 @@ def read_many(
         report: Whether pages are written; `None` writes them if the packages for them are installed.
         overwrite: Whether a study of another model or with other settings is replaced.
         is_quiet: Whether no progress is shown.
+        check_stop: Called after each frame that is looked at. It may raise `KeyboardInterrupt` to stop.
         done: `done(name, part)` is called after each video with its name and the content of `video.json`.
 
     Returns:
@@ -183,13 +185,19 @@ def read_many(
             video.name: measure_video(video.path, start_s, end_s) for video in found.videos if video.name in left
         }
         section = {"frame_rate_hz": frame_rate_hz, "start_s": start_s, "end_s": end_s}
+
+        def track(iterable, total, description):
+            for item in progress.track(iterable, total, description):
+                check_stop()
+                yield item
+
         try:
             with VideoProgress(sum(lengths_s.values()), is_hidden=is_quiet) as progress:
                 for number, (video, entry) in enumerate(zip(found.videos, about["videos"], strict=True), 1):
                     part = _part(folder, entry)
                     if not tables.is_read(entry):
                         progress.begin(f"{number}/{len(found.videos)} {video.name}", lengths_s[video.name])
-                        readings = predictor.read_people(video.path, faces=faces, track=progress.track, **section)
+                        readings = predictor.read_people(video.path, faces=faces, track=track, **section)
                         problem = ""
                         if entry["sha256"] and _state_of(video.path) != states[video.name]:
                             problem = f"{video.path} changed while it was read. Run the same command again."
