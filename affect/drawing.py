@@ -414,7 +414,7 @@ def save_figure(figure: Figure, out: Path | str, dpi: float = DPI) -> None:
     check_format(out)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Journals refuse fonts of type 3. With paths in place of text, an SVG cannot be edited or searched.
+    # Journals refuse fonts of type 3. An SVG with paths instead of text cannot be edited or searched.
     with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}), replace_file(out) as temporary:
         figure.savefig(temporary, dpi=dpi)
 

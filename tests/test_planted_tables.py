@@ -39,10 +39,11 @@ def test_the_penalty_parts_the_heads(proof):
     """Where the mouth alone tells the class, λ = 1 parts the heads of every seed by orders of magnitude.
 
     Uniform attention over L = 144 locations overlaps by 1 / L. Without a penalty, the heads of some seed overlap by
-    more than twice as much; those of other seeds are apart by chance. λ = 0.1 does not part them: with three seeds, its
-    overlap was smaller than that of λ = 0 in one and larger in two.
+    more than twice as much; those of other seeds are apart by chance. λ = 0.1 lowers the median of these seeds, but its
+    overlap was smaller than that of λ = 0 in one seed and larger in two.
     """
-    none, _, strong = by_seed(proof, "mouth", "overlap")
+    none, weak, strong = by_seed(proof, "mouth", "overlap")
+    assert np.median(none) > 2 * np.median(weak) > 4 * np.median(strong)
     assert max(none) > 2 / 144
     assert all(with_penalty < 0.001 * without for without, with_penalty in zip(none, strong, strict=True))
     assert max(strong) < 0.001

@@ -349,7 +349,7 @@ def test_soft_labels_are_the_votes_in_the_order_of_the_models_classes(tmp_path):
     data = replace(DATA, batch_clips=3, soft_labels=True)
     ((faces, _, labels),) = epochs(shards, 1, data=data, classes=("sad", "angry", "happy"))[0]
     found = dict(zip(numbers(faces)[0][:, 0].tolist(), labels.tolist(), strict=True))
-    # 2 has votes for no class of the model, and 3 has none: their label counts.
+    # Clip 2 has only votes of classes that the model does not have, and clip 3 has no votes. So their labels count.
     assert found == {1: [0.25, 0.25, 0.5], 2: [1, 0, 0], 3: [1, 0, 0]}
     assert labels.dtype == np.float32
     evaluation = evaluated(shards, data=data, split="train", classes=("angry", "happy", "sad"))

@@ -161,6 +161,8 @@ def read_many(
         require("plots", "A report")
     missing = find_missing("plots")
     has_report = not missing if report is None else report
+    if has_report:
+        from affect.report import write_overview, write_page
     folder = Path(out)
     found = find_videos(paths, without=folder)
     columns, of_video, unknown = _read_groups(groups, found.videos, predictor.classes)
@@ -210,7 +212,7 @@ def read_many(
                         _write_preview(folder / entry["preview"], video.path, part, section)
                     content = tables.add(entry)
                     if has_report:
-                        _write_page(folder, entry)
+                        write_page(folder, entry)
                     done(video.name, content)
                 progress.end()
         finally:
@@ -219,7 +221,7 @@ def read_many(
         if parquet:
             tables.write_parquet()
         if has_report:
-            _write_overview(folder)
+            write_overview(folder)
     notes = [*found.left_out, *unknown]
     if report is None and not has_report:
         notes.append(
@@ -547,18 +549,6 @@ def _write_preview(out, path, part, section):
             boxes.setdefault(row["timestamp_s"], []).append((int(row["face"]), box))
     if _is_whole(part):  # a pipe, for example, is not opened again
         write_preview(out, path, boxes, width_px=PREVIEW_PX, **section)
-
-
-def _write_page(folder, entry):
-    from affect.report import write_page
-
-    write_page(folder, entry)
-
-
-def _write_overview(folder):
-    from affect.report import write_overview
-
-    write_overview(folder)
 
 
 def _read_groups(table_file, videos, classes):
