@@ -58,8 +58,8 @@ class _Terminated(KeyboardInterrupt):
 class _Stop:
     """Stops the work in a `with` block at Ctrl-C or SIGTERM.
 
-    The signal raises at once. Python ignores what is raised in some callbacks, such as those of its garbage collector,
-    so the work calls `check`, which raises again.
+    The work calls `check` often, which raises. The signal itself raises only if it comes again: Python ignores what is
+    raised in some callbacks, such as those of its garbage collector, and objects may be closed by half.
     """
 
     def __enter__(self):
@@ -72,8 +72,10 @@ class _Stop:
             signal.signal(number, handler)
 
     def _stop(self, number, _):
+        is_second = self._error is not None
         self._error = _Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
-        raise self._error
+        if is_second:
+            raise self._error
 
     def check(self) -> None:
         """Raises if a signal came."""

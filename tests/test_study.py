@@ -358,21 +358,49 @@ def test_a_stopped_study_ends_as_an_undisturbed_one(videos, shared_data, tmp_pat
     assert {row["face"] for row in rows if row["video"] == "two.mp4"} == {"1", "2"}
 
 
-def test_a_stop_that_a_callback_ignored_is_repeated(predictor, videos, tmp_path):
-    """Python ignores what is raised in a callback of the garbage collector, so a handler of a signal may be ignored."""
-    calls = []
+def test_a_stop_leaves_whole_tables_of_what_was_read(predictor, videos, tmp_path):
+    out = tmp_path / "out"
 
     def check():
-        calls.append(None)
-        if len(calls) > 16:
+        if (out / "videos.csv").is_file() and len(read(out / "videos.csv")) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predictor.read_many(videos, tmp_path / "out", faces="all", check_stop=check, report=False)
-    assert len(calls) == 17
-    names = {row["video"] for row in read(tmp_path / "out" / "videos.csv")}
+        predictor.read_many(videos, out, faces="all", check_stop=check, report=False)
+    names = {row["video"] for row in read(out / "videos.csv")}
     assert names == {"broken.mp4", "day 1/away.mp4"}
-    assert {row["video"] for row in read(tmp_path / "out" / "frames.csv")} == {"day 1/away.mp4"}
+    assert {row["video"] for row in read(out / "frames.csv")} == {"day 1/away.mp4"}
+
+
+def test_a_stop_keeps_the_rows_of_earlier_runs(predictor, videos, tmp_path):
+    films = shutil.copytree(videos, tmp_path / "films")
+    out = tmp_path / "out"
+    predictor.read_many(films, out, report=False)
+    before = read(out / "videos.csv"), read(out / "frames.csv")
+    shutil.copy(films / "two.mp4", films / "a first one.mp4")
+    with open(films / "a first one.mp4", "ab") as file:
+        file.write(bytes(16))
+
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predictor.read_many(films, out, check_stop=check, report=False)
+    assert (read(out / "videos.csv"), read(out / "frames.csv")) == before
+
+
+def test_a_stop_after_a_video_was_read_keeps_its_rows(predictor, videos, tmp_path):
+    """The stop comes when the part is whole and no table was written."""
+    out = tmp_path / "out"
+
+    def check():
+        if list(out.glob("parts/*/video.json")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predictor.read_many(videos / "two.mp4", out, check_stop=check, report=False, preview=True)
+    assert [row["video"] for row in read(out / "videos.csv")] == ["two.mp4"]
+    assert len(read(out / "frames.csv")) == 12
 
 
 def test_two_at_once_are_refused(videos, predictor, tmp_path):

@@ -1,6 +1,6 @@
 """write_preview(): a small video with the boxes of the faces that were read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ def write_preview(
     boxes: Mapping[str, Sequence[tuple[int, tuple[float, ...]]]],
     *,
     width_px: int,
+    check_stop: Callable[[], object] = lambda: None,
     **section: Any,
 ) -> None:
     """Writes an MP4 file, under a temporary name that is renamed. Frames after damage are left out.
@@ -28,11 +29,13 @@ def write_preview(
         video: Video file.
         boxes: Time of a frame in seconds with six decimals → number and box of each face in it.
         width_px: Largest width of the preview in pixels.
+        check_stop: Called before each frame. It may raise `KeyboardInterrupt` to stop.
         **section: As for `affect.pipelines.video.read_frames`.
     """
     with closing(AnnotatedVideo(out)) as preview:
         try:
             for timestamp_s, frame in read_frames(video, **section):
+                check_stop()
                 scale = min(1.0, width_px / frame.shape[1])
                 image = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
                 for face, box in boxes.get(f"{timestamp_s:.6f}", ()):

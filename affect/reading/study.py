@@ -142,7 +142,7 @@ def read_many(
         report: Whether pages are written; `None` writes them if the packages for them are installed.
         overwrite: Whether a study of another model or with other settings is replaced.
         is_quiet: Whether no progress is shown.
-        check_stop: Called after each frame that is looked at. It may raise `KeyboardInterrupt` to stop.
+        check_stop: Called for each video and each frame. It may raise `KeyboardInterrupt` to stop.
         done: `done(name, part)` is called after each video with its name and the content of `video.json`.
 
     Returns:
@@ -179,13 +179,19 @@ def read_many(
         about = _open_study(folder, predictor, settings, overwrite=overwrite)
         about["columns"] = rows.frame_columns(predictor.classes, adjustment)
         states = {video.name: _state_of(video.path) for video in found.videos}
-        about["videos"] = [_describe(video, folder, of_video.get(video.name, {}), preview) for video in found.videos]
+        about["videos"] = []
+        for video in found.videos:
+            check_stop()
+            about["videos"].append(_describe(video, folder, of_video.get(video.name, {}), preview))
         write_json(folder / "study.json", about)
-        tables = _Tables(folder, predictor.classes, columns)
+        tables = _Tables(folder, about["videos"], predictor.classes, columns)
+        tables.add_parts()
         left = [entry["video"] for entry in about["videos"] if not tables.is_read(entry)]
-        lengths_s = {
-            video.name: measure_video(video.path, start_s, end_s) for video in found.videos if video.name in left
-        }
+        lengths_s = {}
+        for video in found.videos:
+            check_stop()
+            if video.name in left:
+                lengths_s[video.name] = measure_video(video.path, start_s, end_s)
         section = {"frame_rate_hz": frame_rate_hz, "start_s": start_s, "end_s": end_s}
 
         def track(iterable, total, description):
@@ -196,6 +202,7 @@ def read_many(
         try:
             with VideoProgress(sum(lengths_s.values()), is_hidden=is_quiet) as progress:
                 for number, (video, entry) in enumerate(zip(found.videos, about["videos"], strict=True), 1):
+                    check_stop()
                     part = _part(folder, entry)
                     if not tables.is_read(entry):
                         progress.begin(f"{number}/{len(found.videos)} {video.name}", lengths_s[video.name])
@@ -209,14 +216,17 @@ def read_many(
                         _write_part(part, readings, adjustment, problem)
                         del readings  # their faces leave the disk
                     if entry["preview"] and not (folder / entry["preview"]).is_file():
-                        _write_preview(folder / entry["preview"], video.path, part, section)
+                        _write_preview(folder / entry["preview"], video.path, part, section, check_stop)
                     content = tables.add(entry)
+                    tables.write_videos()
                     if has_report:
                         write_page(folder, entry)
                     done(video.name, content)
                 progress.end()
         finally:
-            # A study that was stopped has whole tables of the videos that were read.
+            # A study that was stopped has whole tables of the videos that were read, now or before.
+            tables.add_parts()
+            tables.write_videos()
             tables.write_frames()
         if parquet:
             tables.write_parquet()
@@ -231,54 +241,74 @@ def read_many(
 
 
 class _Tables:
-    """Both tables of a study. A row of videos.csv is added as soon as its video was read."""
+    """Both tables of a study: the rows of each video whose part is whole, in the order of `entries`."""
 
-    def __init__(self, folder, classes, groups):
-        self.folder, self._groups = folder, groups
+    def __init__(self, folder, entries, classes, groups):
+        self.folder, self._entries, self._groups = folder, entries, groups
         self._classes, self._columns = classes, rows.video_columns(classes, groups)
-        self._added: list[dict[str, Any]] = []
-        self._rows: list[list[Any]] = []
-        self._whole: set[str] = set()
-        self.lost: dict[str, str] = {}
+        self._contents: dict[str, dict[str, Any]] = {}
+
+    @property
+    def lost(self):
+        """Names of videos with a problem → the problem."""
+        found = ((entry["video"], self._contents.get(entry["video"])) for entry in self._entries)
+        return {name: content["problem"] for name, content in found if content and content["problem"]}
 
     def is_read(self, entry):
-        """Returns whether a video was read and its part is whole, as it may not be after a power cut.
+        """Returns whether a video was read.
 
         One without a frame is read again: perhaps the machine had failed.
         """
-        if entry["sha256"] and entry["sha256"] not in self._whole and _is_whole(_part(self.folder, entry)):
-            self._whole.add(entry["sha256"])
-        return entry["sha256"] in self._whole
+        self._add_part(entry)
+        content = self._contents.get(entry["video"])
+        return bool(entry["sha256"] and content and content["frames"] and content["path"])
+
+    def add_parts(self):
+        """Adds the videos that have a part."""
+        for entry in self._entries:
+            self._add_part(entry)
+
+    def _add_part(self, entry):
+        """Adds a video if its part is whole, as it may not be after a power cut."""
+        if entry["video"] not in self._contents and _is_whole(_part(self.folder, entry)):
+            self.add(entry)
 
     def add(self, entry):
-        """Adds a video that was read to videos.csv; returns the content of its `video.json`."""
+        """Adds a video that was read; returns the content of its `video.json`."""
         content = read_json(_part(self.folder, entry) / "video.json")
         # The part may be of another file with the same content.
         content["problem"] = content["problem"].replace(content["path"], entry["video"])
         content["notes"] = [note.replace(content["path"], entry["video"]) for note in content["notes"]]
-        self._added.append(entry)
-        if content["problem"]:
-            self.lost[entry["video"]] = content["problem"]
+        self._contents[entry["video"]] = content
+        return content
+
+    def _list_rows(self, entry):
+        """Returns the rows of a video in videos.csv."""
+        content = self._contents[entry["video"]]
         nobody = {"face": None, "label": None, "values": {}, "frames_with_a_face": 0, "frames_read": 0, "coverage": 0.0}
         for person in content["people"] or [nobody]:
             values = [person["values"].get(name) for name in self._classes]
             counts = (person["frames_with_a_face"], person["frames_read"], person["coverage"])
             groups = [entry["groups"].get(name) for name in self._groups]
             first = (entry["video"], *groups, person["face"], person["label"], *values)
-            self._rows.append(
-                [*first, content["frames"], *counts, content["faces_seen"], person.get("peak_s"), content["problem"]]
-            )
+            yield [*first, content["frames"], *counts, content["faces_seen"], person.get("peak_s"), content["problem"]]
+
+    def write_videos(self):
+        """Writes videos.csv."""
         with _replace_csv(self.folder / "videos.csv") as file:
             writer = rows.open_writer(file)
             writer.writerow(self._columns)
-            writer.writerows(rows.format_row(self._columns, row) for row in self._rows)
-        return content
+            for entry in self._entries:
+                if entry["video"] in self._contents:
+                    writer.writerows(rows.format_row(self._columns, row) for row in self._list_rows(entry))
 
     def write_frames(self):
-        """Writes frames.csv from the parts of the videos that were added."""
+        """Writes frames.csv from the parts."""
         with _replace_csv(self.folder / "frames.csv") as file:
             rows.open_writer(file).writerow(read_json(self.folder / "study.json")["columns"])
-            for entry in self._added:
+            for entry in self._entries:
+                if entry["video"] not in self._contents:
+                    continue
                 name = io.StringIO()
                 rows.open_writer(name).writerow([entry["video"], ""])
                 with open(_part(self.folder, entry) / "frames.csv", encoding="utf-8", newline="") as part:
@@ -403,13 +433,12 @@ def _part(folder, entry):
 
 
 def _is_whole(part):
-    """Returns whether a part has frames, and a row for each frame and person."""
+    """Returns whether a part has a row for each frame and person."""
     try:
         content = read_json(part / "video.json")
         expected = content["frames"] * max(1, len(content["people"]))
         with open(part / "frames.csv", "rb") as file:
-            is_known = content["frames"] > 0 and bool(content["path"])
-            return is_known and sum(line.endswith(b"\n") for line in file) == 1 + expected
+            return sum(line.endswith(b"\n") for line in file) == 1 + expected
     except (InputError, OSError, LookupError, TypeError):
         return False
 
@@ -538,7 +567,7 @@ def _write_shown(path, jpeg, crop_ratio):
         view.resize((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS).save(path, "JPEG", quality=85)
 
 
-def _write_preview(out, path, part, section):
+def _write_preview(out, path, part, section, check_stop):
     """Writes a small video with the boxes of the faces that were read."""
     from affect.reading.preview import write_preview
 
@@ -547,8 +576,9 @@ def _write_preview(out, path, part, section):
         if row["has_face"] == "1":
             box = tuple(float(row[name]) for name in ("x0", "y0", "x1", "y1"))
             boxes.setdefault(row["timestamp_s"], []).append((int(row["face"]), box))
-    if _is_whole(part):  # a pipe, for example, is not opened again
-        write_preview(out, path, boxes, width_px=PREVIEW_PX, **section)
+    content = read_json(part / "video.json")
+    if content["frames"] and content["path"]:  # a pipe, for example, is not opened again
+        write_preview(out, path, boxes, width_px=PREVIEW_PX, check_stop=check_stop, **section)
 
 
 def _read_groups(table_file, videos, classes):
