@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from affect import metrics  # the module, because it may be only partly imported at this point
+from affect.statistics import Moments, ccc
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -39,9 +40,9 @@ class ConcordanceLoss(keras.losses.Loss):
         losses = []
         for output in range(y_pred.shape[-1]):
             y, x, weights = metrics.valid_values(y_true, y_pred, sample_weight, output, "float32")
-            moments = metrics.Moments.of(y, x, weights, ops)
+            moments = Moments.of(y, x, weights, ops)
             square = moments.error / ops.maximum(moments.count, 1e-30)
-            losses.append((1 - self.weight) * square + self.weight * (1 - metrics.ccc(moments, ops)))
+            losses.append((1 - self.weight) * square + self.weight * (1 - ccc(moments, ops)))
         return ops.mean(ops.stack(losses))
 
     def get_config(self) -> dict[str, Any]:

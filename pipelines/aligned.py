@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from affect.config import Faces
-from affect.data.records import Clip, Face
+from affect.data.clips import Clip, Face
 from affect.errors import InputError
 from affect.pipelines.decoder import FrameGrid
 from affect.pipelines.images import encode_jpeg, read_image

@@ -56,7 +56,7 @@ def describe_face(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None
 
     Args:
         frame: uint8 (H, W, 3), RGB.
-        landmarks: float (5, 2): x y in pixels, in the order of `affect.data.records.LANDMARKS`.
+        landmarks: float (5, 2): x y in pixels, in the order of `affect.data.clips.LANDMARKS`.
 
     Returns:
         float32 (3 · GRID² + DIRECTIONS · CELLS²,); `None` if the picture is flat or lies outside the frame.

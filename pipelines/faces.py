@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from affect.config import Faces
-from affect.data.records import Clip, Face
+from affect.data.clips import Clip, Face
 from affect.errors import InputError
 from affect.pipelines import video
 from affect.pipelines.files import name_fault
@@ -292,7 +292,7 @@ def align(
 
     Args:
         frame: uint8 (H, W, 3).
-        landmarks: (5, 2) in pixels, in the order of `affect.data.records.LANDMARKS`.
+        landmarks: (5, 2) in pixels, in the order of `affect.data.clips.LANDMARKS`.
         face_size: Height and width of the result in pixels.
         margin_ratio: Padding around the template on each side, as a share of its size.
         template: As in `affect.config.Faces`.

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from affect.config import Faces
-from affect.data.records import Face
+from affect.data.clips import Face
 from affect.errors import InputError
 from affect.pipelines import video
 from affect.pipelines.decoder import Clock, Converter, FrameGrid, VideoError, frame_rate, video_stream

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from affect.config import Faces, read_json, write_json
 from affect.data import records
+from affect.data.clips import Clip, Face
 from affect.files import sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from affect.pipelines.datasets.source import Source
@@ -54,7 +55,7 @@ def write_part(
     """
     video: dict[str, Any] = {**_describe_listing(source), "bytes": 0, "source_sha256": ""}
     notes: list[str] = []
-    tracks: list[tuple[int, Iterator[records.Face]]] = []  # (number of faces, faces) of each chosen track
+    tracks: list[tuple[int, Iterator[Face]]] = []  # (number of faces, faces) of each chosen track
     clip: dict[str, Any] = {}
     seen = 0  # number of all tracks
     with TemporaryDirectory(prefix=MAKING, dir=parts) as name:
@@ -100,7 +101,7 @@ def write_part(
         }
         entries, faces_s = [], []
         for key, chosen in _split_into_examples(source.key, tracks, part_faces):
-            example = records.Clip(key=key, part=len(entries), faces=chosen, **clip)
+            example = Clip(key=key, part=len(entries), faces=chosen, **clip)
             entry = {"key": key, "recording": source.key, "part": example.part, **video}
             entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen)}
             entry |= {"faces_seen": seen, "problem": problem, "notes": notes}

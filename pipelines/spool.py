@@ -8,7 +8,7 @@ from os import SEEK_CUR
 from pathlib import Path
 from typing import overload
 
-from affect.data.records import LANDMARKS, Face
+from affect.data.clips import LANDMARKS, Face
 
 # Time, box, landmarks, score and transform, then the length of the JPEG that follows.
 _HEADER = struct.Struct(f"<{1 + 4 + 2 * len(LANDMARKS) + 1 + 6}dI")

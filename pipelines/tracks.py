@@ -54,7 +54,7 @@ class Detection:
 
     Args:
         box: float32 (4,): x0 y0 x1 y1 in pixels.
-        landmarks: float32 (5, 2): x y in pixels, in the order of `affect.data.records.LANDMARKS`.
+        landmarks: float32 (5, 2): x y in pixels, in the order of `affect.data.clips.LANDMARKS`.
         score: In [0, 1].
         descriptor: float32 (K,), what it looks like (`affect.pipelines.appearance.describe_face`), or `None`.
         shot: Number of the frame's shot, from 0. A scene cut begins the next shot.

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from affect.data import records
-from affect.data.records import Clip, Face
+from affect.data.clips import Clip, Face
 from affect.data.shards import Shards
 
 SIZE = 8

@@ -270,8 +270,8 @@ MUTANTS = (
         "affect/losses.py",
         (
             "weights of error and concordance exchanged",
-            "losses.append((1 - self.weight) * square + self.weight * (1 - metrics.ccc(moments, ops)))",
-            "losses.append(self.weight * square + (1 - self.weight) * (1 - metrics.ccc(moments, ops)))",
+            "losses.append((1 - self.weight) * square + self.weight * (1 - ccc(moments, ops)))",
+            "losses.append(self.weight * square + (1 - self.weight) * (1 - ccc(moments, ops)))",
             "test_losses.py::test_by_hand",
         ),
         (
@@ -314,6 +314,21 @@ MUTANTS = (
             "test_metrics.py::test_classes_without_a_clip_are_left_out_of_the_means",
         ),
         (
+            "metric of training forgets weights",
+            "self.sums.assign_add(ops.stack([ops.sum(weight * term) for term in terms]))",
+            "self.sums.assign_add(ops.stack([ops.sum(term) for term in terms]))",
+            "test_series_metrics.py::test_the_metric_leaves_out_what_has_no_weight",
+        ),
+        (
+            "metric of training keeps the last batch",
+            "self.sums.assign_add(",
+            "self.sums.assign(",
+            "test_series_metrics.py::test_the_metric_of_training_gives_the_same",
+        ),
+    ),
+    *of(
+        "affect/statistics.py",
+        (
             "CCC without the means",
             "whole = moments.label_square + moments.prediction_square + moments.count * apart**2",
             "whole = moments.label_square + moments.prediction_square",
@@ -342,18 +357,6 @@ MUTANTS = (
             "labels, predictions = labels[valid], predictions[valid]",
             "labels, predictions = np.nan_to_num(labels), np.nan_to_num(predictions)",
             "test_series_metrics.py::test_frames_that_are_not_valid_are_left_out_and_counted",
-        ),
-        (
-            "metric of training forgets weights",
-            "self.sums.assign_add(ops.stack([ops.sum(weight * term) for term in terms]))",
-            "self.sums.assign_add(ops.stack([ops.sum(term) for term in terms]))",
-            "test_series_metrics.py::test_the_metric_leaves_out_what_has_no_weight",
-        ),
-        (
-            "metric of training keeps the last batch",
-            "self.sums.assign_add(",
-            "self.sums.assign(",
-            "test_series_metrics.py::test_the_metric_of_training_gives_the_same",
         ),
     ),
     *of(
@@ -677,7 +680,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/data/windows.py",
+        "affect/data/recordings.py",
         (
             "ratings before the face",
             "values = np.interp(times_s + delay_s,",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from affect.config import Faces
-from affect.data.records import LANDMARKS
+from affect.data.clips import LANDMARKS
 from affect.errors import InputError
 from affect.pipelines.detectors.boxes import POINTS, Boxes
 from affect.pipelines.faces import align

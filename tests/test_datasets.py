@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affect.data.records import Dimensions
+from affect.data.clips import Dimensions
 from affect.errors import InputError
 from affect.pipelines.aligned import list_images, stray_images
 from affect.pipelines.datasets import DATASETS, PUBLISHED

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Data, Windows
-from affect.data.records import Dimensions
+from affect.data.clips import Dimensions
 from affect.data.windows import read_recordings
 from affect.errors import InputError
 from affect.tasks.delay import search_delay

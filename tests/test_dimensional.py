@@ -27,8 +27,9 @@ from affect.config import (
     read_json,
 )
 from affect.data.labels import DIMENSIONS
+from affect.data.recordings import Recording
 from affect.data.shards import Shards
-from affect.data.windows import Recording, read_recordings
+from affect.data.windows import read_recordings
 from affect.drawing import DPI, begin_figure
 from affect.errors import InputError
 from affect.pipelines.detectors import DETECTORS

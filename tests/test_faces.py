@@ -10,7 +10,7 @@ import pytest
 from skimage.transform import SimilarityTransform
 
 from affect.config import Faces
-from affect.data.records import LANDMARKS
+from affect.data.clips import LANDMARKS
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import align, cut_clip, cut_face, cut_faces
 from affect.pipelines.tracks import Detection, Tracks

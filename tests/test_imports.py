@@ -31,6 +31,7 @@ SHARED_WITH_PIPELINES = {
     "extras",
     "files",
     "progress",
+    "data.clips",
     "data.images",
     "data.labels",
     "data.records",

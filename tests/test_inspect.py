@@ -11,8 +11,8 @@ from PIL import Image
 from skimage.io import imread
 
 from affect.config import read_json
+from affect.data.clips import Clip, Dimensions
 from affect.data.inspect import choose_clips, find_clearest, inspect
-from affect.data.records import Clip, Dimensions
 from affect.errors import InputError
 from tests.commands import affect
 from tests.pictures import portrait

@@ -12,8 +12,8 @@ import pytest
 from scipy.special import softmax
 
 from affect.config import to_json, write_json
-from affect.data.records import Clip
-from affect.data.shards import clip_inputs
+from affect.data.clips import Clip
+from affect.data.views import clip_inputs
 from affect.errors import InputError
 from affect.models.frame_classifier import detail_classifier
 from affect.pipelines.detectors.mtcnn import Mtcnn
@@ -156,7 +156,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from affect.reading.loading import read_model
 from affect.reading.predict import predict
-from affect.data.records import Clip
+from affect.data.clips import Clip
 from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.faces import Cut, cut_clip
 from affect.pipelines.tracks import Track

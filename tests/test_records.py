@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from affect.data import records
-from affect.data.records import Clip, Dimensions, Face, encode_example, parse_example
+from affect.data.clips import Clip, Dimensions, Face
+from affect.data.records import encode_example, parse_example
 
 FACES = (
     Face(

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import softmax
 
 from affect.config import Experiment, Faces, FrameClassifier, Windows
-from affect.data.shards import clip_inputs
+from affect.data.views import clip_inputs
 from affect.models.frame_classifier import build_frame_classifier, detail_classifier
 from affect.models.stream import StreamingClassifier, StreamingRegressor
 from affect.models.video_networks import detail_regressor

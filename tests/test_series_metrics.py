@@ -11,7 +11,8 @@ from keras import ops
 from scipy.stats import pearsonr
 
 from affect.errors import InputError
-from affect.metrics import Moments, SeriesMetric, cc, ccc, regression_metrics, rmse
+from affect.metrics import SeriesMetric, regression_metrics
+from affect.statistics import Moments, cc, ccc, rmse
 
 RANDOM = np.random.default_rng(0)
 WAVE = np.sin(np.arange(400) / 20)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from affect.data.records import Clip, Face
+from affect.data.clips import Clip, Face
 from affect.errors import InputError
 from affect.reading.loading import read_artefact
 from affect.reading.predict import predict

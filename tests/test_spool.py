@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from affect.data.records import Face
+from affect.data.clips import Face
 from affect.pipelines.spool import Spool
 
 

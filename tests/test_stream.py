@@ -11,7 +11,7 @@ from scipy.special import logsumexp, softmax
 
 from affect.config import Data, FrameClassifier, VideoRegressor, Windows
 from affect.data.augment import central_view, view_face
-from affect.data.records import Dimensions
+from affect.data.clips import Dimensions
 from affect.data.windows import eval_windows, read_recordings
 from affect.errors import InputError
 from affect.layers import TEMPORAL_POOLINGS

@@ -8,9 +8,10 @@ import pytest
 from scipy import fft
 
 from affect.config import Data, VideoRegressor, Windows
+from affect.data.clips import Dimensions
 from affect.data.lgbp import FEATURES, lgbp_top
-from affect.data.records import Dimensions
-from affect.data.windows import at_end, cut_window, eval_windows, read_recordings, recording_of, train_windows
+from affect.data.recordings import cut_window, recording_of
+from affect.data.windows import at_end, eval_windows, read_recordings, train_windows
 from affect.errors import InputError
 from affect.losses import ConcordanceLoss
 from affect.models.video_networks import build_video_regressor

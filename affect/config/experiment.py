@@ -34,7 +34,7 @@ SelectionMetric = Literal["accuracy", "loss", "ccc"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 # dlib's mean face shape (eyes: mean of their six points) in a unit box, in the order of
-# `affect.data.records.LANDMARKS`. Paper A stores dlib's aligned faces.
+# `affect.data.clips.LANDMARKS`. Paper A stores dlib's aligned faces.
 MEAN_SHAPE = ((0.2255, 0.2160), (0.7548, 0.2160), (0.4901, 0.5156), (0.2541, 0.7802), (0.7261, 0.7802))
 
 
@@ -88,7 +88,7 @@ class Faces:
         tracks: Faces that are kept: the `"main"` one (seen longest, then the most central; a still face, such as a
             picture on a wall, comes after one that moves), the `"largest"`, or `"all"`.
         boxes: CSV file of faces that another program has detected, for the detector `"boxes"` only.
-        template: Five points x y in a unit box, in the order of `affect.data.records.LANDMARKS`. A face is turned,
+        template: Five points x y in a unit box, in the order of `affect.data.clips.LANDMARKS`. A face is turned,
             scaled and shifted until its landmarks are as near to them as possible. The stored face is that box with its
             padding.
     """

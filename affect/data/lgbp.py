@@ -54,6 +54,37 @@ def lgbp_top(faces: np.ndarray) -> np.ndarray:
     return (np.sqrt(shares) @ draw_sketch(shares.shape[1])).astype(np.float32)
 
 
+def describe_window(faces: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
+    """Returns the features of the faces of a window. Each sequence of consecutive frames with a face is one video.
+
+    Args:
+        faces: uint8 (F, H, W, 3), RGB.
+        frame_mask: bool (F,): frames with a face.
+
+    Returns:
+        float32 (F, `FEATURES`), 0 where masked.
+    """
+    features = np.zeros((len(faces), FEATURES), np.float32)
+    for run in np.split(np.arange(len(faces)), np.flatnonzero(np.diff(frame_mask)) + 1):
+        if frame_mask[run[0]]:
+            features[run] = lgbp_top(to_grey(faces[run]))
+    return features
+
+
+def to_grey(faces: np.ndarray) -> np.ndarray:
+    """Returns RGB faces as grey ones, with the numbers of `tf.image.rgb_to_grayscale`.
+
+    Args:
+        faces: uint8 (..., 3).
+
+    Returns:
+        uint8 (...).
+    """
+    red, green, blue = np.moveaxis(faces.astype(np.float32) * np.float32(1 / 255), -1, 0)
+    grey = red * np.float32(0.2989) + green * np.float32(0.587) + blue * np.float32(0.114)
+    return (grey * np.float32(255.5)).clip(0, 255).astype(np.uint8)
+
+
 def gabor_magnitudes(faces: np.ndarray) -> Iterator[np.ndarray]:
     """Yields the magnitudes of each filter, uint16 (T, H, W), in units of 1/`STEPS` of a grey level.
 

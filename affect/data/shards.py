@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedGroupKFold
 
 from affect.config import Data, read_json
-from affect.config.experiment import FrameSpacing
 from affect.data import records
 from affect.data.augment import central_view, random_view, view_face
+from affect.data.views import space_evenly
 from affect.errors import InputError
 from affect.files import sha256_of
 
@@ -290,48 +289,19 @@ def eval_batches(
         wanted = _make_table(keys, range(len(keys)))
         clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
 
+    def choose(total):
+        chosen = tf.numpy_function(
+            functools.partial(space_evenly, most=data.eval_frames, spacing=data.frame_spacing), [total], tf.int32
+        )
+        return tf.ensure_shape(chosen, (None,))
+
     def sample(clip):
-        chosen = space_evenly(tf.shape(clip["jpeg"])[0], data.eval_frames, data.frame_spacing)
+        chosen = choose(tf.shape(clip["jpeg"])[0])
         view = central_view(data.crop_ratio)
         return _decode(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
     dataset = clips.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.padded_batch(data.batch_clips).prefetch(2)
-
-
-def clip_inputs(clip: records.Clip, data: Data, face_size: int) -> tuple[dict[str, np.ndarray], list[records.Face]]:
-    """Returns the model's inputs for one clip, with the frames and the view of `eval_batches`.
-
-    Args:
-        clip: With at least one face.
-        data: How clips are sampled.
-        face_size: Height and width of the model's faces in pixels.
-
-    Returns:
-        `(inputs, chosen)`: dict of `faces` uint8 (1, F, H, W, 3) and `frame_mask` bool (1, F); the F chosen faces.
-    """
-    places = space_evenly(len(clip.faces), data.eval_frames, data.frame_spacing)
-    chosen = [clip.faces[place] for place in places.numpy()]
-    view = central_view(data.crop_ratio)
-    faces = np.stack([view_face(face.jpeg, view, face_size).numpy() for face in chosen])[None]
-    return {"faces": faces, "frame_mask": np.ones((1, len(chosen)), bool)}, chosen
-
-
-def space_evenly(total: tf.Tensor | int, most: int, spacing: FrameSpacing = "nearest") -> tf.Tensor:
-    """Returns the indices of evenly spaced frames, int32 (min(total, most),).
-
-    Args:
-        total: Number of frames.
-        most: Largest number of indices.
-        spacing: Which frame a position between two frames means: the `"nearest"`, or the frame before it, `"floor"`.
-    """
-    count = tf.minimum(total, most)
-    step = tf.cast(tf.maximum(total - 1, 0), tf.float64) / tf.cast(tf.maximum(count - 1, 1), tf.float64)
-    places = tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * step
-    if spacing == "floor":
-        chosen = tf.cast(tf.floor(places), tf.int32)
-        return tf.concat([chosen[:-1], [total - 1]], 0) if count > 1 else chosen  # the product may be rounded down
-    return tf.cast(tf.round(places), tf.int32)
 
 
 def _make_parser(

@@ -1,12 +1,10 @@
 """Recordings → tf.data batches of windows: faces or features on a regular grid of time, and a rating for each frame."""
 
 import itertools
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,76 +14,14 @@ from affect.config.experiment import Features
 from affect.data import records
 from affect.data.augment import central_view, random_view, view_face
 from affect.data.labels import DIMENSIONS
-from affect.data.lgbp import FEATURES, lgbp_top
+from affect.data.lgbp import FEATURES, describe_window
+from affect.data.recordings import EvaluationGrid, Recording, count_windows, cut_window
 from affect.data.shards import Shards, batch_epochs, batch_sizes
 from affect.errors import InputError
 
 # Size of the cache of features, which would otherwise be computed in each epoch. A window of 4 s at 10 frames/s takes
 # 80 KiB, so the cache holds 3.6 hours of recordings at a stride of 1 s, or 7 hours at 2 s.
 KEPT_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A recording, joined from its parts. Its faces stay on disk.
-
-    Args:
-        name: Of the recording, or the key of a clip that is not a part of a recording.
-        subject: Person; empty if unknown.
-        parts: `(path, offset, bytes)` of the record of each part in its shard.
-        times_s: float64 (T,), times of the faces, ascending.
-        places: int (T, 2): the index of the part that holds each face, and the index of the face in that part.
-        rating_times_s: float64 (T_l,), ascending; T_l = 0 without ratings.
-        ratings: float64 (T_l, 2), in the order of `affect.data.labels.DIMENSIONS`.
-        other_faces: Number of faces of other people, which shards of `--faces all` also hold. They are left out.
-        faces: The T faces, if no shard holds them; `parts` and `places` are then not used. A face is read when it is
-            decoded, so the faces may be on disk.
-    """
-
-    name: str
-    subject: str
-    parts: tuple[tuple[str, int, int], ...]
-    times_s: np.ndarray
-    places: np.ndarray
-    rating_times_s: np.ndarray
-    ratings: np.ndarray
-    other_faces: int = 0
-    faces: Sequence[records.Face] | None = None
-
-    @property
-    def end_s(self) -> float:
-        """Time of the last face or of the last rating, whichever is later, in seconds; 0 without both."""
-        return max([0.0, *self.times_s[-1:], *self.rating_times_s[-1:]])
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window of a recording, F frames on the grid.
-
-    Args:
-        recording: It is cut from this recording.
-        times_s: float64 (F,), times of the grid.
-        faces: int (F,): the index of the face that is nearest to each point of the grid, at most half a step away; -1
-            without such a face.
-        labels: float32 (F, 2), the ratings `delay_s` after the face; 0 without a rating.
-        is_rated: bool (F,), whether there is a rating.
-    """
-
-    recording: Recording
-    times_s: np.ndarray
-    faces: np.ndarray
-    labels: np.ndarray
-    is_rated: np.ndarray
-
-    @property
-    def frame_mask(self) -> np.ndarray:
-        """bool (F,): frames with a face."""
-        return self.faces >= 0
-
-    @property
-    def weights(self) -> np.ndarray:
-        """float32 (F,): 1 for frames with a face and a label, for the loss and the metrics."""
-        return (self.frame_mask & self.is_rated).astype(np.float32)
 
 
 def read_recordings(shards: Shards, split: str) -> tuple[list[Recording], list[str]]:
@@ -157,65 +93,6 @@ def _join(name: str, parts: Sequence[tuple[tuple[str, int, int], dict[str, Any]]
 _OTHER_FACE = re.compile(r"@\d+(#\d+)?")
 
 
-def recording_of(clip: records.Clip) -> Recording:
-    """Returns a clip, such as a video that is to be predicted, as a recording without ratings."""
-    return Recording(
-        name=clip.key,
-        subject=clip.subject,
-        parts=(),
-        times_s=np.array([face.timestamp_s for face in clip.faces], np.float64),
-        places=np.empty((0, 2), int),
-        rating_times_s=np.empty(0),
-        ratings=np.empty((0, len(DIMENSIONS))),
-        faces=clip.faces,
-    )
-
-
-def cut_window(recording: Recording, config: Windows, start_s: float) -> Window:
-    """Cuts the window that starts at `start_s`.
-
-    Each point of the grid takes the nearest face, at most half a step away. Frames without a face are not stored, so a
-    point without a face is masked. The label of a face is the rating `delay_s` after the time of the face, interpolated
-    linearly between two ratings.
-
-    Args:
-        recording: To cut from.
-        config: Length, frame rate and delay are used. The delay must be known.
-        start_s: In seconds of the recording.
-    """
-    grid_s = start_s + np.arange(config.frames) / config.frame_rate_hz
-    times_s, faces = grid_s, np.full(config.frames, -1)
-    delay_s = cast(float, config.delay_s)  # If the config has none, `search_delay` has set it by now.
-    if len(recording.times_s):
-        after = np.searchsorted(recording.times_s, grid_s).clip(1, max(1, len(recording.times_s) - 1))
-        around = np.stack([after - 1, after.clip(max=len(recording.times_s) - 1)])
-        distance_s = np.abs(recording.times_s[around] - grid_s)
-        nearest = around[distance_s.argmin(axis=0), np.arange(config.frames)]
-        is_near = distance_s.min(axis=0) <= 0.5 / config.frame_rate_hz + 1e-6  # times are stored in µs
-        faces, times_s = np.where(is_near, nearest, -1), np.where(is_near, recording.times_s[nearest], grid_s)
-    is_rated = is_rated_at(recording, times_s, delay_s)
-    labels = np.zeros((config.frames, len(DIMENSIONS)), np.float32)
-    for dimension, ratings in enumerate(recording.ratings.T if is_rated.any() else ()):
-        values = np.interp(times_s + delay_s, recording.rating_times_s, ratings)
-        labels[:, dimension] = np.where(is_rated, values, 0)
-    return Window(recording, grid_s, faces, labels, is_rated)
-
-
-def is_rated_at(recording: Recording, times_s: float | np.ndarray, delay_s: float) -> np.ndarray:
-    """Returns whether a recording is rated `delay_s` after each time, bool of the shape of the times.
-
-    Args:
-        recording: With or without ratings.
-        times_s: In seconds of the recording.
-        delay_s: How long raters lag.
-    """
-    if not len(recording.rating_times_s):
-        return np.zeros(np.shape(times_s), bool)
-    first_s, last_s = recording.rating_times_s[[0, -1]]
-    rated_s = np.asarray(times_s) + delay_s
-    return (rated_s >= first_s - 1e-6) & (rated_s <= last_s + 1e-6)
-
-
 def train_windows(
     recordings: Sequence[Recording],
     config: Windows,
@@ -260,7 +137,7 @@ def train_windows(
     windows = [
         cut_window(recording, config, index * config.stride_s)
         for recording in recordings
-        for index in range(_count_windows(recording.end_s, config.stride_s))
+        for index in range(count_windows(recording.end_s, config.stride_s))
     ]
     useful = [window for window in windows if window.weights.any()]
     if not useful:
@@ -313,24 +190,16 @@ def eval_windows(
         `train_windows`, `is_rated` bool and `times_s` float64 (B, F), and `recording` string (B,). The last window of a
         recording is masked after its end.
     """
-    step_s = 1 / config.frame_rate_hz
-    stride_s = step_s if each_end else config.frames * step_s
-    first_s = step_s * (1 - config.frames) if each_end else 0.0
+    grid = EvaluationGrid(config, each_end)
 
     def list_windows():
-        starts = (
-            (recording, first_s + index * stride_s)
-            for recording in recordings
-            for index in range(_count_windows(recording.end_s + step_s / 2, stride_s))
-        )
-        for place, (recording, start_s) in enumerate(starts):
-            yield cut_window(recording, config, start_s), 0, place
+        for place, window in enumerate(grid.cut(recordings)):
+            yield window, 0, place
 
     view = central_view(data.crop_ratio)
     dataset = _decode(list_windows, config, lambda draw, place: view, face_size, features, kept_bytes)
     dataset = dataset.batch(data.batch_clips)
-    windows = sum(_count_windows(recording.end_s + step_s / 2, stride_s) for recording in recordings)
-    steps = -(-windows // data.batch_clips)
+    steps = -(-grid.count(recordings) // data.batch_clips)
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
@@ -351,11 +220,6 @@ def at_end(
     frames = tf.shape(weights)[1]
     last = frames - 1 - tf.argmax(tf.reverse(inputs["frame_mask"], [1]), axis=1, output_type=tf.int32)
     return inputs, tf.gather(labels, last, batch_dims=1), tf.gather(weights, last, batch_dims=1)
-
-
-def _count_windows(end_s: float, stride_s: float) -> int:
-    """Returns the number of windows that start at or before `end_s`, from 0, every `stride_s`."""
-    return math.floor(end_s / stride_s + 1e-9) + 1
 
 
 def _decode(list_windows, config, view_of, face_size, features, kept_bytes=KEPT_BYTES):
@@ -398,7 +262,7 @@ def _decode(list_windows, config, view_of, face_size, features, kept_bytes=KEPT_
     def describe(index, faces, frame_mask):
         found = kept.get(int(index))
         if found is None:
-            found = _compute_features(faces, frame_mask)
+            found = describe_window(faces, frame_mask)
             if len(kept) < most_kept:
                 kept[int(index)] = found
         return found
@@ -420,7 +284,7 @@ def _decode(list_windows, config, view_of, face_size, features, kept_bytes=KEPT_
         if features == "faces":
             seen = {"faces": faces}
         else:
-            inputs = window["draw"][1], tf.image.rgb_to_grayscale(faces)[..., 0], window["frame_mask"]
+            inputs = window["draw"][1], faces, window["frame_mask"]
             described = tf.ensure_shape(tf.numpy_function(describe, inputs, tf.float32), (frames, FEATURES))
             seen = {"features": described}
         return seen | {key: value for key, value in window.items() if key not in ("jpeg", "draw")}
@@ -437,18 +301,6 @@ def _decode(list_windows, config, view_of, face_size, features, kept_bytes=KEPT_
     }
     dataset = tf.data.Dataset.from_generator(list_elements, output_signature=signature)
     return dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def _compute_features(faces: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
-    """Returns the LGBP-TOP features (F, K) of grey faces (F, H, W), 0 where masked.
-
-    Each sequence of consecutive frames with a face is described on its own.
-    """
-    features = np.zeros((len(faces), FEATURES), np.float32)
-    for run in np.split(np.arange(len(faces)), np.flatnonzero(np.diff(frame_mask)) + 1):
-        if frame_mask[run[0]]:
-            features[run] = lgbp_top(faces[run])
-    return features
 
 
 def as_triple(window: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:

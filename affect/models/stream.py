@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from scipy.special import softmax
 
 from affect.config import FrameClassifier, Windows
 from affect.errors import InputError
+from affect.statistics import softmax
 
 # A function of named arrays that returns a dict of arrays, such as a network of
 # `affect.models.frame_classifier.frame_networks`.
@@ -367,7 +367,7 @@ class StreamingRegressor:
 
     @property
     def _reach_s(self) -> float:
-        return 0.5 / self._windows.frame_rate_hz + 1e-6  # as in `affect.data.windows.cut_window`
+        return 0.5 / self._windows.frame_rate_hz + 1e-6  # as in `affect.data.recordings.cut_window`
 
     def _open(self) -> None:
         frames, rate_hz = self._windows.frames, self._windows.frame_rate_hz

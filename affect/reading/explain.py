@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from affect.data.records import Clip
-from affect.data.shards import Shards, names_damage
-from affect.models.device import leave_accelerator_to_backend
+from affect.data.clips import Clip
 from affect.progress import Track, hide_progress
 from affect.reading.predict import predict
 from affect.reading.predictor import Predictor
@@ -64,7 +62,6 @@ def explain(
     return result
 
 
-@names_damage
 def explain_classes(
     trained: Predictor, data: str | Path, out: str | Path, *, split: str, track: Track = hide_progress
 ) -> dict[str, np.ndarray]:
@@ -87,5 +84,12 @@ def explain_classes(
     Raises:
         InputError: If the model has no classes or no spatial attention.
     """
+    from affect.data.shards import Shards, names_damage  # they import TensorFlow
+    from affect.models.device import leave_accelerator_to_backend
+
+    @names_damage
+    def draw(data: str | Path) -> dict[str, np.ndarray]:
+        return trained.task.draw_means(trained, Shards(data), out, split=split, track=track)
+
     leave_accelerator_to_backend()
-    return trained.task.draw_means(trained, Shards(data), out, split=split, track=track)
+    return draw(data)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from affect.data.records import Clip
+from affect.data.clips import Clip
 from affect.reading.predictor import Predictor
 from affect.tasks.answers import BATCH_FACES
 from affect.tasks.task import Cut

@@ -19,7 +19,7 @@ from affect.reading import rows
 from affect.reading.rows import Adjustment
 
 if TYPE_CHECKING:  # because most of these import TensorFlow
-    from affect.data.records import Clip, Face
+    from affect.data.clips import Clip, Face
     from affect.pipelines.faces import Cut
     from affect.reading.study import Study
     from affect.tasks.postprocessing import Postprocessing

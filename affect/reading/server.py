@@ -15,7 +15,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
-from affect.data.records import Clip
+from affect.data.clips import Clip
 from affect.errors import InputError
 from affect.files import sha256_of
 from affect.progress import Track, hide_progress

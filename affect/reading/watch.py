@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from affect.colours import COLOURS, LETTER_COLOURS, to_rgb
-from affect.data.augment import central_view, view_face
-from affect.data.records import Face
+from affect.data.clips import Face
+from affect.data.views import view_centre
 from affect.errors import InputError
 from affect.models.stream import Reading
 from affect.reading.predictor import Predictor
@@ -112,13 +112,13 @@ def watch(
     classifier, followed = begin(), None
     importances: tuple[float, ...] = ()
     moments: tuple[Moment, ...] = ()
-    view = central_view(trained.experiment.data.crop_ratio)
+    crop_ratio = trained.experiment.data.crop_ratio
     with closing(AnnotatedVideo(out, add_sound)) if out else nullcontext() as video:
         for timestamp_s, frame, track, face, others in faces:
             if followed is not None and track != followed:
                 classifier, importances, moments = begin(), (), ()
             followed = track
-            pixels = face and view_face(face.jpeg, view, trained.face_size).numpy()
+            pixels = face and view_centre(face.jpeg, crop_ratio, trained.face_size)
             reading = classifier.add(timestamp_s, pixels)
             if face:
                 keep = 1 - reading.importance

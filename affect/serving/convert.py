@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
-from scipy.special import softmax
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.lite.python.convert import ConverterError
 from tensorflow.lite.python.schema_py_generated import BufferT, MetadataT
@@ -28,6 +27,7 @@ from affect.reading.artefact import measure_difference
 from affect.reading.saved_model import SUMS, SavedModel, read_saved_model
 from affect.reading.tflite import KIND, METADATA, SUFFIX, count_operators, read_tflite, write_tflite
 from affect.serving.check import TOLERANCE
+from affect.statistics import softmax
 
 Number = Literal["float32", "float16", "dynamic", "int8"]
 Part = Literal["clip", "frame"]
@@ -347,7 +347,7 @@ def _compare(artefact, converted, requests):
             of_classes = key == "probabilities" or key.endswith("logits")
             if of_classes:
                 matches.append(np.argmax(outputs[key], axis=-1) == np.argmax(value, axis=-1))
-            pair = [softmax(array, axis=-1) if key.endswith("logits") else array for array in (outputs[key], value)]
+            pair = [softmax(array) if key.endswith("logits") else array for array in (outputs[key], value)]
             found.setdefault(name, {}).setdefault(key, []).append(np.abs(pair[0] - pair[1]).ravel())
     differences = {
         name: {

@@ -12,7 +12,7 @@ import skimage.data
 import tensorflow as tf
 
 from affect.config import FrameClassifier, find_config, read_json, to_json, write_json
-from affect.data.records import LANDMARKS
+from affect.data.clips import LANDMARKS
 from affect.errors import InputError
 from affect.extras import find_missing
 from affect.files import sha256_of

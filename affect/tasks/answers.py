@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from scipy.special import softmax
 
 from affect.config import FrameClassifier
-from affect.data.augment import central_view, view_face
-from affect.data.records import Clip, Face
-from affect.data.shards import Shards, clip_inputs, eval_batches, space_evenly
+from affect.data.clips import Clip, Face
+from affect.data.views import clip_inputs, space_evenly, view_centre
 from affect.errors import InputError
 from affect.models.stream import RUNNING_POOLINGS
 from affect.progress import Track, hide_progress
+from affect.statistics import softmax
 from affect.tasks.task import (
     Curves,
     Cut,
@@ -25,6 +24,9 @@ from affect.tasks.task import (
     name_values,
     pair_frames,
 )
+
+if TYPE_CHECKING:
+    from affect.data.shards import Shards
 
 # Faces that are decoded and read at once.
 BATCH_FACES = 32
@@ -48,7 +50,7 @@ class Answer:
 
 
 def run_split(
-    trained: TrainedModel, shards: Shards, split: str, track: Track, description: str
+    trained: TrainedModel, shards: "Shards", split: str, track: Track, description: str
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Runs a classifier on all clips of a split.
 
@@ -62,6 +64,8 @@ def run_split(
     Yields:
         `(batch, outputs)`: a batch of `affect.data.shards.eval_batches`, and the outputs of `trained.network` for it.
     """
+    from affect.data.shards import eval_batches  # it imports TensorFlow
+
     data = trained.experiment.data
     batches = eval_batches(shards, data, split=split, classes=trained.classes, face_size=trained.face_size)
     steps = -(-len(shards.of_split(split)) // data.batch_clips)
@@ -82,7 +86,7 @@ def choose_places(trained: LoadedModel, total: int) -> np.ndarray:
     """
     if trained.most_frames is None:
         return np.arange(total)
-    return space_evenly(total, trained.most_frames, trained.experiment.data.frame_spacing).numpy()
+    return space_evenly(total, trained.most_frames, trained.experiment.data.frame_spacing)
 
 
 def read_faces(
@@ -107,18 +111,18 @@ def read_faces(
         )
     config, networks = cast(FrameClassifier, trained.experiment.model), trained.frame_functions
     pooling: Any = RUNNING_POOLINGS[config.temporal_pooling](networks, config)
-    view = central_view(trained.experiment.data.crop_ratio)
+    crop_ratio = trained.experiment.data.crop_ratio
     frame_logits = np.empty((len(faces), len(trained.classes)))
     starts = range(0, len(faces), batch_faces)
     for start in track(starts, len(starts), "batches"):
         batch = faces[start : start + batch_faces]
-        pixels = np.stack([view_face(face.jpeg, view, trained.face_size).numpy() for face in batch])
+        pixels = np.stack([view_centre(face.jpeg, crop_ratio, trained.face_size) for face in batch])
         found = networks["frame"](faces=pixels)
         found = {name: np.asarray(value, np.float64) for name, value in found.items() if name != "attention"}
         for index in range(len(batch)):
             frame = {name: value[index] for name, value in found.items()}
             logits, frame_logits[start + index], _ = pooling.add(frame, log_keep=0.0)
-    return Answer(places, softmax(logits), pooling.shares(frame_logits), softmax(frame_logits, axis=-1))
+    return Answer(places, softmax(logits), pooling.shares(frame_logits), softmax(frame_logits))
 
 
 def ask_server(served: ServedModel, clip: Clip, places: np.ndarray) -> Answer:

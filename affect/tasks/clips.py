@@ -1,6 +1,7 @@
 """The task of clips with one class each: training, evaluation, prediction, figures, table and export.
 
-The code of models is imported where it is used, because an exported model predicts without it.
+What imports TensorFlow, Keras or the code of models is imported where it is used, because an exported model predicts
+without it.
 """
 
 import math
@@ -8,28 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import keras
 import numpy as np
-import tensorflow as tf
-from scipy.special import softmax
 
 from affect.config import Data, Experiment, FrameClassifier, Train, check_effects
 from affect.config.experiment import EvaluationProtocol
-from affect.data.augment import central_view, view_face
-from affect.data.records import Clip, Face
-from affect.data.shards import (
-    Shards,
-    batch_sizes,
-    eval_batches,
-    split_selection,
-    train_batches,
-)
+from affect.data.clips import Clip, Face
+from affect.data.views import view_centre
 from affect.errors import InputError
-from affect.metrics import classification_metrics
 from affect.models.stream import StreamingClassifier
 from affect.progress import Track, hide_progress
+from affect.statistics import softmax
 from affect.tasks.answers import (
     BATCH_FACES,
     Answer,
@@ -57,6 +48,9 @@ from affect.tasks.task import (
     check_selection_split,
     format_number,
 )
+
+if TYPE_CHECKING:
+    from affect.data.shards import Shards
 
 # Most frames of a prediction in the terminal.
 SHOWN_FRAMES = 10
@@ -109,8 +103,8 @@ class ClipClassification:
         outputs = network.predict_on_batch(inputs)
         valid = inputs["frame_mask"][..., None]
         return outputs | {
-            "probabilities": softmax(outputs["logits"], axis=-1),
-            "frame_probabilities": softmax(outputs["frame_logits"], axis=-1) * valid,
+            "probabilities": softmax(outputs["logits"]),
+            "frame_probabilities": softmax(outputs["frame_logits"]) * valid,
         }
 
     def most_frames(self, experiment: Experiment) -> int | None:
@@ -128,7 +122,11 @@ class ClipClassification:
         config = cast(FrameClassifier, trained.experiment.model)
         return StreamingClassifier(trained.frame_functions, config, trained.classes, half_life_s=half_life_s)
 
-    def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
+    def prepare_training(self, experiment: Experiment, shards: "Shards", workdir: Path | None) -> Training:
+        import keras
+        import tensorflow as tf
+
+        from affect.data.shards import batch_sizes, eval_batches, split_selection, train_batches
         from affect.models.backbones import weights_sha256
 
         train, config = experiment.train, experiment.model
@@ -201,7 +199,7 @@ class ClipClassification:
     def evaluate(
         self,
         trained: TrainedModel,
-        shards: Shards,
+        shards: "Shards",
         *,
         split: str,
         protocol: EvaluationProtocol | None = None,
@@ -225,6 +223,8 @@ class ClipClassification:
         Raises:
             InputError: If the clips have labels that the model does not know, or a protocol is given.
         """
+        from affect.metrics import classification_metrics
+
         self.protocol_of(trained.experiment, protocol)
         entries = shards.of_split(split)
         unknown = sorted({entry["label"] for entry in entries} - set(trained.classes))
@@ -236,7 +236,7 @@ class ClipClassification:
             )
         clips, pairs = [], []
         for batch, outputs in run_split(trained, shards, split, track, "evaluate"):
-            probabilities = softmax(outputs["logits"], axis=-1)
+            probabilities = softmax(outputs["logits"])
             for row, key in enumerate(batch["key"]):
                 has_face = bool(batch["frame_mask"][row].any())
                 label = int(batch["label"][row])
@@ -287,8 +287,8 @@ class ClipClassification:
     def attend(self, trained: LoadedModel, faces: Sequence[Face]) -> np.ndarray | None:
         if trained.most_frames is not None:
             return None
-        view = central_view(trained.experiment.data.crop_ratio)
-        pixels = np.stack([view_face(face.jpeg, view, trained.face_size).numpy() for face in faces])
+        crop_ratio = trained.experiment.data.crop_ratio
+        pixels = np.stack([view_centre(face.jpeg, crop_ratio, trained.face_size) for face in faces])
         attention = trained.frame_functions["frame"](faces=pixels).get("attention")
         if attention is None:
             return None
@@ -303,7 +303,7 @@ class ClipClassification:
         return draw_clip(trained, clip, result, out, drawing)
 
     def draw_means(
-        self, trained: LoadedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+        self, trained: LoadedModel, shards: "Shards", out: str | Path, *, split: str, track: Track = hide_progress
     ) -> dict[str, np.ndarray]:
         from affect.tasks.figures import draw_class_means
 
@@ -324,8 +324,10 @@ class ClipClassification:
         plot_class_predictions(predictions, out)
 
     def read_evaluation_inputs(
-        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: "Shards", data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
+        from affect.data.shards import eval_batches
+
         keys = [clip["key"] for clip in shards.of_split(split) if clip["frames_with_a_face"]]
         keys = keys[:: -(-len(keys) // most)] if keys else []
         return eval_batches(

@@ -12,9 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from affect.config import Data, Windows
 from affect.data.labels import DIMENSIONS
-from affect.data.windows import Recording, cut_window, eval_windows
+from affect.data.recordings import Recording, cut_window
+from affect.data.windows import eval_windows
 from affect.errors import InputError
-from affect.metrics import Moments, ccc
+from affect.statistics import Moments, ccc
 
 VIEW_SIZE = 16  # side of a face in pixels
 COMPONENTS = 64

@@ -4,20 +4,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from affect import drawing as draw
 from affect.colours import LETTER_COLOURS
-from affect.data.augment import central_view, view_face
-from affect.data.records import Clip, Face
-from affect.data.shards import Shards, clip_inputs, eval_batches
-from affect.data.windows import eval_windows, recording_of
+from affect.data.clips import Clip, Face
+from affect.data.recordings import EvaluationGrid, read_windows, recording_of
+from affect.data.views import clip_inputs, view_centre
 from affect.errors import InputError
 from affect.progress import Track, hide_progress
 from affect.tasks.answers import choose_places
 from affect.tasks.task import Drawing, LoadedModel
+
+if TYPE_CHECKING:
+    from affect.data.shards import Shards
 
 # In a narrower column, the class of a frame and its probability are on two lines.
 NARROW_INCHES = 0.9
@@ -127,7 +129,7 @@ def choose_peaks(
 
 
 def draw_class_means(
-    trained: LoadedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+    trained: LoadedModel, shards: "Shards", out: str | Path, *, split: str, track: Track = hide_progress
 ) -> dict[str, np.ndarray]:
     """Draws the mean face and the mean attention of each class (`affect.reading.explain.explain_classes`).
 
@@ -144,6 +146,8 @@ def draw_class_means(
     Raises:
         InputError: If the model has no spatial attention, or does not give it.
     """
+    from affect.data.shards import eval_batches  # it imports TensorFlow
+
     faces: dict[int, Any] = Counter()
     attention: dict[int, Any] = Counter()
     clips: dict[int, int] = Counter()
@@ -230,8 +234,7 @@ def _select_maps(attention, drawing):
 
 def _read_faces(trained: LoadedModel, faces: Sequence[Face]) -> list[np.ndarray]:
     """Returns the parts of faces that the model sees, (H, W, 3), in the pixels in which they are stored."""
-    view = central_view(trained.experiment.data.crop_ratio)
-    return [view_face(face.jpeg, view, None).numpy() for face in faces]
+    return [view_centre(face.jpeg, trained.experiment.data.crop_ratio, None) for face in faces]
 
 
 def _look_at_clip(trained, clip, shown):
@@ -253,12 +256,13 @@ def _look_at_recording(trained, clip, places):
     if trained.experiment.model.features != "faces":  # such a network sees no pixels
         return None
     settings, attention, start = trained.experiment.windows, {}, 0
-    batches = eval_windows([recording_of(clip)], settings, trained.experiment.data, face_size=trained.face_size)
+    data, grid = trained.experiment.data, EvaluationGrid(settings)
+    batches = read_windows([recording_of(clip)], grid, data, face_size=trained.face_size)
     for batch in batches:
         windows = range(start, start + len(batch["times_s"]) * settings.frames)
         wanted = set(places).intersection(windows)
         if wanted:
-            inputs = {name: batch[name].numpy() for name in ("faces", "frame_mask")}
+            inputs = {name: batch[name] for name in ("faces", "frame_mask")}
             outputs = trained.respond_with_attention(inputs)
             if "attention" not in outputs:
                 return None

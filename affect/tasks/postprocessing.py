@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from affect.errors import InputError
-from affect.metrics import Moments, ccc
+from affect.statistics import Moments, ccc
 
 MEDIANS_S = (0.4, 0.8, 1.2, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 20.0)
 LONGEST_SHIFT_S = 5.0

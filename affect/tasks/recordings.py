@@ -1,36 +1,25 @@
 """The task of recordings with valence and arousal over time: training, evaluation, prediction, figures, table, export.
 
-The code of models is imported where it is used, because an exported model predicts without it.
+What imports TensorFlow, Keras or the code of models is imported where it is used, because an exported model predicts
+without it.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
-import tensorflow as tf
 
 from affect.config import Data, Experiment, Train, VideoRegressor, check_effects, read_json, to_json, write_json
 from affect.config.experiment import EvaluationProtocol
+from affect.data.clips import Clip, Face
 from affect.data.labels import DIMENSIONS
-from affect.data.records import Clip, Face
-from affect.data.shards import Shards, split_selection
-from affect.data.windows import (
-    as_triple,
-    at_end,
-    eval_windows,
-    is_rated_at,
-    read_recordings,
-    recording_of,
-    train_windows,
-)
+from affect.data.recordings import is_rated_at, recording_of
 from affect.errors import InputError
-from affect.losses import ConcordanceLoss
-from affect.metrics import FORMULAS, SeriesMetric, regression_metrics
 from affect.progress import Track, hide_progress
-from affect.tasks.delay import search_delay
+from affect.statistics import FORMULAS
 from affect.tasks.postprocessing import POSTPROCESSING, fit
 from affect.tasks.series import Series, at_ratings, estimate
 from affect.tasks.table_rows import COLUMNS, average_series
@@ -54,6 +43,9 @@ from affect.tasks.task import (
     name_values,
     pair_frames,
 )
+
+if TYPE_CHECKING:
+    from affect.data.shards import Shards
 
 
 class RecordingRegression:
@@ -106,7 +98,13 @@ class RecordingRegression:
             "Use affect.models.stream.StreamingRegressor."
         )
 
-    def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
+    def prepare_training(self, experiment: Experiment, shards: "Shards", workdir: Path | None) -> Training:
+        from affect.data.shards import split_selection
+        from affect.data.windows import as_triple, at_end, eval_windows, train_windows
+        from affect.losses import ConcordanceLoss
+        from affect.metrics import SeriesMetric
+        from affect.tasks.delay import search_delay
+
         train, data, windows = experiment.train, experiment.data, experiment.windows
         config = cast(VideoRegressor, experiment.model)
         delay = _read_delay(workdir)  # an earlier call of the same run has searched it
@@ -185,7 +183,7 @@ class RecordingRegression:
     def evaluate(
         self,
         trained: TrainedModel,
-        shards: Shards,
+        shards: "Shards",
         *,
         split: str,
         protocol: EvaluationProtocol | None = None,
@@ -220,6 +218,8 @@ class RecordingRegression:
         Raises:
             InputError: If no recording of the split is rated, or the protocol is unknown.
         """
+        from affect.data.windows import read_recordings
+
         followed = self.protocol_of(trained.experiment, protocol)
         recordings, unrated = read_recordings(shards, split)
         all_series = estimate(trained, recordings, track=track)
@@ -319,7 +319,7 @@ class RecordingRegression:
         return draw_recording(trained, clip, result, out, drawing)
 
     def draw_means(
-        self, trained: LoadedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+        self, trained: LoadedModel, shards: "Shards", out: str | Path, *, split: str, track: Track = hide_progress
     ) -> NoReturn:
         raise InputError(
             f"{trained.experiment.name} has no classes to average over. Name a VIDEO and leave out --data."
@@ -339,8 +339,12 @@ class RecordingRegression:
         plot_predictions(predictions, out)
 
     def read_evaluation_inputs(
-        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: "Shards", data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
+        import tensorflow as tf
+
+        from affect.data.windows import eval_windows, read_recordings
+
         recordings, _ = read_recordings(shards, split)
         batches = eval_windows(recordings, artefact.experiment.windows, data, face_size=artefact.face_size)
         return batches.filter(lambda batch: tf.reduce_any(batch["frame_mask"][:, :frames])).take(most)
@@ -443,6 +447,8 @@ def _fit_postprocessing(trained, training):
 
 def _read_usable(shards, split):
     """Returns the recordings of a split that can train or select the epoch at some delay, and how many cannot."""
+    from affect.data.windows import read_recordings
+
     recordings, unrated = read_recordings(shards, split)
     usable = [r for r in recordings if len(r.times_s) and r.times_s[0] <= r.rating_times_s[-1]]
     if not usable:
@@ -470,6 +476,8 @@ def _compute_moments(names, all_series, what):
 
 
 def _compute_metrics(moments):
+    from affect.metrics import regression_metrics
+
     return {name: regression_metrics(found) for name, found in moments.items()}
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from affect.config import VideoRegressor
-from affect.data.windows import Recording, eval_windows
-from affect.metrics import Moments
+from affect.data.recordings import EvaluationGrid, Recording, read_windows
 from affect.progress import Track, hide_progress
+from affect.statistics import Moments
 from affect.tasks.task import LoadedModel
 
 
@@ -72,23 +72,24 @@ def estimate(trained: LoadedModel, recordings: Sequence[Recording], *, track: Tr
     """
     config = cast(VideoRegressor, trained.experiment.model)
     each_end = config.predicts == "end"
-    batches = eval_windows(
-        recordings,
-        trained.experiment.windows,
-        trained.experiment.data,
-        face_size=trained.face_size,
-        features=config.features,
-        each_end=each_end,
-        kept_bytes=0,  # because each window is read once
-    )
+    data, grid = trained.experiment.data, EvaluationGrid(trained.experiment.windows, each_end)
+    seen: dict[str, Any] = {"face_size": trained.face_size, "features": config.features}
+    if all(recording.faces is not None for recording in recordings):
+        batches = read_windows(recordings, grid, data, **seen)
+    else:
+        from affect.data.windows import eval_windows  # it imports TensorFlow
+
+        # Each window is read once, so no features are cached.
+        dataset = eval_windows(recordings, grid.config, data, each_end=each_end, kept_bytes=0, **seen)
+        batches = dataset.as_numpy_iterator()
     predicted = slice(-1, None) if each_end else slice(None)
     windows = {recording.name: [] for recording in recordings}
-    for batch in track(batches, len(batches), "estimate"):
-        inputs = {name: batch[name].numpy() for name in ("faces", "features", "frame_mask") if name in batch}
+    for batch in track(batches, -(-grid.count(recordings) // data.batch_clips), "estimate"):
+        inputs: dict[str, Any] = {name: batch[name] for name in ("faces", "features", "frame_mask") if name in batch}
         outputs = trained.respond(inputs)["dimensions"]
         predictions = outputs[:, None] if each_end else outputs
-        rest = [batch[name].numpy()[:, predicted] for name in ("times_s", "labels", "frame_mask", "is_rated")]
-        for name, *window in zip(batch["recording"].numpy(), predictions, *rest, strict=True):
+        rest = [batch[name][:, predicted] for name in ("times_s", "labels", "frame_mask", "is_rated")]
+        for name, *window in zip(batch["recording"], predictions, *rest, strict=True):
             windows[name.decode()].append(window)
     return [_join(trained, recording, windows[recording.name]) for recording in recordings]
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from affect.data.labels import DIMENSIONS
-from affect.metrics import FORMULAS, Moments, ccc
-from affect.statistics import compare, mean, standard_deviation
+from affect.statistics import FORMULAS, Moments, ccc, compare, mean, standard_deviation
 
 # Columns of a paper's table. A column without the name of a dimension is about valence, which paper B reports.
 COLUMNS = {

@@ -9,12 +9,12 @@ import numpy as np
 
 from affect.config import Data, Experiment, FrameClassifier, Train, VideoClassifier, VideoRegressor
 from affect.config.experiment import EvaluationProtocol
-from affect.data.records import Clip, Face
-from affect.data.shards import Shards
+from affect.data.clips import Clip, Face
 from affect.errors import InputError
 from affect.progress import Track, hide_progress
 
 if TYPE_CHECKING:
+    from affect.data.shards import Shards
     from affect.tasks.postprocessing import Postprocessing
     from affect.tasks.signatures import Signature
 
@@ -358,7 +358,7 @@ class Task(Protocol):
             InputError: If the model cannot read single faces or its pooling cannot forget.
         """
 
-    def prepare_training(self, experiment: Experiment, shards: Shards, workdir: Path | None) -> Training:
+    def prepare_training(self, experiment: Experiment, shards: "Shards", workdir: Path | None) -> Training:
         """Returns the training batches, the loss and the metrics.
 
         Args:
@@ -385,7 +385,7 @@ class Task(Protocol):
     def evaluate(
         self,
         trained: TrainedModel,
-        shards: Shards,
+        shards: "Shards",
         *,
         split: str,
         protocol: EvaluationProtocol | None = None,
@@ -498,7 +498,7 @@ class Task(Protocol):
         """
 
     def draw_means(
-        self, trained: LoadedModel, shards: Shards, out: str | Path, *, split: str, track: Track = hide_progress
+        self, trained: LoadedModel, shards: "Shards", out: str | Path, *, split: str, track: Track = hide_progress
     ) -> dict[str, np.ndarray]:
         """Draws the mean attention of each class of a split, as `affect.reading.explain.explain_classes` describes it.
 
@@ -546,7 +546,7 @@ class Task(Protocol):
         """
 
     def read_evaluation_inputs(
-        self, artefact: LoadedModel, shards: Shards, data: Data, *, split: str, most: int, frames: int | None
+        self, artefact: LoadedModel, shards: "Shards", data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
         """Returns the inputs of some clips of a split, as in evaluation.
 

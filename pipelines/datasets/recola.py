@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from affect.data.clips import Dimensions
 from affect.data.labels import DIMENSIONS
-from affect.data.records import Dimensions
 from affect.errors import InputError
 from affect.pipelines.datasets.ratings import gold_standard, read_arff, read_semicolons
 from affect.pipelines.datasets.source import Clips, Source, files_below, require_folder, videos_by_name

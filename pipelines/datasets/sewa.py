@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from affect.data.records import Dimensions
+from affect.data.clips import Dimensions
 from affect.errors import InputError
 from affect.pipelines.datasets.ratings import read_semicolons
 from affect.pipelines.datasets.source import Clips, Source, files_below, require_folder, videos_by_name

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from affect.data.clips import Dimensions
 from affect.data.labels import EMOTIONS
-from affect.data.records import Dimensions
 from affect.errors import InputError
 from affect.pipelines import video
 from affect.pipelines.files import fold, is_open, name_fault, read_start

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from affect.config import Faces
-from affect.data.records import LANDMARKS
+from affect.data.clips import LANDMARKS
 from affect.errors import InputError
 from affect.pipelines.tables import read_rows
 from affect.pipelines.tracks import Detection
