@@ -40,7 +40,7 @@ docs: $(VENV)/test.stamp
 
 $(VENV)/demo.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable .[logs,plots,serving]
+	$(BIN)/pip install --quiet --editable .[logs,plots,serving,train]
 	touch $@
 
 $(VENV)/test.stamp: setup.cfg pyproject.toml

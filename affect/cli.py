@@ -3,7 +3,10 @@
 What takes long to import is imported inside the commands.
 """
 
+import atexit
+import gc
 import os
+import re
 import signal
 import sys
 import time
@@ -19,7 +22,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from affect import __version__, terminal
-from affect.config import Faces, load_config, write_json
+from affect.config import Faces, load_config, load_rows, write_json
 from affect.config.experiment import Detect, EvaluationProtocol, Tracks
 from affect.errors import InputError
 from affect.extras import require
@@ -128,11 +131,12 @@ def _set_options(
     ] = False,
 ) -> None:
     """Read emotion from face video."""
-    _check_backend(os.environ.get("KERAS_BACKEND") or "tensorflow")
+    if backend := os.environ.get("KERAS_BACKEND"):
+        _check_backend(backend)
 
 
 # Backend of Keras → how it is installed beside affect. TensorFlow reads the shards on each of them.
-BACKENDS = {"tensorflow": "affect", "jax": "affect[gpu-jax] (or jax, for a CPU)", "torch": "torch"}
+BACKENDS = {"tensorflow": "'affect[train]'", "jax": "affect[gpu-jax] (or jax, for a CPU)", "torch": "torch"}
 
 
 def _check_backend(name) -> None:
@@ -180,6 +184,7 @@ def prepare(
     ] = None,
 ) -> None:
     """Cut the faces of every video and write TFRecord shards."""
+    require("train", "affect prepare")
     if beam_options and runner == "local":
         raise InputError(f"Options after SOURCE are Beam's and need --runner beam. Received: {' '.join(beam_options)}")
     faces = Faces(
@@ -214,6 +219,8 @@ def prepare(
 @app.command()
 def verify(data: ShardsArgument) -> None:
     """Check every byte of shards; damaged clips are named."""
+    require("train", "affect verify")
+    _check_shards(data, check_sizes=False)
     from affect.data.verify import verify
 
     report = verify(data, track=show_progress)
@@ -230,6 +237,10 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Summarise shards: settings, clips by split and class, scores, problems; and draw their faces."""
+    require("train", "affect inspect")
+    if out:
+        require("plots", "A sheet of faces")
+    _check_shards(data)
     from affect.data.inspect import inspect
 
     report = inspect(data, out=out, track=hide_progress if as_json else show_progress)
@@ -257,9 +268,16 @@ def train(
     settings: SetOption = None,
 ) -> None:
     """Train a model; a run that was stopped goes on."""
+    require("train", "affect train")
     experiment = load_config(config, settings or (), recipe)
+    for split in filter(None, (experiment.data.train_split, experiment.data.selection_split)):
+        _check_shards(data, split=split)
     if experiment.recipe == "paper":
         _warn_of_faces(data)
+    if (name := getattr(experiment.model, "backbone", None)) and experiment.model.weights:
+        from affect.models.published import read_cache
+
+        read_cache(name)
     from affect.models.device import describe_device
     from affect.tasks import find_task
     from affect.training.train import train
@@ -267,6 +285,21 @@ def train(
     terminal.print_device(describe_device(experiment.train), workdir)
     result = train(experiment, data=data, workdir=workdir)
     terminal.print_training(result, find_task(experiment).format_training(result), workdir)
+
+
+def _check_exists(path) -> None:
+    """Names a file that is not there before a model is loaded."""
+    if path is not None and not os.path.lexists(path):
+        raise InputError(f"There is no file {path}.")
+
+
+def _check_shards(data, *, check_sizes=True, split=None) -> None:
+    """Names wrong shards before TensorFlow is imported, which takes seconds."""
+    from affect.data.shards import Shards
+
+    shards = Shards(data, check_sizes=check_sizes)
+    if split:
+        shards.of_split(split)
 
 
 def _warn_of_faces(data) -> None:
@@ -290,12 +323,17 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="Folder for plots of valence and arousal over time.")] = None,
 ) -> None:
     """Metrics of a split: accuracy, UAR, macro F1 and confusion of clips; or RMSE, CC and CCC of recordings."""
-    from affect.reading.run import load_trained
+    require("train", "affect evaluate")
+    from affect.reading.run import find_trained, load_trained
+
+    if plot:
+        require("plots", "--plot")
+    find_trained(run)
+    _check_shards(data, split=split)
     from affect.training.evaluate import evaluate
 
     trained = load_trained(run)
     if plot:
-        require("plots", "--plot")
         trained.task.check_plots(trained.experiment.name)
     track = hide_progress if as_json else show_progress
     report = evaluate(trained, data, split=split, protocol=protocol, track=track)
@@ -326,6 +364,9 @@ def table(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for all rows: train.epochs=3.")] = None,
 ) -> None:
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
+    require("train", "affect table")
+    load_rows(config, settings or (), recipe)
+    _check_shards(data, split=split)
     from affect.training.table import format_cells, layout_of, table
 
     terminal.say_without_logs(workdir)
@@ -511,6 +552,8 @@ def watch(
     from affect.reading.loading import read_model
     from affect.reading.watch import watch
 
+    if not re.fullmatch(r"\d+|.*://.*", source):
+        _check_exists(source)
     if out and os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")
     predictor = read_model(_find_version(model))
@@ -604,6 +647,9 @@ def explain(
     if (video is None) == (data is None):
         raise InputError("affect explain takes a VIDEO or --data SHARDS, and not both.")
     Drawing(frames, by_importance, apart, style, width_cm, each_head)
+    _check_exists(video)
+    if data is not None:
+        _check_shards(data, split=split)
     trained = load(_find_version(model))
     check_format(out)  # before the video is read, which takes long
     if video is not None:
@@ -633,6 +679,10 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the model's versions: savedmodels/NAME.")],
 ) -> None:
     """Write a SavedModel with named signatures as the next version, with all that is needed to use and check it."""
+    require("train", "affect export")
+    from affect.reading.run import find_trained
+
+    find_trained(run)
     from affect.serving.export import export
 
     terminal.print_export(export(run, out))
@@ -641,6 +691,7 @@ def export(
 @app.command()
 def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")]) -> None:
     """Verify the checksums of an exported model and replay the golden pairs it carries."""
+    require("train", "affect check")
     from affect.serving.check import TOLERANCE, check
 
     report = check(model)
@@ -672,6 +723,12 @@ def convert(
     as_json: JsonOption = False,
 ) -> None:
     """Convert an exported model to a TFLite file, and say how far its answers are from the SavedModel's."""
+    require("train", "affect convert")
+    from affect.reading.saved_model import read_saved_model
+
+    read_saved_model(model)
+    if data is not None:
+        _check_shards(data, split=split)
     from affect.serving.convert import convert
 
     report = convert(
@@ -694,6 +751,10 @@ def convert(
 @weights.command("get")
 def weights_get(backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="mini_xception")]) -> None:
     """Fetch published weights into the user's cache."""
+    require("train", "affect weights get")
+    from affect.models.published import name_command
+
+    name_command(backbone)
     from affect.models.backbones import get_weights
 
     print(get_weights(backbone))
@@ -705,6 +766,10 @@ def weights_import(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="keras-vggface's HDF5, a PyTorch .pth or .safetensors.")],
 ) -> None:
     """Check a file of published weights and keep it in the user's cache."""
+    require("train", "affect weights import")
+    from affect.models.published import find_file
+
+    find_file(backbone, file)
     from affect.models.backbones import import_weights
 
     print(import_weights(backbone, file))
@@ -716,6 +781,7 @@ def demo(
     config: Annotated[Path, typer.Option(help="A config, by its path or name.")] = Path("planted"),
 ) -> None:
     """Run the whole pipeline on videos animated from a public-domain portrait; no data needed."""
+    require("train", "affect demo")
     require("plots", "affect demo")
     from affect.demo import demo
 
@@ -727,6 +793,8 @@ def main() -> None:
     if "--debug" not in sys.argv:
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    gc.set_threshold(20_000, 10, 10)  # importing TensorFlow makes many objects that stay
+    atexit.register(gc.freeze)  # at exit no garbage is collected: this and the line before save a third of the CPU time
     try:
         app()
     except Exception as error:

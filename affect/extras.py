@@ -14,7 +14,19 @@ EXTRAS: dict[str, dict[str, str]] = {
         "jinja2": "jinja2",
         "markdown_it": "markdown-it-py",
         "matplotlib": "matplotlib",
+        "skimage": "scikit-image",
+        "scipy": "scipy",
         "vl_convert": "vl-convert-python",
+    },
+    "train": {
+        "tensorflow": "tensorflow",
+        "keras": "keras",
+        "google_crc32c": "google-crc32c",
+        "h5py": "h5py",
+        "safetensors": "safetensors",
+        "skimage": "scikit-image",
+        "sklearn": "scikit-learn",
+        "scipy": "scipy",
     },
     "serving": {"grpc": "grpcio", "requests": "requests", "tensorflow_serving": "tensorflow-serving-api"},
 }
@@ -40,4 +52,5 @@ def require(extra: str, what: str) -> None:
         InputError: When a package is not installed. The error names the command that installs it.
     """
     if missing := find_missing(extra):
-        raise InputError(f"{what} needs {' and '.join(missing)}. Install it: pip install 'affect[{extra}]'")
+        named = missing if len(missing) < 4 else [", ".join(missing[:2]), f"{len(missing) - 2} more packages"]
+        raise InputError(f"{what} needs {' and '.join(named)}. Install it: pip install 'affect[{extra}]'")

@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.progress import track as rich_track
 
 from affect.config import Faces, load_config, read_json, write_json
+from affect.data.batches import eval_batches
 from affect.data.records import parse_example
-from affect.data.shards import Shards, eval_batches
+from affect.data.shards import Shards
 from affect.models.backbones import get_weights
 from affect.pipelines.planted.clips import TWO_REGIONS, generate
 from affect.pipelines.planted.portrait import MOUTHS

@@ -21,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 
 from affect.config import Faces, read_json, to_json, write_json
-from affect.data import records
+from affect.data.clips import VERSION
 from affect.data.labels import order_classes
 from affect.errors import InputError
 from affect.extras import require
@@ -116,7 +116,7 @@ def prepare(
     _check_effects(faces, all(clip.aligned for clip in sources))
     sources.sort(key=lambda clip: digest(clip.key))
     out, classes = Path(out), order_classes(name for clip in sources for name in (clip.label, *(clip.votes or ())))
-    settings = {"records_version": records.VERSION, "dataset": dataset, "faces": to_json(faces)}
+    settings = {"records_version": VERSION, "dataset": dataset, "faces": to_json(faces)}
     if faces.boxes:
         DETECTORS[faces.detector](faces)  # refuses a file with a fault
         settings["boxes_sha256"] = sha256_of(faces.boxes)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from affect.data import records
-from affect.data.clips import Clip, Face
+from affect.data.clips import VERSION, Clip, Face
 from affect.data.shards import Shards
 
 SIZE = 8
@@ -56,7 +56,7 @@ def write_shards(folder, classes=("happy", "sad"), **splits):
                 for clip in clips
             ]
     manifest = {
-        "settings": {"records_version": records.VERSION, "dataset": "folder", "faces": {"face_size": SIZE}},
+        "settings": {"records_version": VERSION, "dataset": "folder", "faces": {"face_size": SIZE}},
         "classes": list(classes),
         "counts": {"clips": len(entries)},
         "shards": shards,

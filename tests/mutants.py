@@ -578,7 +578,7 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/data/shards.py",
+        "affect/data/batches.py",
         (
             "frames unsorted",
             "return _decode(clip, tf.sort(chosen), view_of,",

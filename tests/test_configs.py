@@ -16,6 +16,7 @@ from affect.layers import SPATIAL_POOLINGS, TEMPORAL_POOLINGS
 from affect.losses import ConcordanceLoss
 from affect.models.backbones import BACKBONES
 from affect.models.frame_classifier import build_frame_classifier
+from affect.models.published import PUBLISHED
 from affect.models.video_networks import build_video_classifier, build_video_regressor
 from affect.training.train import build_optimizer
 from tests.bundled import ROWS, TABLES, defines
@@ -127,7 +128,7 @@ def test_it_loads_and_says_what_it_is(name):
 def test_a_classifier_is_made_of_what_there_is(name):
     config = load_config(name)
     assert config.model.backbone in BACKBONES
-    assert config.model.weights in (None, BACKBONES[config.model.backbone].published.name)
+    assert config.model.weights in (None, PUBLISHED[config.model.backbone].name)
     assert config.model.spatial_pooling in {None, *SPATIAL_POOLINGS}
     assert config.model.temporal_pooling in TEMPORAL_POOLINGS
     assert set(config.reported) <= {"accuracy", "uar", "macro_f1"}

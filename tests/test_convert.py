@@ -14,7 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from scipy.special import logsumexp, softmax
 
-from affect.data.shards import Shards, eval_batches
+from affect.data.batches import eval_batches
+from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.models.stream import StreamingClassifier
 from affect.reading.loading import read_artefact

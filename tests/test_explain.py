@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from skimage.io import imread
 
 from affect.config import Data, Experiment, Faces, FrameClassifier, VideoClassifier
-from affect.data.shards import Shards, eval_batches
+from affect.data.batches import eval_batches
+from affect.data.shards import Shards
 from affect.drawing import (
     DPI,
     attention_maps,

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Data, Faces
-from affect.data.shards import Shards, eval_batches, names_damage
+from affect.data.batches import eval_batches, names_damage
+from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.pipelines.aligned import read_clip
 from affect.pipelines.datasets.crema_d import crema_d

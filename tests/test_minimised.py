@@ -12,8 +12,8 @@ import pytest
 from scipy.special import log_softmax
 
 from affect.config import Data, Experiment, FrameClassifier, Train, VideoClassifier, VideoRegressor, Windows
+from affect.data.batches import eval_batches, train_batches
 from affect.data.clips import Dimensions
-from affect.data.shards import eval_batches, train_batches
 from affect.data.windows import at_end, read_recordings, train_windows
 from affect.models.frame_classifier import build_frame_classifier
 from affect.models.video_networks import build_video_regressor

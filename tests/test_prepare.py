@@ -18,8 +18,8 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Faces
-from affect.data.clips import Dimensions
-from affect.data.records import VERSION, parse_example
+from affect.data.clips import VERSION, Dimensions
+from affect.data.records import parse_example
 from affect.errors import InputError
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import Source

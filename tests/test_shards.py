@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affect.config import Data
-from affect.data.shards import Shards, eval_batches, split_selection, train_batches
+from affect.data.batches import eval_batches, split_selection, train_batches
+from affect.data.shards import Shards
 from affect.data.views import clip_inputs, space_evenly
 from affect.errors import InputError
 from tests.clips import SIZE, flat, make_clip, textured, write_shards

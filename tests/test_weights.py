@@ -20,8 +20,9 @@ import safetensors.numpy
 import skimage.data
 
 from affect.errors import InputError
-from affect.models.backbones import build_backbone, import_weights, weights_sha256
-from affect.models.weights import TORCH_MAGIC, read_hdf5, read_pth, read_safetensors
+from affect.models.backbones import build_backbone, import_weights
+from affect.models.published import SUFFIXES, weights_sha256
+from affect.models.weights import READERS, TORCH_MAGIC, read_hdf5, read_pth, read_safetensors
 from tests.vgg16 import TORCHVISION
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -135,6 +136,10 @@ def write_safetensors(path, tensors):
 
 
 # Arithmetic
+
+
+def test_each_suffix_has_a_reader():
+    assert tuple(READERS) == SUFFIXES
 
 
 @pytest.mark.parametrize("form", FORMS)

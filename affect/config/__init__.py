@@ -13,7 +13,14 @@ from affect.config.experiment import (
     VideoRegressor,
     Windows,
 )
-from affect.config.loading import find_config, list_bundled_configs, load_config, load_rows, override
+from affect.config.loading import (
+    find_bundled_artefact,
+    find_config,
+    list_bundled_configs,
+    load_config,
+    load_rows,
+    override,
+)
 from affect.config.values import from_json, list_choices, read_json, to_json, write_json
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "VideoRegressor",
     "Windows",
     "check_effects",
+    "find_bundled_artefact",
     "find_config",
     "find_without_effect",
     "from_json",

@@ -60,6 +60,18 @@ def find_config(path: str | Path) -> tuple[Path, str]:
     )
 
 
+def find_bundled_artefact(name: str | Path) -> Path | None:
+    """Returns the `.tflite` file that comes with affect beside the config of a name; `None` if there is none.
+
+    Args:
+        name: Name such as `"fer2013"`. A path that exists is never read as a name.
+    """
+    if os.path.exists(name) or not NAME.fullmatch(str(name)):
+        return None
+    path = list_bundled_configs().get(str(name), Path()).with_suffix(".tflite")
+    return path if path.is_file() else None
+
+
 def list_bundled_configs() -> dict[str, Path]:
     """Returns the configs and tables that come with affect: name → path of the file."""
     folder = Path(str(files("affect.configs")))

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+# Version of the records that store clips. It rises whenever old ones would be read differently.
+VERSION = 2
+
 # Points of `Face.landmarks`; right and left are the subject's.
 LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 

@@ -13,7 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from affect.data import records
-from affect.data.shards import Shards, names_damage
+from affect.data.batches import names_damage
+from affect.data.shards import Shards
 from affect.data.verify import find_strays
 from affect.errors import InputError
 from affect.extras import require

@@ -17,10 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from affect.data.clips import Clip, Dimensions
-
-# This number rises whenever old records would be read differently.
-VERSION = 2
+from affect.data.clips import VERSION, Clip, Dimensions
 
 # Keys that version 1 did not have get a default, so that its records reach the check of the version.
 _CONTEXT = {

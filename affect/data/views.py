@@ -100,7 +100,7 @@ def space_evenly(total: int, most: int, spacing: FrameSpacing = "nearest") -> np
 
 
 def clip_inputs(clip: Clip, data: Data, face_size: int) -> tuple[dict[str, np.ndarray], list[Face]]:
-    """Returns the model's inputs for one clip, with the frames and the view of `affect.data.shards.eval_batches`.
+    """Returns the model's inputs for one clip, with the frames and the view of `affect.data.batches.eval_batches`.
 
     Args:
         clip: With at least one face.

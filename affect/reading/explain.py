@@ -84,7 +84,8 @@ def explain_classes(
     Raises:
         InputError: If the model has no classes or no spatial attention.
     """
-    from affect.data.shards import Shards, names_damage  # they import TensorFlow
+    from affect.data.batches import names_damage
+    from affect.data.shards import Shards  # they import TensorFlow
     from affect.models.device import leave_accelerator_to_backend
 
     @names_damage

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from affect.config import find_bundled_artefact
 from affect.errors import InputError
 from affect.extras import require
 
@@ -50,14 +51,14 @@ def read_model(path: str | Path) -> "Predictor":
 
     Args:
         path: A run or a config, as in `affect.reading.run.load_trained`; or a SavedModel or a TFLite file, as in
-            `read_artefact`.
+            `read_artefact`. The name `"fer2013"` is the TFLite file that comes with affect.
 
     Raises:
         InputError: As those two; on a file of another kind. Only a `.py` config is executed.
     """
     from affect.reading.saved_model import ASSETS
 
-    path = Path(path)
+    path = find_bundled_artefact(path) or Path(path)
     if path.suffix == ".tflite" or (path / ASSETS).is_dir() or (path / "saved_model.pb").is_file():
         return read_artefact(path)
     if path.is_file() and path.suffix not in (".py", ".json"):

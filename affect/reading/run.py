@@ -6,19 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import keras
 import numpy as np
 
 from affect.config import Experiment, Faces, FrameClassifier, find_config, from_json, load_config, read_json, to_json
 from affect.errors import InputError
+from affect.extras import require
 from affect.files import is_intact
-from affect.models.backbones import BACKBONES
-from affect.models.precision import use_precision
+from affect.models.published import PUBLISHED, read_cache
 from affect.reading.predictor import VideoReader
 from affect.tasks import Task, find_task
 from affect.tasks.postprocessing import POSTPROCESSING, Postprocessing
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Trained(VideoReader):
         postprocessing: Dimension → post-processing of its series; empty for a classifier, and if none was fitted.
     """
 
-    model: keras.Model
+    model: "keras.Model"
     experiment: Experiment
     classes: tuple[str, ...]
     faces: Faces
@@ -56,7 +58,7 @@ class Trained(VideoReader):
     @property
     def licence(self) -> str:
         config = cast(FrameClassifier, self.experiment.model)
-        published = BACKBONES[config.backbone].published if config.weights else None
+        published = PUBLISHED[config.backbone] if config.weights else None
         return f"weights {published.name}: {published.licence}" if published else ""
 
     @property
@@ -72,7 +74,7 @@ class Trained(VideoReader):
         return self.task.most_frames(self.experiment)
 
     @cached_property
-    def network(self) -> keras.Model:
+    def network(self) -> "keras.Model":
         """The model with a dict of all outputs that are shown. It is made once, because Keras traces each new model."""
         return self.task.detail(self.model)
 
@@ -93,18 +95,29 @@ class Trained(VideoReader):
         return self.task.frame_functions(self.model)
 
 
-@use_precision("float32")
-def load_trained(path: str | Path) -> Trained:
-    """Loads a run, or builds a model that needs no training. It computes in float32, in whatever precision it learnt.
+@dataclass(frozen=True)
+class Found:
+    """What `find_trained` found: a run, or a config that needs no training.
 
     Args:
-        path: Folder that `affect train` wrote, whose best epoch is loaded; or the path or name, as in
-            `affect.config.find_config`, of a config whose model is a backbone with its own classifier, such as the
-            bundled `"fer2013"`.
+        path: Folder of the run, or file of the config.
+        experiment: The config.
+        run: Content of the run's `config.json`; `None` for a config.
+    """
+
+    path: Path
+    experiment: Experiment
+    run: dict[str, Any] | None
+
+
+def find_trained(path: str | Path) -> Found:
+    """Checks that there is all that `load_trained` needs. Keras, which takes seconds, is not imported.
+
+    Args:
+        path: As in `load_trained`.
 
     Raises:
-        InputError: If there is no run or no checkpoint, if the model of a config needs training, or if the file is of
-            another kind. Only a `.py` config is executed.
+        InputError: As `load_trained`, except where Keras cannot read a file.
     """
     source, _ = find_config(path)
     if source.is_file() and source.suffix not in (".py", ".json"):
@@ -119,8 +132,8 @@ def load_trained(path: str | Path) -> Trained:
             raise InputError(
                 f"The model of {path} must be trained first: affect train {path} --data SHARDS --workdir RUN"
             )
-        classes = BACKBONES[config.backbone].classes
-        return Trained(find_task(experiment).build(config, classes), experiment, classes, Faces())
+        read_cache(config.backbone)
+        return Found(source, experiment, None)
     if not (source / "config.json").is_file():
         raise InputError(
             f"{source} is not a run: it has no config.json. "
@@ -128,7 +141,6 @@ def load_trained(path: str | Path) -> Trained:
         )
     run = read_json(source / "config.json")
     experiment = from_json(Experiment, run.get("experiment"), f"{source / 'config.json'}: experiment")
-    faces = from_json(Faces, run.get("faces"), f"{source / 'config.json'}: faces")
     checkpoint = source / "best.keras"
     if not checkpoint.is_file():
         raise InputError(
@@ -139,19 +151,48 @@ def load_trained(path: str | Path) -> Trained:
         raise InputError(
             f"The checkpoint {checkpoint} is damaged: its checksum differs. Copy it again, or train the run again."
         )
-    try:
-        if experiment.train.precision == "float32":
-            model = keras.saving.load_model(checkpoint, compile=False)
-        else:
-            # Build a float32 graph, because the saved graph holds casts to half precision.
-            config = cast(FrameClassifier, experiment.model)
-            bare = replace(config, weights=None) if config.weights else config
-            model = find_task(experiment).build(bare, run["classes"])
-            model.load_weights(checkpoint)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
-    return Trained(model, experiment, tuple(run["classes"]), faces, _read_postprocessing(source / POSTPROCESSING))
+    return Found(source, experiment, run)
+
+
+def load_trained(path: str | Path) -> Trained:
+    """Loads a run, or builds a model that needs no training. It computes in float32, in whatever precision it learnt.
+
+    Args:
+        path: Folder that `affect train` wrote, whose best epoch is loaded; or the path or name, as in
+            `affect.config.find_config`, of a config whose model is a backbone with its own classifier, such as the
+            bundled `"fer2013"`.
+
+    Raises:
+        InputError: If there is no run or no checkpoint, if the model of a config needs training, or if the file is of
+            another kind. Only a `.py` config is executed.
+    """
+    found = find_trained(path)
+    experiment, run = found.experiment, found.run
+    require("train", f"{path}, which Keras runs,")
+    import keras
+
+    from affect.models.backbones import BACKBONES
+    from affect.models.precision import use_precision
+
+    task, config = find_task(experiment), cast(FrameClassifier, experiment.model)
+    with use_precision("float32"):
+        if run is None:
+            classes = BACKBONES[config.backbone].classes
+            return Trained(task.build(config, classes), experiment, classes, Faces())
+        checkpoint, file = found.path / "best.keras", found.path / "config.json"
+        faces = from_json(Faces, run.get("faces"), f"{file}: faces")
+        try:
+            if experiment.train.precision == "float32":
+                model = keras.saving.load_model(checkpoint, compile=False)
+            else:
+                # Build a float32 graph, because the saved graph holds casts to half precision.
+                model = task.build(replace(config, weights=None) if config.weights else config, run["classes"])
+                model.load_weights(checkpoint)
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
+    postprocessing = _read_postprocessing(found.path / POSTPROCESSING)
+    return Trained(model, experiment, tuple(run["classes"]), faces, postprocessing)
 
 
 def _read_postprocessing(path):

@@ -10,6 +10,7 @@ import numpy as np
 
 from affect.config import read_json
 from affect.errors import InputError
+from affect.extras import require
 from affect.files import sha256_of
 from affect.reading.artefact import Artefact, read_description
 
@@ -80,6 +81,7 @@ def read_saved_model(path: str | Path) -> SavedModel:
         hint = f"Name a version: {', '.join(versions)}." if versions else f"Make one: affect export RUN {path}"
         raise InputError(f"{path} is not an exported model: it has no {SUMS}. {hint}")
     _verify(path)
+    require("train", f"{path}, which TensorFlow runs,")
     file = path / ASSETS / "affect.json"
     return SavedModel(path, **read_description(read_json(file), KIND, f"{file}: ", path))
 

@@ -21,7 +21,8 @@ from tensorflow.lite.python.convert import ConverterError
 from tensorflow.lite.python.schema_py_generated import BufferT, MetadataT
 from tensorflow.lite.tools import flatbuffer_utils
 
-from affect.data.shards import Shards, names_damage
+from affect.data.batches import names_damage
+from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.reading.artefact import measure_difference
 from affect.reading.saved_model import SUMS, SavedModel, read_saved_model

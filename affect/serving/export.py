@@ -16,8 +16,8 @@ from affect.data.clips import LANDMARKS
 from affect.errors import InputError
 from affect.extras import find_missing
 from affect.files import sha256_of
-from affect.models.backbones import weights_sha256
 from affect.models.device import list_versions
+from affect.models.published import weights_sha256
 from affect.reading.artefact import FORMAT
 from affect.reading.run import Trained, load_trained
 from affect.reading.saved_model import ASSETS, KIND, write_sums

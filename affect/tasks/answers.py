@@ -62,9 +62,9 @@ def run_split(
         description: Description of the work for `track`.
 
     Yields:
-        `(batch, outputs)`: a batch of `affect.data.shards.eval_batches`, and the outputs of `trained.network` for it.
+        `(batch, outputs)`: a batch of `affect.data.batches.eval_batches`, and the outputs of `trained.network` for it.
     """
-    from affect.data.shards import eval_batches  # it imports TensorFlow
+    from affect.data.batches import eval_batches  # it imports TensorFlow
 
     data = trained.experiment.data
     batches = eval_batches(shards, data, split=split, classes=trained.classes, face_size=trained.face_size)

@@ -126,8 +126,8 @@ class ClipClassification:
         import keras
         import tensorflow as tf
 
-        from affect.data.shards import batch_sizes, eval_batches, split_selection, train_batches
-        from affect.models.backbones import weights_sha256
+        from affect.data.batches import batch_sizes, eval_batches, split_selection, train_batches
+        from affect.models.published import weights_sha256
 
         train, config = experiment.train, experiment.model
         if not config.is_trained:
@@ -326,7 +326,7 @@ class ClipClassification:
     def read_evaluation_inputs(
         self, artefact: LoadedModel, shards: "Shards", data: Data, *, split: str, most: int, frames: int | None
     ) -> Any:
-        from affect.data.shards import eval_batches
+        from affect.data.batches import eval_batches
 
         keys = [clip["key"] for clip in shards.of_split(split) if clip["frames_with_a_face"]]
         keys = keys[:: -(-len(keys) // most)] if keys else []

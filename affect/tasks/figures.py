@@ -146,7 +146,7 @@ def draw_class_means(
     Raises:
         InputError: If the model has no spatial attention, or does not give it.
     """
-    from affect.data.shards import eval_batches  # it imports TensorFlow
+    from affect.data.batches import eval_batches  # it imports TensorFlow
 
     faces: dict[int, Any] = Counter()
     attention: dict[int, Any] = Counter()

@@ -99,7 +99,7 @@ class RecordingRegression:
         )
 
     def prepare_training(self, experiment: Experiment, shards: "Shards", workdir: Path | None) -> Training:
-        from affect.data.shards import split_selection
+        from affect.data.batches import split_selection
         from affect.data.windows import as_triple, at_end, eval_windows, train_windows
         from affect.losses import ConcordanceLoss
         from affect.metrics import SeriesMetric

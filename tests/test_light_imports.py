@@ -1,0 +1,112 @@
+"""What is wrong with the user's words is named before TensorFlow and Keras, which take seconds, are imported."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from affect.data.clips import VERSION
+
+FER2013 = Path(__file__).parents[1] / "configs" / "fer2013.py"
+
+# Runs the commands of its argument one after the other. None of them may import TensorFlow or Keras.
+RUN_ALL = """\
+import contextlib, io, json, sys
+from affect.cli import app
+for command in json.loads(sys.argv[1]):
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        try:
+            app(command)
+            code = 0
+        except SystemExit as error:
+            code = error.code
+    heavy = sorted({"tensorflow", "keras", "sklearn", "jax"} & set(sys.modules))
+    print(json.dumps([code, errors.getvalue(), heavy]), flush=True)
+    if heavy:
+        break
+"""
+
+
+def run_all(commands, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, json.dumps([[str(word) for word in command] for command in commands])],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """A manifest without clips: all that is read before TensorFlow is imported."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    manifest = {
+        "settings": {"records_version": VERSION, "faces": {}},
+        "classes": [],
+        "clips": [{"split": split} for split in ("train", "val", "test")],
+        "shards": [],
+    }
+    folder.joinpath("manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_wrong_path_is_named_before_a_library_is_imported(tmp_path, shards):
+    gone, video, out = tmp_path / "gone", tmp_path / "film.mp4", tmp_path / "out"
+    video.write_bytes(b"not a video")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    commands = [
+        ["prepare", gone, "--out", out],
+        ["verify", gone],
+        ["inspect", gone],
+        ["train", gone, "--data", shards, "--workdir", out],
+        ["train", "paper_a", "--data", gone, "--workdir", out],
+        ["evaluate", gone, "--data", shards],
+        ["evaluate", tmp_path / "run", "--data", shards],
+        ["table", gone, "--data", shards, "--workdir", out],
+        ["table", "paper_a_table1", "--data", gone, "--workdir", out],
+        ["table", "paper_a_table1", "--data", shards, "--workdir", out],
+        ["predict", gone, video],
+        ["predict", tmp_path / "run", video],
+        ["predict", "fer2013", gone],
+        ["watch", gone, video],
+        ["watch", "fer2013", gone],
+        ["explain", gone, video, "--out", tmp_path / "figure.png"],
+        ["explain", "fer2013", gone, "--out", tmp_path / "figure.png"],
+        ["explain", "fer2013", "--data", gone, "--out", tmp_path / "figure.png"],
+        ["export", gone, out],
+        ["check", gone],
+        ["convert", gone, "--to", "float32"],
+        ["weights", "get", "gone"],
+        ["weights", "import", "vgg16", gone],
+    ]
+    for command, (code, said, heavy) in zip(commands, run_all(commands), strict=True):
+        assert code == 2, (command, said)
+        assert said.count("\n") == 1 and said.startswith("affect: "), (command, said)
+        assert "internal error" not in said, (command, said)
+        assert not heavy, (command, said)
+
+
+def test_missing_weights_are_named_before_a_library_is_imported(tmp_path, shards):
+    video = tmp_path / "film.mp4"
+    video.write_bytes(b"not a video")
+    commands = [
+        ["train", "paper_a", "--data", shards, "--workdir", tmp_path / "out"],
+        ["predict", FER2013, video],
+        ["watch", FER2013, video],
+        ["export", "fer2013", tmp_path / "out"],
+        ["evaluate", "fer2013", "--data", shards],
+    ]
+    for command, (code, said, heavy) in zip(
+        commands, run_all(commands, AFFECT_CACHE=str(tmp_path / "empty")), strict=True
+    ):
+        assert (code, heavy) == (2, []), (command, said)
+        assert "are not in the cache" in said and "affect weights" in said, (command, said)
