@@ -22,6 +22,9 @@ from affect.pipelines.tracks import Detection, Track, Tracks, choose_tracks
 from affect.progress import Track as Progress
 from affect.progress import hide_progress
 
+# Version of how faces are found and cut. Raise it when the same settings give other faces than before. 1: MTCNN ran in
+# TensorFlow. 2: it runs in LiteRT, and boxes differ by thousandths of a pixel, or more where scores are equal.
+FACES_VERSION = 2
 # Frames that are rotated and searched again if a video shows no face.
 TURNED_FRAMES = 4
 

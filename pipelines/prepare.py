@@ -29,6 +29,7 @@ from affect.files import sha256_of
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.faces import FACES_VERSION
 from affect.pipelines.parts import (
     MAKING,
     PART_FACES,
@@ -116,7 +117,8 @@ def prepare(
     _check_effects(faces, all(clip.aligned for clip in sources))
     sources.sort(key=lambda clip: digest(clip.key))
     out, classes = Path(out), order_classes(name for clip in sources for name in (clip.label, *(clip.votes or ())))
-    settings = {"records_version": VERSION, "dataset": dataset, "faces": to_json(faces)}
+    versions = {"records_version": VERSION, "faces_version": FACES_VERSION}
+    settings = versions | {"dataset": dataset, "faces": to_json(faces)}
     if faces.boxes:
         DETECTORS[faces.detector](faces)  # refuses a file with a fault
         settings["boxes_sha256"] = sha256_of(faces.boxes)
@@ -365,7 +367,8 @@ def _read_manifest(out):
 
 def _check_same(out, wanted, found):
     # A manifest of an older version lacks newer settings. Their defaults are the values that were fixed then.
-    wanted, found = ({**to_json(Faces()), **values, **values["faces"]} for values in (wanted, found))
+    fixed = to_json(Faces()) | {"faces_version": 1}
+    wanted, found = ({**fixed, **values, **values["faces"]} for values in (wanted, found))
     changed = [name for name in wanted if name != "faces" and wanted[name] != found.get(name)]
     if changed:
         pairs = ", ".join(f"{name}={json.dumps(found.get(name))}, now {json.dumps(wanted[name])}" for name in changed)

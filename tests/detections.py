@@ -1,8 +1,14 @@
-"""Detections that are written by hand, and a detector that knows the truth."""
+"""Detections that are written by hand, a detector that knows the truth, and the classes of affect's detectors."""
 
 import numpy as np
 
+from affect.pipelines.detectors.boxes import Boxes
+from affect.pipelines.detectors.dlib import Dlib
+from affect.pipelines.detectors.mtcnn import Mtcnn
 from affect.pipelines.tracks import Detection, iou
+
+# Name in `DETECTORS` → class of what that row makes.
+DETECTOR_CLASSES = {"boxes": Boxes, "dlib": Dlib, "mtcnn": Mtcnn}
 
 
 def detection(x, y=20.0, size=20.0):

@@ -4,7 +4,7 @@ import numpy as np
 import skimage.data
 
 from affect.config import Faces
-from benchmarks.detection import Face, is_found, measure, place, text
+from benchmarks.detection import Face, is_found, measure, measure_time, place, text
 
 FACE = Face(
     skimage.data.astronaut(),
@@ -33,6 +33,13 @@ def test_faces_of_ours_and_of_the_package_are_counted_on_the_same_frames():
         "2 faces: ours finds at least as many as mtcnn in 5 of 5 cells; "
         "of whole, upright, lit and sharp faces at least 1.000"
     )
+
+
+def test_the_time_of_each_way_is_of_each_image(face_videos):
+    spent = measure_time(face_videos / "still.mp4", Faces(), rounds=1)
+    assert {name: row["images"] for name, row in spent.items()} == {"detect": 8, "follow": 8, "mtcnn": 8}
+    assert all(row["wall_ms"] > 0 and row["cpu_ms"] > 0 for row in spent.values())
+    assert "follow" not in measure_time(face_videos / "no_face.mp4", Faces(), rounds=1)
 
 
 def test_a_face_is_placed_where_its_landmarks_are_said_to_be():

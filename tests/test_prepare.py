@@ -20,10 +20,12 @@ import tensorflow as tf
 from affect.config import Faces
 from affect.data.clips import VERSION, Dimensions
 from affect.data.records import parse_example
+from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
+from affect.pipelines.faces import FACES_VERSION
 from affect.pipelines.prepare import PARTS, prepare
 from affect.pipelines.tracks import Detection
 from tests.commands import affect
@@ -113,6 +115,7 @@ def test_manifest_counts_and_names_everything(clips, tmp_path):
     assert [manifest[name] for name in said] == [[], [], []]
     assert manifest["settings"] == {
         "records_version": VERSION,
+        "faces_version": FACES_VERSION,
         "dataset": "folder",
         "faces": {
             "detector": "bright",
@@ -618,6 +621,29 @@ def test_shards_of_before_a_setting_existed_are_known_again(clips, tmp_path):
     del manifest["settings"]["faces"]["template"]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert run(clips, tmp_path) == manifest
+
+
+@pytest.mark.usefixtures("bright")
+@pytest.mark.parametrize("finished", [True, False])
+def test_faces_of_an_earlier_version_are_read_but_not_mixed_with_new_ones(clips, tmp_path, finished):
+    if finished:
+        run(clips, tmp_path)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(clips, tmp_path, track=stop_after(1))
+    path = tmp_path / ("manifest.json" if finished else f"{PARTS}/settings.json")
+    written = json.loads(path.read_text())
+    assert (written["settings"] if finished else written).pop("faces_version") == FACES_VERSION
+    path.write_text(json.dumps(written))
+    before = contents(tmp_path)
+    text = (
+        f"was prepared with faces_version=1, now {FACES_VERSION}. Choose another --out, or discard it with --overwrite."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(f'{tmp_path} {text}')}$"):
+        run(clips, tmp_path)
+    assert contents(tmp_path) == before
+    if finished:
+        assert "faces_version" not in Shards(tmp_path).settings
 
 
 @pytest.mark.usefixtures("bright")

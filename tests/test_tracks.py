@@ -81,6 +81,15 @@ def test_landmarks_tell_faces_apart_whose_boxes_overlap_alike():
     assert match([], [left]) == match([left], []) == match([left], [detection(50)]) == []
 
 
+def test_faces_for_which_nobody_competes_are_all_paired():
+    rng = np.random.default_rng(0)
+    before = [detection(60.0 * place) for place in rng.permutation(7)]
+    after = [detection(60.0 * place + 4) for place in rng.permutation(9)[:6]]
+    fits = [(i, j) for i in range(7) for j in range(6) if match([before[i]], [after[j]])]
+    assert match(before, after) == fits
+    assert 4 <= len(fits) < 6
+
+
 def test_ids_count_from_left_to_right_whatever_the_detectors_order():
     first, second = detection(10), detection(60)
     assert Tracks().add(0.0, SHAPE, [second, first]) == [1, 0]

@@ -17,7 +17,8 @@ class Shards:
         check_sizes: Whether an incomplete shard is an error.
 
     Attributes:
-        settings: Dict of what changes the records: `records_version`, `dataset`, `faces`.
+        settings: Dict of what changes the records: `records_version`, `faces_version` (absent in shards of version 1),
+            `dataset`, `faces`.
         classes: Tuple of class names.
         faces: Dict of the settings with which the faces were cut.
         clips: List of dicts, one for each clip: key, label, subject, split, frames_with_a_face, ...

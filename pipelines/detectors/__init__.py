@@ -1,4 +1,4 @@
-"""Face detectors: name → class.
+"""Face detectors: name → what makes one. A detector is imported when it is made.
 
 A detector is built from `affect.config.Faces`. It has one of these methods:
 
@@ -11,15 +11,34 @@ returns a `Detection` or `None` for each. A detector without `follow` is run on 
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from affect.config import Faces
-from affect.pipelines.detectors.boxes import Boxes
-from affect.pipelines.detectors.dlib import Dlib
-from affect.pipelines.detectors.mtcnn import Mtcnn
-from affect.pipelines.follow import Detector
 
-DETECTORS: dict[str, Callable[[Faces], Detector]] = {
-    "boxes": Boxes,
-    "dlib": Dlib,
-    "mtcnn": Mtcnn,
+if TYPE_CHECKING:
+    from affect.pipelines.follow import Detector
+
+
+def _make_boxes(faces):
+    from affect.pipelines.detectors.boxes import Boxes
+
+    return Boxes(faces)
+
+
+def _make_dlib(faces):
+    from affect.pipelines.detectors.dlib import Dlib
+
+    return Dlib(faces)
+
+
+def _make_mtcnn(faces):
+    from affect.pipelines.detectors.mtcnn import Mtcnn
+
+    return Mtcnn(faces)
+
+
+DETECTORS: "dict[str, Callable[[Faces], Detector]]" = {
+    "boxes": _make_boxes,
+    "dlib": _make_dlib,
+    "mtcnn": _make_mtcnn,
 }

@@ -1,29 +1,27 @@
-"""MTCNN through the package mtcnn 1.0, which carries its weights."""
+"""MTCNN: the networks of the package mtcnn 1.0.0 as TFLite files, without TensorFlow.
+
+`affect.pipelines.detectors.convert_mtcnn` makes the files. What happens between the networks follows the package.
+"""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from threading import Lock
 
 import cv2
-import keras
 import numpy as np
-import tensorflow as tf
-from mtcnn import MTCNN
-from mtcnn.utils.bboxes import (
-    adjust_bboxes,
-    generate_bounding_box,
-    pick_matches,
-    replace_confidence,
-    resize_to_square,
-    smart_nms_from_bboxes,
-)
-from mtcnn.utils.images import normalize_images
-from mtcnn.utils.landmarks import adjust_landmarks
 
 from affect.config import Faces
-from affect.errors import InputError
+from affect.pipelines.detectors.litert import Network
 from affect.pipelines.tracks import Detection, iou
 
+NETWORKS_FOLDER = Path(__file__).parent / "networks"
+# Name of a `.tflite` file in the folder → its SHA-256.
+NETWORKS = {
+    "p_net": "fb2a6e07982e4a0d3956ee4c39fa471ee96663a48b8380757810d252a8205929",
+    "r_net": "27b02452e926fdd03d2468371586ce4f3489caf1f304f3a752a3c9479e19e6be",
+    "o_net": "7321a54880b35f3dd9c9a7a599c0f1cd89497e1c1f312f78627898acf5c42eb1",
+}
 # The package's factor from one level of the image pyramid to the next.
 _SCALE_FACTOR = 0.709
 # The package's smallest scores of P-Net and R-Net, and the overlaps from which two boxes show one face.
@@ -31,14 +29,12 @@ _PROPOSE_SCORE, _REFINE_SCORE = 0.6, 0.7
 _SAME_IN_LEVEL_IOU, _SAME_PROPOSAL_IOU = 0.5, 0.7
 # The package pads frames with this level, which is 0 after scaling.
 _GREY = 127.5
-# Side of P-Net's receptive field in pixels.
-_FIELD_PX = 12
+# Side of P-Net's receptive field, and distance from one to the next, in pixels.
+_FIELD_PX, _STRIDE_PX = 12, 2
+# Sides of the inputs of R-Net and O-Net in pixels.
+_REFINE_PX, _OUTPUT_PX = 24, 48
 # Faces of at least this share of the frame's shorter side are also searched across the edges of the frame.
 _FILLING_RATIO = 0.7
-# Sides of the networks' inputs in pixels; P-Net accepts any size.
-_INPUT_SIZES = (None, 24, 48)
-# Larger batches are no faster and need more memory.
-_BATCH_FRAMES = 4
 # If O-Net's own box overlaps its input box by at least this, O-Net is as exact as full detection. Otherwise it is run
 # again on its own box.
 _SETTLED_IOU = 0.8
@@ -46,6 +42,9 @@ _SETTLED_IOU = 0.8
 _UNSURE_SCORE = 0.3
 # Two faces of a larger overlap are one face.
 _SAME_FACE_IOU = 0.5
+# A point that is farther outside the frame is not on its edge.
+_ROUNDING_PX = 1e-4
+_BILINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 def face_sizes(min_face_px: float, shorter_px: float) -> list[float]:
@@ -70,48 +69,44 @@ def face_sizes(min_face_px: float, shorter_px: float) -> list[float]:
 class Mtcnn:
     """Detects faces and five landmarks with MTCNN (Zhang et al., 2016, arXiv 1604.02878).
 
+    A face is the same whatever other faces and frames are searched with it, and with any number of threads or workers.
+
     Args:
         faces: `min_face_px` and `score_threshold` are used.
-
-    Raises:
-        InputError: When Keras has another backend than TensorFlow, because the package needs TensorFlow.
     """
 
     def __init__(self, faces: Faces):
-        if keras.backend.backend() != "tensorflow":
-            raise InputError(
-                "mtcnn cuts faces on Keras's TensorFlow backend only; runs and shards are the same on every backend. "
-                f"Unset KERAS_BACKEND for this command. Received: KERAS_BACKEND={keras.backend.backend()}"
-            )
         self.min_face_px = faces.min_face_px
         self.score_threshold = faces.score_threshold
-        stages = zip(MTCNN().stages, _INPUT_SIZES, strict=True)
-        self._propose_net, self._refine_net, self._output_net = (_compile(stage.model, size) for stage, size in stages)
-        self._pyramids: dict[int, Any] = {}  # number of levels → graph
+        networks = (Network(NETWORKS_FOLDER / f"{name}.tflite") for name in NETWORKS)
+        self._propose_net, self._refine_net, self._output_net = networks
+        self._lock = Lock()  # networks and buffers are for one thread at a time
+        # The halved frame as uint8 and as float32. To allocate them for each frame took longer than to halve it.
+        self._halved = np.empty((0, 0, 3), np.uint8), np.empty((0, 0, 3), np.float32)
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
         """Detects the faces of each frame.
 
         Args:
-            frames: uint8 (H, W, 3), RGB, all of one shape.
+            frames: uint8 (H, W, 3), RGB.
 
         Returns:
             The faces of each frame, best first; empty for a frame without a face.
         """
-        batches = (frames[start : start + _BATCH_FRAMES] for start in range(0, len(frames), _BATCH_FRAMES))
-        return [detections for batch in batches for detections in self._detect(batch)]
+        with self._lock:
+            return [self._detect(frame) for frame in frames]
 
-    def _detect(self, frames):
-        # MTCNN.detect_faces is not used, because it reports every failure as "no faces".
-        images, rows = np.stack(frames), self._propose(frames)
-        rows = self._refine(images, rows) if len(rows) else rows
-        rows = self._finish(images, rows) if len(rows) else rows
-        found = [[] for _ in frames]
-        for row in rows:
-            found[int(row[0])].append(_make_detection(row[1:5], row[6:16], row[5]))
-        return self._look_again(frames, found)
+    def _detect(self, frame):
+        boxes = self._propose(frame)
+        boxes = self._refine(frame, boxes) if len(boxes) else boxes
+        if not len(boxes):
+            return []
+        found = [one for one in self._look(frame, boxes) if one.score > min(_UNSURE_SCORE, self.score_threshold)]
+        boxes, scores = np.reshape([one.box for one in found], (-1, 4)), np.array([one.score for one in found])
+        kept = suppress(boxes, scores, _SAME_PROPOSAL_IOU, of_smaller=True)
+        return self._look_again(frame, [found[index] for index in kept])
 
-    def _propose(self, frames):
+    def _propose(self, frame):
         """Runs P-Net on every level of the pyramid, from the smallest face to one that is larger than the frame.
 
         mtcnn 1.0 counts the levels as if the smallest face had 12 pixels. With a smallest face of 20 pixels it
@@ -119,70 +114,76 @@ class Mtcnn:
         small for P-Net, which raises an error, and the package reports "no faces" for the whole batch.
 
         Returns:
-            (N, 6): index of the frame, x0 y0 x1 y1, score.
+            float64 (N, 4): square boxes.
         """
-        sides = frames[0].shape[:2]
-        sizes_px = face_sizes(self.min_face_px, min(sides))
-        if not sizes_px:
-            return np.empty((0, 6))
-        scales = [_FIELD_PX / face_px for face_px in sizes_px]
-        # The other networks get the same grey outside the frame.
-        edges = [_FIELD_PX // 2 if face_px > _FILLING_RATIO * min(sides) else 0 for face_px in sizes_px]
-        shapes = [[int(side * scale + 1e-6) for side in sides] for scale in scales]
-        pyramid = self._build_pyramid(len(scales))
-        levels = pyramid(_halve(frames, self.min_face_px), np.array(shapes, np.int32), np.array(edges, np.int32))
-        found = []
-        for outputs, scale, edge in zip(levels, scales, edges, strict=True):
-            rows = generate_bounding_box(*outputs, _PROPOSE_SCORE)
-            rows[:, 1:5] = (rows[:, 1:5] - edge) / scale
-            found.append(smart_nms_from_bboxes(rows, threshold=_SAME_IN_LEVEL_IOU, initial_sort=False))
-        return resize_to_square(smart_nms_from_bboxes(np.concatenate(found), threshold=_SAME_PROPOSAL_IOU))
+        sides, halved = frame.shape[:2], self._halve(frame)
+        found = []  # boxes and scores of each level
+        for face_px in face_sizes(self.min_face_px, min(sides)):
+            scale = _FIELD_PX / face_px
+            level = _shrink(halved, *(int(side * scale + 1e-6) for side in sides))
+            # The other networks get the same grey outside the frame.
+            edge = _FIELD_PX // 2 if face_px > _FILLING_RATIO * min(sides) else 0
+            if edge:
+                level = cv2.copyMakeBorder(level, edge, edge, edge, edge, cv2.BORDER_CONSTANT, value=[_GREY] * 3)
+            outputs = self._propose_net(level)
+            rows, columns = (outputs[2][..., 1] > _PROPOSE_SCORE).nonzero()
+            if not len(rows):
+                continue
+            # The package's boxes begin one pixel after the field.
+            fields = _STRIDE_PX * np.stack([columns, rows, columns, rows], axis=1) + (1, 1, _FIELD_PX, _FIELD_PX)
+            here = fields + (_FIELD_PX - 1.0) * outputs[4][rows, columns]
+            score = outputs[2][rows, columns, 1]
+            kept = suppress(here, score, _SAME_IN_LEVEL_IOU)
+            found.append(((here[kept] - edge) / scale, score[kept]))
+        if not found:
+            return np.empty((0, 4))
+        boxes, scores = map(np.concatenate, zip(*found, strict=True))
+        return make_square(boxes[suppress(boxes, scores, _SAME_PROPOSAL_IOU)])
 
-    def _build_pyramid(self, count):
-        """Returns a graph that scales frames to `count` levels and runs P-Net on each level."""
-        if count not in self._pyramids:
+    def _halve(self, frame):
+        """Shrinks a frame by 2, once or more, while the smallest face in it is wider than 1.5 times P-Net's field.
 
-            def run(images, shapes, edges):
-                outputs = []
-                for i in range(count):
-                    level = tf.image.resize(images, shapes[i], method="area")
-                    padding = [[0, 0], [edges[i]] * 2, [edges[i]] * 2, [0, 0]]
-                    outputs.append(self._propose_net(tf.pad(level, padding, constant_values=_GREY)))
-                return outputs
+        Returns:
+            float32 (H, W, 3), which the next call overwrites.
+        """
+        factor = 2 ** max(0, math.floor(math.log2(self.min_face_px / (1.5 * _FIELD_PX))))
+        height, width = (math.ceil(side / factor) for side in frame.shape[:2])
+        if self._halved[0].shape != (height, width, 3):
+            self._halved = np.empty((height, width, 3), np.uint8), np.empty((height, width, 3), np.float32)
+        small, halved = self._halved
+        np.copyto(halved, _shrink(frame, height, width, small))
+        return halved
 
-            images = tf.TensorSpec((None, None, None, 3), tf.uint8)
-            numbers = tf.TensorSpec((count, 2), tf.int32), tf.TensorSpec((count,), tf.int32)
-            self._pyramids[count] = tf.function(run, input_signature=[images, *numbers])
-        return self._pyramids[count]
+    def _refine(self, frame, boxes):
+        """Runs R-Net on the boxes of P-Net. Returns the boxes that remain, moved and square, (N, 4)."""
+        outputs = [self._refine_net(patch) for patch in cut_patches(frame, boxes, _REFINE_PX)]
+        sure = [index for index, output in enumerate(outputs) if output[2][1] > _REFINE_SCORE]
+        if not sure:
+            return np.empty((0, 4))
+        boxes = move_boxes(boxes[sure], np.array([outputs[index][4] for index in sure]))
+        scores = np.array([outputs[index][2][1] for index in sure])
+        return make_square(boxes[suppress(boxes, scores, _SAME_PROPOSAL_IOU)])
 
-    def _refine(self, images, rows):
-        """Runs R-Net on the proposals of P-Net. Returns the proposals that remain, (N, 6)."""
-        offsets, scores = self._refine_net(_crop(images, rows, _INPUT_SIZES[1]))
-        rows = adjust_bboxes(replace_confidence(rows, scores), offsets)
-        rows = pick_matches(rows, score_threshold=_REFINE_SCORE)
-        return resize_to_square(smart_nms_from_bboxes(rows, threshold=_SAME_PROPOSAL_IOU))
+    def _look(self, frame, boxes):
+        """Runs O-Net on boxes of a frame, (N, 4), which are made square. Returns a `Detection` for each, any score."""
+        boxes, found = make_square(np.asarray(boxes, np.float64)), []
+        for box, patch in zip(boxes, cut_patches(frame, boxes, _OUTPUT_PX), strict=True):
+            output = self._output_net(patch)
+            # All x of the landmarks come first, then all y. The package's sides are one pixel longer than the box.
+            landmarks = output[10].reshape(2, 5).T * (box[2:] - box[:2] + 1) + box[:2] - 1
+            (moved,) = move_boxes(box[None], output[4][None])
+            found.append(Detection(moved.astype(np.float32), landmarks.astype(np.float32), float(output[2][1])))
+        return found
 
-    def _finish(self, images, rows):
-        """Runs O-Net on the boxes of R-Net. Returns faces, (N, 16): x and y of five landmarks follow the score."""
-        offsets, landmarks, scores = self._output_net(_crop(images, rows, _INPUT_SIZES[2]))
-        landmarks = adjust_landmarks(landmarks, rows)
-        rows = adjust_bboxes(replace_confidence(rows, scores), offsets)
-        rows = np.concatenate([rows, landmarks], axis=-1)
-        rows = pick_matches(rows, scores_column=5, score_threshold=min(_UNSURE_SCORE, self.score_threshold))
-        return smart_nms_from_bboxes(rows, threshold=_SAME_PROPOSAL_IOU, method="min")
-
-    def _look_again(self, frames, found):
-        """Examines the unsure faces again in their own boxes. Returns the sure faces of each frame, best first."""
+    def _look_again(self, frame, found):
+        """Examines the unsure faces again in their own boxes. Returns the sure faces, best first."""
         least = self.score_threshold
-        sure = [[one for one in detections if one.score > least] for detections in found]
-        unsure = [(i, one) for i, detections in enumerate(found) for one in detections if one.score <= least]
-        if unsure:
-            places = [i for i, _ in unsure]
-            again = self._look([frames[i] for i in places], np.array([one.box for _, one in unsure]))
-            for i, one in sorted(zip(places, again, strict=True), key=lambda pair: -pair[1].score):
-                if one.score > least and all(iou(one.box, other.box) < _SAME_FACE_IOU for other in sure[i]):
-                    sure[i].append(one)
-        return [sorted(detections, key=lambda one: -one.score) for detections in sure]
+        sure, unsure = [one for one in found if one.score > least], [one for one in found if one.score <= least]
+        again = self._look(frame, np.array([one.box for one in unsure])) if unsure else []
+        for one in sorted(again, key=lambda one: -one.score):
+            if one.score > least and all(iou(one.box, other.box) < _SAME_FACE_IOU for other in sure):
+                sure.append(one)
+        return sorted(sure, key=lambda one: -one.score)
 
     def follow(self, frames: Sequence[np.ndarray], boxes: np.ndarray) -> list[Detection | None]:
         """Looks for a face in each frame, near its box, with O-Net only.
@@ -194,99 +195,98 @@ class Mtcnn:
         Returns:
             N faces; `None` for a frame without a face near its box.
         """
-        found = self._look(frames, boxes)
-        far = [i for i, (one, box) in enumerate(zip(found, boxes, strict=True)) if iou(one.box, box) < _SETTLED_IOU]
-        if far:
-            again = self._look([frames[i] for i in far], np.array([found[i].box for i in far]))
-            for i, detection in zip(far, again, strict=True):
-                found[i] = detection
-        return [detection if detection.score > self.score_threshold else None for detection in found]
+        with self._lock:
+            return [self._follow(frame, np.asarray(box)) for frame, box in zip(frames, boxes, strict=True)]
 
-    def _look(self, frames, boxes):
-        """Returns the `Detection` of O-Net for each box, with any score."""
-        rows = resize_to_square(np.column_stack([np.arange(len(frames)), boxes]))
-        offsets, landmarks, scores = self._output_net(cut_patches(frames, rows[:, 1:], _INPUT_SIZES[-1]))
-        landmarks, scores = adjust_landmarks(landmarks, rows), scores.numpy()[:, 1]
-        boxes = adjust_bboxes(rows, offsets)[:, 1:]
-        return [_make_detection(*one) for one in zip(boxes, landmarks, scores, strict=True)]
+    def _follow(self, frame, box):
+        (found,) = self._look(frame, box[None])
+        if iou(found.box, box) < _SETTLED_IOU:
+            (found,) = self._look(frame, found.box[None])
+        return found if found.score > self.score_threshold else None
 
 
-def _halve(frames, min_face_px):
-    """Shrinks frames by 2, once or more, while the smallest face in them is wider than 1.5 times P-Net's field.
-
-    Returns:
-        uint8 (N, H, W, 3).
-    """
-    factor = 2 ** max(0, math.floor(math.log2(min_face_px / (1.5 * _FIELD_PX))))
-    if factor == 1:
-        return np.stack(frames)
-    size = [math.ceil(side / factor) for side in frames[0].shape[1::-1]]
-    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
+def _shrink(image, height, width, out=None):
+    """Shrinks an image: each pixel is the mean of its area."""
+    return cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_AREA)
 
 
-def _crop(images, rows, size):
-    """Returns the patches of boxes, float32 (N, size, size, 3), as the package cuts them."""
-    height, width = images.shape[1:3]
-    boxes = rows[:, [2, 1, 4, 3]] / (height, width, height, width)
-    grey = {"extrapolation_value": _GREY}
-    return tf.image.crop_and_resize(images, boxes, rows[:, 0].astype(int), (size, size), **grey)
+def suppress(boxes: np.ndarray, scores: np.ndarray, most: float, *, of_smaller: bool = False) -> np.ndarray:
+    """Finds the boxes that no better box overlaps by more than a limit.
 
-
-def _compile(network, size):
-    """Returns a network as one graph, because a call layer by layer spends most of its time in Python.
-
-    A single patch is computed together with a blank one. Alone it would use another kernel, whose last bits depend on
-    the number of threads. So a face is the same beside any other faces, and with any number of workers.
-    """
-    signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]
-    graph = tf.function(lambda pixels: network(normalize_images(pixels)), input_signature=signature)
-
-    def call(images):
-        if size is None or len(images) > 1:
-            return graph(images)
-        return [output[:1] for output in graph(tf.concat([images, tf.zeros_like(images)], axis=0))]
-
-    return call
-
-
-def _make_detection(box, landmarks, score):
-    points = landmarks.reshape(2, 5).T  # the package returns all x, then all y
-    return Detection(box.astype(np.float32), points.astype(np.float32), float(score))
-
-
-def cut_patches(frames: Sequence[np.ndarray], boxes: np.ndarray, size: int) -> np.ndarray:
-    """Cuts a box out of each frame as the package does (`tf.image.crop_and_resize`), without copying the frames.
+    As in the package, a box also goes if the better box goes itself.
 
     Args:
-        frames: N arrays, uint8 (H, W, 3).
+        boxes: (N, 4): x0 y0 x1 y1.
+        scores: (N,).
+        most: Limit of the overlap.
+        of_smaller: Whether the overlap is the intersection's share of the smaller box, and not of the union.
+
+    Returns:
+        Indices, best first.
+    """
+    if len(scores) < 2:
+        return np.arange(len(scores))
+    order = np.argsort(scores, kind="stable")[::-1]  # P-Net often gives several boxes the score 1.0
+    boxes = boxes[order]
+    starts, ends = boxes[:, :2], boxes[:, 2:]
+    areas = (ends - starts).prod(axis=1)
+    sides = np.minimum(ends[:, None], ends) - np.maximum(starts[:, None], starts)
+    shared = np.maximum(sides, 0).prod(axis=2)
+    whole = np.minimum(areas[:, None], areas) if of_smaller else areas[:, None] + areas - shared
+    # The first box that overlaps a box is the box itself, or a better one.
+    first = (shared > most * whole).argmax(axis=0)
+    return order[first == np.arange(len(order))]
+
+
+def make_square(boxes: np.ndarray) -> np.ndarray:
+    """Widens the shorter sides of boxes around their middles.
+
+    Args:
+        boxes: (N, 4): x0 y0 x1 y1.
+    """
+    sides = boxes[:, 2:] - boxes[:, :2]
+    longest = sides.max(axis=1, keepdims=True)
+    start = boxes[:, :2] + sides * 0.5 - longest * 0.5
+    return np.hstack([start, start + longest])
+
+
+def move_boxes(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Moves the corners of boxes.
+
+    Args:
+        boxes: (N, 4): x0 y0 x1 y1.
+        offsets: (N, 4), in shares of the sides. As in the package, the sides are one pixel longer than the boxes.
+    """
+    sides = boxes[:, 2:] - boxes[:, :2] + 1
+    return boxes + offsets * np.tile(sides, 2)
+
+
+def cut_patches(frame: np.ndarray, boxes: np.ndarray, size: int) -> list[np.ndarray]:
+    """Cuts boxes out of a frame as the package does (`tf.image.crop_and_resize`): bilinear, without averaging.
+
+    Args:
+        frame: uint8 (H, W, 3).
         boxes: (N, 4): x0 y0 x1 y1 in pixels.
         size: Height and width of a patch in pixels.
 
     Returns:
-        float32 (N, size, size, 3) in [0, 255]; grey outside the frame.
+        N patches, float32 (size, size, 3) in [0, 255]; grey outside the frame.
     """
-    corners = np.empty((len(frames), 2, 2, size, size, 3), np.float32)  # left and right of top and bottom
-    shares = np.empty((len(frames), 2, size), np.float32)
-    inside = np.empty((len(frames), size, size), bool)
-    for i, (frame, (x0, y0, x1, y1)) in enumerate(zip(frames, boxes, strict=True)):
-        height, width = frame.shape[:2]
-        top, bottom, shares[i, 0], in_y = _lay_grid(y0, y1, height, size)
-        left, right, shares[i, 1], in_x = _lay_grid(x0, x1, width, size)
-        inside[i] = in_y[:, None] & in_x
-        for j, rows in enumerate((top, bottom)):
-            for k, columns in enumerate((left, right)):
-                corners[i, j, k] = frame[rows[:, None], columns]
-    down, right = shares[:, 0, :, None, None], shares[:, 1, None, :, None]
-    lines = corners[:, :, 0] + (corners[:, :, 1] - corners[:, :, 0]) * right[:, None]
-    patches = lines[:, 0] + (lines[:, 1] - lines[:, 0]) * down
-    return np.where(inside[..., None], patches, np.float32(_GREY))
-
-
-def _lay_grid(start, end, length, size):
-    """Returns the pixels before and after `size` points from start to end, their weights, and which are inside."""
-    start, end = (np.float32(place / length * (length - 1)) for place in (start, end))
-    points = start + np.arange(size, dtype=np.float32) * ((end - start) / (size - 1))
-    inside = (points >= 0) & (points <= length - 1)
-    points = np.clip(points, 0, length - 1)
-    before = np.floor(points).astype(int)
-    return before, np.ceil(points).astype(int), points - before, inside
+    ends = np.tile(np.subtract(frame.shape[1::-1], 1.0), 2)  # the last column and row, twice
+    points = boxes * (ends / (ends + 1))  # the first and the last point of each patch
+    steps = (points[:, 2:] - points[:, :2]) / (size - 1)
+    parts = np.clip(np.floor(points) + (0, 0, 1, 1), 0, ends).astype(int)  # the pixels that each patch needs
+    shifts = points[:, :2] - parts[:, :2]
+    if (parts[:, 2:] - parts[:, :2]).prod(axis=1).sum() > frame.shape[0] * frame.shape[1]:
+        frame = frame.astype(np.float32)  # faster than to convert the parts
+    patches = []
+    for (left, top, right, bottom), step, shift in zip(parts.tolist(), steps.tolist(), shifts.tolist(), strict=True):
+        part = frame[top : bottom + 1, left : right + 1].astype(np.float32, copy=False)
+        matrix = np.array(((step[0], 0, shift[0]), (0, step[1], shift[1])))
+        patches.append(cv2.warpAffine(part, matrix, (size, size), flags=_BILINEAR, borderMode=cv2.BORDER_REPLICATE))
+    across = (points[:, :2] < 0).any(axis=1) | (points[:, 2:] > ends[2:]).any(axis=1)
+    for index in np.flatnonzero(across):
+        grid = points[index, :2] + np.arange(size)[:, None] * steps[index]
+        outside = (grid < -_ROUNDING_PX) | (grid > ends[:2] + _ROUNDING_PX)  # columns, rows
+        patches[index][:, outside[:, 0]] = patches[index][outside[:, 1]] = _GREY
+    return patches
