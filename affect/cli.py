@@ -274,10 +274,7 @@ def train(
         _check_shards(data, split=split)
     if experiment.recipe == "paper":
         _warn_of_faces(data)
-    if (name := getattr(experiment.model, "backbone", None)) and experiment.model.weights:
-        from affect.models.published import read_cache
-
-        read_cache(name)
+    _check_weights(experiment)
     from affect.models.device import describe_device
     from affect.tasks import find_task
     from affect.training.train import train
@@ -300,6 +297,14 @@ def _check_shards(data, *, check_sizes=True, split=None) -> None:
     shards = Shards(data, check_sizes=check_sizes)
     if split:
         shards.of_split(split)
+
+
+def _check_weights(experiment) -> None:
+    """Names published weights that are missing before TensorFlow is imported."""
+    from affect.models.published import read_cache
+
+    if getattr(experiment.model, "weights", None):
+        read_cache(experiment.model.backbone)
 
 
 def _warn_of_faces(data) -> None:
@@ -365,8 +370,10 @@ def table(
 ) -> None:
     """Train and evaluate every row of a paper's table, and print it beside the paper's numbers."""
     require("train", "affect table")
-    load_rows(config, settings or (), recipe)
+    experiments = load_rows(config, settings or (), recipe)
     _check_shards(data, split=split)
+    for experiment in experiments.values():
+        _check_weights(experiment)
     from affect.training.table import format_cells, layout_of, table
 
     terminal.say_without_logs(workdir)
@@ -752,9 +759,9 @@ def convert(
 def weights_get(backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="mini_xception")]) -> None:
     """Fetch published weights into the user's cache."""
     require("train", "affect weights get")
-    from affect.models.published import name_command
+    from affect.models.published import find_published
 
-    name_command(backbone)
+    find_published(backbone)
     from affect.models.backbones import get_weights
 
     print(get_weights(backbone))

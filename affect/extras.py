@@ -52,5 +52,6 @@ def require(extra: str, what: str) -> None:
         InputError: When a package is not installed. The error names the command that installs it.
     """
     if missing := find_missing(extra):
-        named = missing if len(missing) < 4 else [", ".join(missing[:2]), f"{len(missing) - 2} more packages"]
-        raise InputError(f"{what} needs {' and '.join(named)}. Install it: pip install 'affect[{extra}]'")
+        named = missing if len(missing) < 4 else [*missing[:2], f"{len(missing) - 2} more packages"]
+        words = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+        raise InputError(f"{what} needs {words}. Install it: pip install 'affect[{extra}]'")

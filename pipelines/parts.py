@@ -14,11 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import tensorflow as tf
-
 from affect.config import Faces, read_json, write_json
-from affect.data import records
-from affect.data.clips import Clip, Face
+from affect.data.clips import Clip, Face, name_rating_fault
 from affect.files import sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from affect.pipelines.datasets.source import Source
@@ -53,6 +50,10 @@ def write_part(
         detector: Built from a row of `DETECTORS`.
         part_faces: Largest number of faces of one example.
     """
+    import tensorflow as tf  # so that a wrong path is named before
+
+    from affect.data.records import encode_example
+
     video: dict[str, Any] = {**_describe_listing(source), "bytes": 0, "source_sha256": ""}
     notes: list[str] = []
     tracks: list[tuple[int, Iterator[Face]]] = []  # (number of faces, faces) of each chosen track
@@ -106,15 +107,13 @@ def write_part(
             entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen)}
             entry |= {"faces_seen": seen, "problem": problem, "notes": notes}
             with tf.io.TFRecordWriter(str(folder / "record")) as writer:
-                writer.write(records.encode_example(example))
+                writer.write(encode_example(example))
             (folder / "record").replace(record_of(parts, entry))
             entries.append(entry)
             faces_s += [face.timestamp_s for face in chosen]
         if source.dimensions and clip.get("frames_decoded") and source.start_s is None and source.end_s is None:
             rates = clip["frames_decoded"], clip["frame_rate_hz"]
-            problem = " ".join(
-                filter(None, (problem, records.name_rating_fault(source.dimensions.times_s, *rates, faces_s)))
-            )
+            problem = " ".join(filter(None, (problem, name_rating_fault(source.dimensions.times_s, *rates, faces_s))))
         if clip.get("frames_decoded"):
             read = clip["frames_decoded"], clip["frame_rate_hz"]
             problem = " ".join(filter(None, (problem, name_end_fault(source, *read, faces_s))))
@@ -140,7 +139,7 @@ def name_end_fault(source: Source, frames: int, frame_rate_hz: float, faces_s: S
         return ""
     start_s = source.start_s or 0.0
     times_s = (0.0, source.end_s - start_s)
-    if not records.name_rating_fault(times_s, frames, frame_rate_hz, [time_s - start_s for time_s in faces_s]):
+    if not name_rating_fault(times_s, frames, frame_rate_hz, [time_s - start_s for time_s in faces_s]):
         return ""
     return (
         f"{source.path} ends long before end_s={source.end_s:g}: from start_s={start_s:g} on it has {frames} frames. "

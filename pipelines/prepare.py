@@ -18,8 +18,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from affect.config import Faces, read_json, to_json, write_json
 from affect.data.clips import VERSION
 from affect.data.labels import order_classes
@@ -291,6 +289,8 @@ def _start_worker(parts):
     if wait([parent], timeout=0):
         os._exit(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    import tensorflow as tf
+
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 

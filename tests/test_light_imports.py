@@ -18,22 +18,22 @@ import contextlib, io, json, sys
 from affect.cli import app
 for command in json.loads(sys.argv[1]):
     errors = io.StringIO()
-    with contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         try:
             app(command)
             code = 0
         except SystemExit as error:
             code = error.code
-    heavy = sorted({"tensorflow", "keras", "sklearn", "jax"} & set(sys.modules))
+    heavy = sorted({"tensorflow", "keras", "sklearn", "jax"} & {name for name, module in sys.modules.items() if module})
     print(json.dumps([code, errors.getvalue(), heavy]), flush=True)
     if heavy:
         break
 """
 
 
-def run_all(commands, **environment):
+def run_all(commands, program=RUN_ALL, **environment):
     done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, json.dumps([[str(word) for word in command] for command in commands])],
+        [sys.executable, "-c", program, json.dumps([[str(word) for word in command] for command in commands])],
         capture_output=True,
         text=True,
         check=False,
@@ -88,7 +88,7 @@ def test_a_wrong_path_is_named_before_a_library_is_imported(tmp_path, shards):
         ["weights", "get", "gone"],
         ["weights", "import", "vgg16", gone],
     ]
-    for command, (code, said, heavy) in zip(commands, run_all(commands), strict=True):
+    for command, (code, said, heavy) in zip(commands, run_all(commands, AFFECT_CACHE=str(tmp_path)), strict=True):
         assert code == 2, (command, said)
         assert said.count("\n") == 1 and said.startswith("affect: "), (command, said)
         assert "internal error" not in said, (command, said)
@@ -110,3 +110,50 @@ def test_missing_weights_are_named_before_a_library_is_imported(tmp_path, shards
     ):
         assert (code, heavy) == (2, []), (command, said)
         assert "are not in the cache" in said and "affect weights" in said, (command, said)
+
+
+READ = """\
+import sys
+import affect
+reading = affect.load("fer2013").read(sys.argv[1])
+assert len(reading.faces) == len(reading.frames) > 0, reading.problem
+print(reading.label, sorted({"tensorflow", "keras", "scipy", "sklearn", "skimage", "mtcnn"} & set(sys.modules)))
+"""
+
+
+def test_a_tflite_file_reads_a_video_without_tensorflow_and_keras(face_videos):
+    command = [sys.executable, "-c", READ, face_videos / "still.mp4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "happy []\n"
+
+
+def test_predict_and_watch_import_neither(face_videos, tmp_path):
+    video = face_videos / "still.mp4"
+    commands = [
+        ["predict", "fer2013", video, "--quiet"],
+        ["predict", "fer2013", video, "--out", tmp_path / "results", "--quiet", "--no-report"],
+        ["watch", "fer2013", video, "--out", tmp_path / "watched.mp4", "--json"],
+    ]
+    environment = {"AFFECT_CACHE": str(tmp_path / "empty")}
+    assert [(code, heavy) for code, _, heavy in run_all(commands, **environment)] == [(0, [])] * 3
+    assert (tmp_path / "results" / "frames.csv").is_file()
+
+
+def test_without_the_packages_of_training_a_command_names_the_extra(tmp_path, face_videos, exported):
+    """The packages cannot be imported, as if they were not installed."""
+    savedmodel = exported("joint_softmax")[1].path
+    commands = [
+        ["predict", "fer2013", face_videos / "still.mp4"],
+        ["prepare", face_videos, "--out", tmp_path / "out"],
+        ["train", "smoke", "--data", tmp_path, "--workdir", tmp_path / "run"],
+        ["predict", savedmodel, face_videos / "still.mp4"],
+        ["check", savedmodel],
+    ]
+    block = "import sys\nsys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'sklearn']))\n"
+    found = run_all(commands, program=block + RUN_ALL)
+    assert found[0][0] == 0
+    for command, (code, said, _) in zip(commands[1:], found[1:], strict=True):
+        assert code == 2, (command, said)
+        assert said.endswith("Install it: pip install 'affect[train]'\n"), said
+        assert "needs tensorflow, keras and scikit-learn." in said, said

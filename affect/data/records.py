@@ -10,14 +10,12 @@ place in it. Each also holds the whole series of valence and arousal, because ra
 a frame may come after the last frame of the example. Frames without a face are not stored.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from affect.data.clips import VERSION, Clip, Dimensions
+from affect.data.clips import VERSION, Clip, Dimensions, name_rating_fault
 
 # Keys that version 1 did not have get a default, so that its records reach the check of the version.
 _CONTEXT = {
@@ -43,56 +41,6 @@ _FRAMES = {
     "face/score": tf.io.FixedLenSequenceFeature((), tf.float32, allow_missing=True),
     "face/transform": tf.io.FixedLenSequenceFeature((6,), tf.float32, allow_missing=True),
 }
-
-
-def name_rating_fault(
-    times_s: Sequence[float] | np.ndarray, frames: int, frame_rate_hz: float, faces_s: Iterable[float] = ()
-) -> str:
-    """Compares the times of a recording's ratings with both ends of its video.
-
-    The video ends after its number of frames at their rate, or with its last face if that is later. The frames may also
-    be slower than their rate says, for example when the video's own rate is lower than the requested rate. Then the
-    times of the faces give the distance between frames. Ratings may begin after the start of the video, and end before
-    or after its end, by the largest of 1 s, 1 % of its length, and two of its frames.
-
-    Args:
-        times_s: Times of the ratings in seconds, ascending.
-        frames: Number of frames of the video that were looked at.
-        frame_rate_hz: Of these frames; 0 if unknown. Then only the last face gives the end, and ratings may be longer.
-        faces_s: Times of the faces in seconds, in any order.
-
-    Returns:
-        One sentence on the fault; empty without a fault, and without ratings.
-    """
-    if not len(times_s) or not frames:
-        return ""
-    faces_s = sorted({float(time_s) for time_s in faces_s})
-    fault = _describe_rating_fault(times_s, frames, frame_rate_hz, faces_s)
-    step_s = min((after_s - before_s for before_s, after_s in pairwise(faces_s)), default=0.0)
-    if fault and step_s * frame_rate_hz > 1.5 and not _describe_rating_fault(times_s, frames, 1 / step_s, faces_s):
-        return ""
-    return fault
-
-
-def _describe_rating_fault(
-    times_s: Sequence[float] | np.ndarray, frames: int, frame_rate_hz: float, faces_s: list[float]
-) -> str:
-    first_s, end_s = float(times_s[0]), float(times_s[-1])
-    length_s = max([frames / frame_rate_hz if frame_rate_hz > 0 else 0.0, *faces_s[-1:]])
-    tolerance_s = max(1.0, 0.01 * length_s, 2 / frame_rate_hz if frame_rate_hz > 0 else 0.0)
-    begins_late, ends_early = first_s > tolerance_s, end_s < length_s - tolerance_s
-    ends_late = frame_rate_hz > 0 and end_s > length_s + tolerance_s
-    if not begins_late and not ends_early and not ends_late:
-        return ""
-    hint = ""
-    if ends_late and abs(end_s / 1000 - length_s) <= tolerance_s:
-        hint = " They look like milliseconds."
-    elif ends_late and abs(end_s / frame_rate_hz - length_s) <= tolerance_s:
-        hint = " They look like numbers of frames."
-    return (
-        f"The ratings are of another time than the video: they go from {first_s:g} to {end_s:g} s, and the video is "
-        f"{length_s:.4g} s long.{hint} Times must be in seconds of the video."
-    )
 
 
 def name_record_fault(record: Mapping[str, Any]) -> str:

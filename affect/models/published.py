@@ -84,6 +84,20 @@ def name_command(name: str) -> str:
     return f"affect weights {action.format(name)}"
 
 
+def find_published(name: str) -> Published:
+    """Returns the row of a backbone.
+
+    Args:
+        name: Key of `PUBLISHED`.
+
+    Raises:
+        InputError: If there is no such row.
+    """
+    if name not in PUBLISHED:
+        raise InputError(f"Unknown `backbone`. Expected one of {sorted(PUBLISHED)}. Received: backbone={name!r}")
+    return PUBLISHED[name]
+
+
 def find_file(name: str, path: pathlib.Path | str) -> pathlib.Path:
     """Returns the path of a file of weights.
 
@@ -94,9 +108,7 @@ def find_file(name: str, path: pathlib.Path | str) -> pathlib.Path:
     Raises:
         InputError: If there is no such file or backbone. The error says where the file is published.
     """
-    if name not in PUBLISHED:
-        raise InputError(f"Unknown `backbone`. Expected one of {sorted(PUBLISHED)}. Received: backbone={name!r}")
-    path, published = pathlib.Path(path), PUBLISHED[name]
+    path, published = pathlib.Path(path), find_published(name)
     if not path.is_file():
         page = f" They are at {published.page}." if published.page else ""
         raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.{page}")
