@@ -1,17 +1,21 @@
-"""The models in savedmodels/: a clone predicts at once, and imports no code that builds networks."""
+"""The models that a clone has: it predicts at once, and imports no code that builds networks."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from affect.config import read_json
+from affect.config import read_json, to_json
+from affect.models.published import weights_sha256
 from affect.pipelines.planted.clips import generate
+from affect.reading.loading import load
 from tests.commands import RUN_COMMAND, affect
 
 SAVEDMODELS = Path(__file__).parents[1] / "savedmodels"
+CONFIGS = Path(__file__).parents[1] / "configs"
 PLANTED = SAVEDMODELS / "planted" / "1"
 # Layers are imported as soon as Keras is, to be known to it (affect/__init__.py).
 MODEL_CODE = ("models.frame_classifier", "models.video_networks", "models.backbones", "tasks.signatures")
@@ -29,6 +33,20 @@ def test_the_planted_model_passes_its_check():
     code, out, lines = affect("check", PLANTED)
     assert (code, lines) == (0, [])
     assert out.splitlines()[-1] == f"{PLANTED}: passed"
+
+
+def test_fer2013_is_the_network_of_its_config(video):
+    """The TFLite file that comes with affect, beside the network that Keras builds with the published weights."""
+    artefact, trained = load("fer2013"), load(CONFIGS / "fer2013.py")
+    assert to_json(artefact.experiment) == to_json(trained.experiment)
+    assert (artefact.classes, artefact.faces, artefact.face_size) == (trained.classes, trained.faces, trained.face_size)
+    assert artefact.description["weights_sha256"] == weights_sha256("mini_xception", "fer2013")
+    found, expected = (np.array([*each.read(video[0]).probabilities.values()]) for each in (artefact, trained))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_licence_of_fer2013_stands_beside_it():
+    assert "Copyright (c) 2018 Justin Shenk" in (CONFIGS / "fer2013.LICENSE").read_text(encoding="utf-8")
 
 
 def test_it_names_a_planted_expression_without_model_code(video):

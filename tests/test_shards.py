@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affect.config import Data
-from affect.data.batches import eval_batches, split_selection, train_batches
+from affect.data.batches import eval_batches, keep_in_memory, split_selection, train_batches
 from affect.data.shards import Shards
 from affect.data.views import clip_inputs, space_evenly
 from affect.errors import InputError
@@ -577,3 +577,17 @@ def test_a_class_never_goes_to_the_selection_as_a_whole():
         train, selection = split_selection(clips, 0.5, seed)
         assert "rare" in train
         assert 10 <= len(selection) <= 11
+
+
+@pytest.mark.parametrize(("faces", "times"), [(10, 1), (10**6, 2)])
+def test_batches_that_fit_into_memory_are_decoded_once(faces, times):
+    read = []
+
+    def decode():
+        read.append(None)
+        yield 1
+
+    whole = tf.data.Dataset.from_generator(decode, output_signature=tf.TensorSpec((), tf.int32))
+    dataset = keep_in_memory(whole, faces, 64)
+    assert [[*dataset.as_numpy_iterator()] for _ in range(2)] == [[1], [1]]
+    assert len(read) == times

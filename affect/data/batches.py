@@ -16,6 +16,9 @@ from affect.data.shards import Shards
 from affect.data.views import space_evenly
 from affect.errors import InputError
 
+# Largest size of the faces that are kept in memory between epochs.
+KEPT_BYTES = 2**30
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -176,6 +179,17 @@ def batch_epochs(dataset: tf.data.Dataset, sizes: Sequence[int]) -> tf.data.Data
     if sizes[0] == sizes[-1]:
         return dataset.batch(sizes[0], drop_remainder=True)
     return dataset.batch(1).rebatch(sizes)
+
+
+def keep_in_memory(dataset: tf.data.Dataset, faces: int, face_size: int) -> tf.data.Dataset:
+    """Returns a dataset that decodes its faces once, if they fit into `KEPT_BYTES`, and else as it is.
+
+    Args:
+        dataset: Batches that are the same each time they are read.
+        faces: Number of faces in them, with padding.
+        face_size: Height and width of a face in pixels.
+    """
+    return dataset.cache() if faces * face_size**2 * 3 <= KEPT_BYTES else dataset
 
 
 def eval_batches(

@@ -126,7 +126,7 @@ class ClipClassification:
         import keras
         import tensorflow as tf
 
-        from affect.data.batches import batch_sizes, eval_batches, split_selection, train_batches
+        from affect.data.batches import batch_sizes, eval_batches, keep_in_memory, split_selection, train_batches
         from affect.models.published import weights_sha256
 
         train, config = experiment.train, experiment.model
@@ -169,6 +169,8 @@ class ClipClassification:
             )
             # Without a known number of batches Keras warns that the data ran out.
             steps = -(-len(selection_keys) // experiment.data.batch_clips)
+            faces = len(selection_keys) * experiment.data.eval_frames
+            selection = keep_in_memory(selection, faces, shared["face_size"])
             return training, selection.apply(tf.data.experimental.assert_cardinality(steps))
 
         return Training(

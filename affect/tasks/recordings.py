@@ -16,7 +16,7 @@ from affect.config import Data, Experiment, Train, VideoRegressor, check_effects
 from affect.config.experiment import EvaluationProtocol
 from affect.data.clips import Clip, Face
 from affect.data.labels import DIMENSIONS
-from affect.data.recordings import is_rated_at, recording_of
+from affect.data.recordings import EvaluationGrid, is_rated_at, recording_of
 from affect.errors import InputError
 from affect.progress import Track, hide_progress
 from affect.statistics import FORMULAS
@@ -99,7 +99,7 @@ class RecordingRegression:
         )
 
     def prepare_training(self, experiment: Experiment, shards: "Shards", workdir: Path | None) -> Training:
-        from affect.data.batches import split_selection
+        from affect.data.batches import keep_in_memory, split_selection
         from affect.data.windows import as_triple, at_end, eval_windows, train_windows
         from affect.losses import ConcordanceLoss
         from affect.metrics import SeriesMetric
@@ -143,6 +143,8 @@ class RecordingRegression:
             if not selection:
                 return batches.map(as_learnt), None
             held_out = eval_windows(selection, windows, data, **shared).map(as_triple)
+            faces = EvaluationGrid(windows).count(selection) * windows.frames
+            held_out = keep_in_memory(held_out, faces, config.face_size)
             return batches.map(as_learnt), held_out.map(as_learnt)
 
         _, steps, windows_left_out = train_windows(training, windows, data, seed=train.seed, **shared)
