@@ -178,10 +178,11 @@ def prepare(
     ] = None,
     join: Annotated[bool, typer.Option("--join", help="Join the parts of an array of jobs.")] = False,
     runner: Annotated[
-        Literal["local", "beam"], typer.Option(help="This machine, or a cluster by Apache Beam.")
+        Literal["local", "beam", "dask"],
+        typer.Option(help="This machine, or a cluster by Apache Beam: the runner of its options, or its one for Dask."),
     ] = "local",
     beam_options: Annotated[
-        list[str] | None, typer.Argument(metavar="BEAM_OPTIONS", help="With --runner beam, after --.")
+        list[str] | None, typer.Argument(metavar="BEAM_OPTIONS", help="With --runner beam or dask, after --.")
     ] = None,
 ) -> None:
     """Cut the faces of every video and write TFRecord shards."""
@@ -212,11 +213,24 @@ def prepare(
     else:
         from affect.pipelines.prepare import prepare
 
-        options = list(beam_options or ()) if runner == "beam" else None
+        options = None if runner == "local" else _list_beam_options(runner, beam_options or ())
         manifest = prepare(source, workers=workers, overwrite=overwrite, beam_options=options, **what)
     terminal.print_manifest(manifest, out, dataset=dataset, tracks=tracks)
     if (lost := len(terminal.list_lost(manifest))) or manifest["left_out"]:
         raise typer.Exit(1 if lost < manifest["counts"]["videos"] else 2)
+
+
+def _list_beam_options(runner, options) -> list[str]:
+    """Returns Beam's options with the runner, which Beam knows by its full name only if it is Dask's."""
+    if runner != "dask":
+        return list(options)
+    require("dask", "--runner dask")
+    if not any(option.startswith(("--dask_client_address", "--dask_scheduler_file")) for option in options):
+        raise InputError(
+            "--runner dask needs the address of a Dask scheduler, after --: "
+            "--runner dask -- --dask_client_address=tcp://HOST:8786"
+        )
+    return ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", *options]
 
 
 def _check_array(part, *, join, overwrite, runner) -> None:
