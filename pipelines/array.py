@@ -18,6 +18,7 @@ from affect.pipelines.join import SHARD_BYTES, count, join
 from affect.pipelines.parts import MAKING, PART_FACES, SETTINGS, differs, is_done, open_parts, outcome_of, read_part
 from affect.pipelines.plan import (
     MANIFEST,
+    Plan,
     check_prepared,
     check_same_settings,
     hash_listing,
@@ -74,11 +75,11 @@ def prepare_part(
         check_prepared(out, plan, manifest, by_hash=False, remedy=f"Choose another --out, or remove {out}.")
         return _describe([entry for entry in manifest["clips"] if entry["recording"] in keys])
     out.mkdir(parents=True, exist_ok=True)
-    settings = _describe_array(plan, shares)
+    settings = describe_array(plan, shares)
     _check_same(out, settings, open_parts(parts, settings))
     for _, owner in find_claimed([parts], beat_s=beat_s).items():
         raise InputError(f"{out}: its parts are being joined by {owner}. Wait for it.")
-    folder = _folder_of(parts, number, shares)
+    folder = folder_of(parts, number, shares)
     folder.mkdir(exist_ok=True)
     with claim(folder, f"{out}: part {number}/{shares} is being made", beat_s=beat_s) as check:
         for unfinished in folder.glob(f"{MAKING}*"):
@@ -134,13 +135,13 @@ def join_parts(
         raise InputError(f"{out} holds no parts. Make N of them: {command}")
     settings = read_json(parts / SETTINGS)
     shares = settings.get("parts", 0)
-    _check_same(out, _describe_array(plan, shares), settings)
+    _check_same(out, describe_array(plan, shares), settings)
     check_idle(out, parts, beat_s=beat_s)
     with claim(parts, f"{out}: its parts are being joined", beat_s=beat_s):
         examples, lacking = [], dict.fromkeys(range(1, shares + 1), 0)
         for index, clip in enumerate(track(plan.sources, len(plan.sources), "clips")):
             number = index % shares + 1
-            folder = _folder_of(parts, number, shares)
+            folder = folder_of(parts, number, shares)
             found = read_part(folder, clip)
             if found and not differs(clip, found[0][0], by_hash=False):
                 examples += found
@@ -175,8 +176,13 @@ def write_command(source: Path | str, dataset: str, out: Path | str, faces: Face
     return f"{shlex.join(words)} {last}"
 
 
-def _describe_array(plan, shares):
-    """Returns what all shares must have in common."""
+def describe_array(plan: Plan, shares: int) -> dict[str, Any]:
+    """Returns what all shares of an array must have in common, as the folder of the parts holds it.
+
+    Args:
+        plan: What is prepared.
+        shares: Number of shares.
+    """
     same = {"classes": list(plan.classes), "clips": len(plan.sources), "clips_sha256": hash_listing(plan)}
     return plan.settings | same | {"parts": shares}
 
@@ -199,7 +205,14 @@ def _check_same(out, wanted, found):
         )
 
 
-def _folder_of(parts, number, shares):
+def folder_of(parts: Path, number: int, shares: int) -> Path:
+    """Returns the folder of a share.
+
+    Args:
+        parts: Folder of the parts.
+        number: Number of the share, from 1.
+        shares: Number of shares.
+    """
     return parts / f"{number}-of-{shares}"
 
 
