@@ -10,7 +10,7 @@ BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_
 # A process a core; the tests of a file share what they make.
 PARALLEL = --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-large lint format docs
+.PHONY: demo test test-large test-cluster lint format docs
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/affect demo --out demo
@@ -24,6 +24,10 @@ test-large: $(VENV)/test-large.stamp
 	$(BIN)/affect weights get mini_xception
 	$(BIN)/pytest -m large $(PARALLEL)
 	$(BIN)/python tests/mutants.py --workers $$(nproc)
+
+# Under a real Slurm on loopback, which the script starts and stops.
+test-cluster: $(VENV)/test.stamp
+	tests/slurm_cluster.sh $(BIN)/python
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

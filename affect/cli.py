@@ -176,11 +176,17 @@ def prepare(
     boxes: Annotated[Path | None, typer.Option(help="CSV file of faces, for --detector boxes.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one for each core.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Discard what is in OUT.")] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Make part I of N only, in one job of an array on a shared OUT."),
+    ] = None,
+    join: Annotated[bool, typer.Option("--join", help="Join the parts of an array of jobs.")] = False,
     runner: Annotated[
-        Literal["local", "beam"], typer.Option(help="This machine, or a cluster by Apache Beam.")
+        Literal["local", "beam", "dask"],
+        typer.Option(help="This machine, or a cluster by Apache Beam: the runner of its options, or its one for Dask."),
     ] = "local",
     beam_options: Annotated[
-        list[str] | None, typer.Argument(metavar="BEAM_OPTIONS", help="With --runner beam, after --.")
+        list[str] | None, typer.Argument(metavar="BEAM_OPTIONS", help="With --runner beam or dask, after --.")
     ] = None,
 ) -> None:
     """Cut the faces of every video and write TFRecord shards."""
@@ -199,21 +205,56 @@ def prepare(
         tracks=tracks,
         boxes=str(boxes) if boxes else None,
     )
-    from affect.pipelines.prepare import prepare
+    what: dict[str, Any] = {"dataset": dataset, "out": out, "faces": faces, "track": show_progress}
+    if part is not None or join:
+        from affect.pipelines.array import join_parts, prepare_part
 
-    manifest = prepare(
-        source,
-        dataset=dataset,
-        out=out,
-        faces=faces,
-        workers=workers,
-        overwrite=overwrite,
-        track=show_progress,
-        beam_options=list(beam_options or ()) if runner == "beam" else None,
-    )
+        _check_array(part, join=join, overwrite=overwrite, runner=runner)
+        if part is not None:
+            result = prepare_part(source, part=_parse_part(part), workers=workers, **what)
+            terminal.print_part(result, out, part)
+            return
+        manifest = join_parts(source, **what)
+    else:
+        from affect.pipelines.prepare import prepare
+
+        options = None if runner == "local" else _list_beam_options(runner, beam_options or ())
+        manifest = prepare(source, workers=workers, overwrite=overwrite, beam_options=options, **what)
     terminal.print_manifest(manifest, out, dataset=dataset, tracks=tracks)
     if (lost := len(terminal.list_lost(manifest))) or manifest["left_out"]:
         raise typer.Exit(1 if lost < manifest["counts"]["videos"] else 2)
+
+
+def _list_beam_options(runner, options) -> list[str]:
+    """Returns Beam's options with the runner, which Beam knows by its full name only if it is Dask's."""
+    if runner != "dask":
+        return list(options)
+    require("dask", "--runner dask")
+    if not any(option.startswith(("--dask_client_address", "--dask_scheduler_file")) for option in options):
+        raise InputError(
+            "--runner dask needs the address of a Dask scheduler, after --: "
+            "--runner dask -- --dask_client_address=tcp://HOST:8786"
+        )
+    return ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", *options]
+
+
+def _check_array(part, *, join, overwrite, runner) -> None:
+    """Refuses what does not go together with an array of jobs."""
+    option = "--part" if part is not None else "--join"
+    if part is not None and join:
+        raise InputError("--part makes one part, and --join joins all of them. Give one of the two.")
+    if runner != "local":
+        raise InputError(f"{option} is for jobs without Beam. Leave out --runner {runner}.")
+    if overwrite:
+        raise InputError(f"{option} discards nothing. Leave out --overwrite, and choose another --out.")
+
+
+def _parse_part(text) -> tuple[int, int]:
+    """Returns I and N of I/N."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise InputError(f"--part must be I/N, such as 3/100. Received: {text}")
+    return int(number), int(count)
 
 
 @app.command()

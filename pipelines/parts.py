@@ -4,6 +4,7 @@ The parts are in one folder until `prepare` joins them to shards. A part has the
 cluster writes it.
 """
 
+import contextlib
 import hashlib
 import math
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 from affect.config import Faces, read_json, write_json
 from affect.data.clips import Clip, Face, name_rating_fault
+from affect.errors import InputError
 from affect.files import sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from affect.pipelines.datasets.source import Source
@@ -28,6 +30,8 @@ from affect.pipelines.spool import Spool
 PART_FACES = 512
 # Prefix of the folders in which a part is made.
 MAKING = "making-"
+# File in the folder of the parts with the settings by which they are made.
+SETTINGS = "settings.json"
 
 
 def write_part(
@@ -54,7 +58,7 @@ def write_part(
 
     from affect.data.records import encode_example
 
-    video: dict[str, Any] = {**_describe_listing(source), "bytes": 0, "source_sha256": ""}
+    video: dict[str, Any] = {**describe_listing(source), "bytes": 0, "source_sha256": ""}
     notes: list[str] = []
     tracks: list[tuple[int, Iterator[Face]]] = []  # (number of faces, faces) of each chosen track
     clip: dict[str, Any] = {}
@@ -119,7 +123,8 @@ def write_part(
             problem = " ".join(filter(None, (problem, name_end_fault(source, *read, faces_s))))
         problem = " ".join(filter(None, (source.problem.strip(), problem)))
         entries = [entry | {"problem": problem} for entry in entries]
-        write_json(folder / "outcome", {"clips": entries})
+        sizes = [record_of(parts, entry).stat().st_size for entry in entries]
+        write_json(folder / "outcome", {"clips": entries, "bytes": sizes})
         (folder / "outcome").replace(outcome_of(parts, source))
 
 
@@ -147,27 +152,35 @@ def name_end_fault(source: Source, frames: int, frame_rate_hz: float, faces_s: S
     )
 
 
-def is_done(parts: Path, source: Source) -> bool:
-    """Returns whether a clip has a part, and has not changed since.
+def is_done(parts: Path, source: Source, *, by_hash: bool = True) -> bool:
+    """Returns whether a clip has a complete part, and has not changed since.
 
     Args:
         parts: Folder of the parts.
         source: The clip.
+        by_hash: Whether the video is read; otherwise its size decides whether it has changed.
     """
-    return outcome_of(parts, source).exists() and not differs(source, read_part(parts, source)[0])
+    examples = read_part(parts, source)
+    return bool(examples) and not differs(source, examples[0][0], by_hash=by_hash)
 
 
-def read_part(parts: Path, source: Source) -> list[dict[str, Any]]:
+def read_part(parts: Path, source: Source) -> list[tuple[dict[str, Any], Path]]:
     """Reads the outcome of a clip.
 
     Args:
         parts: Folder of the parts.
-        source: A clip that has a part.
+        source: The clip.
 
     Returns:
-        The manifest's entries of its examples.
+        `(entry of the manifest, path of the record)` of each example. The list is empty if the part is not complete:
+        there is no outcome, or a record has not the size that the outcome lists.
     """
-    return read_json(outcome_of(parts, source))["clips"]
+    if not outcome_of(parts, source).exists():
+        return []
+    outcome = read_json(outcome_of(parts, source))
+    examples = [(entry, record_of(parts, entry)) for entry in outcome["clips"]]
+    sizes = [record.stat().st_size if record.is_file() else 0 for _, record in examples]
+    return examples if sizes == outcome.get("bytes") else []
 
 
 def outcome_of(parts: Path, source: Source) -> Path:
@@ -190,7 +203,33 @@ def record_of(parts: Path, entry: dict[str, Any]) -> Path:
     return parts / f"{digest(entry['recording'])}-{entry['part']}.tfrecord"
 
 
-def differs(source: Source, entry: dict[str, Any]) -> bool:
+def open_parts(parts: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Makes the folder of the parts with its settings, or finds it. Of several processes at once, one makes it.
+
+    Args:
+        parts: Folder of the parts.
+        settings: What `settings.json` in it shall hold.
+
+    Returns:
+        What `settings.json` holds: the settings of the process that made the folder.
+
+    Raises:
+        InputError: When the folder exists and has no settings.
+    """
+    if not (parts / SETTINGS).exists():
+        # The folder appears with its settings, because it is renamed as a whole; never onto a folder with content.
+        with TemporaryDirectory(prefix=f"{parts.name}-{MAKING}", dir=parts.parent) as name:
+            made = Path(name) / "parts"
+            made.mkdir()
+            write_json(made / SETTINGS, settings)
+            with contextlib.suppress(OSError):
+                made.rename(parts)
+    if not (parts / SETTINGS).exists():
+        raise InputError(f"{parts} is left of a command that was stopped. Remove this folder.")
+    return read_json(parts / SETTINGS)
+
+
+def differs(source: Source, entry: dict[str, Any], *, by_hash: bool = True) -> bool:
     """Returns whether a clip or its video has changed since it was cut. A video that was removed since does not differ.
 
     The SHA-256 decides, not the time at which the video was written.
@@ -198,12 +237,15 @@ def differs(source: Source, entry: dict[str, Any]) -> bool:
     Args:
         source: The clip.
         entry: Its entry in the manifest.
+        by_hash: Whether the video is read; otherwise its size decides.
     """
-    listed = _describe_listing(source)
+    listed = describe_listing(source)
     if listed != {name: entry.get(name) for name in listed}:
         return True
     size = _measure_size(source)
     if size in (0, entry["bytes"]):
+        if not by_hash:
+            return False
         try:
             return size > 0 and _hash(source) != entry["source_sha256"]
         except OSError:
@@ -225,7 +267,7 @@ def _split_into_examples(key, tracks, part_faces):
             yield f"{name}#{index:03d}" if examples > 1 else name, tuple(islice(faces, part_faces))
 
 
-def _describe_listing(source):
+def describe_listing(source: Source) -> dict[str, Any]:
     """Returns what the data set lists of a clip, as the manifest's entries hold it."""
     series = source.dimensions
     return {

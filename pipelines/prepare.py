@@ -1,16 +1,13 @@
 """prepare(): a data set × a detector → sharded TFRecords of aligned faces, and their manifest."""
 
-import dataclasses
 import fcntl
 import functools
-import json
 import multiprocessing
 import os
 import shutil
 import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -18,34 +15,28 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from affect.config import Faces, read_json, to_json, write_json
-from affect.data.clips import VERSION
-from affect.data.labels import order_classes
+from affect.config import Faces
 from affect.errors import InputError
 from affect.extras import require
-from affect.files import sha256_of
-from affect.pipelines.datasets import DATASETS, PUBLISHED
-from affect.pipelines.datasets.source import check_clips
+from affect.pipelines.claims import BEAT_S, find_claimed
+from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
-from affect.pipelines.faces import FACES_VERSION
+from affect.pipelines.join import SHARD_BYTES, join
 from affect.pipelines.parts import (
     MAKING,
     PART_FACES,
-    differs,
-    digest,
+    SETTINGS,
     is_done,
+    open_parts,
     outcome_of,
     read_part,
-    record_of,
     write_part,
 )
+from affect.pipelines.plan import MANIFEST, check_prepared, check_same_settings, make_plan, read_manifest
 from affect.progress import Track, hide_progress
 
-MANIFEST = "manifest.json"
 # Folder of the unfinished parts. No other program is likely to use this name, so the folder may be removed.
 PARTS = "unfinished_parts"
-# A shard is closed when it reaches this size: large enough to read fast, small enough to shuffle and move.
-SHARD_BYTES = 128 * 2**20
 
 
 def prepare(
@@ -60,6 +51,7 @@ def prepare(
     beam_options: Sequence[str] | None = None,
     part_faces: int = PART_FACES,
     shard_bytes: int = SHARD_BYTES,
+    beat_s: float = BEAT_S,
 ) -> dict[str, Any]:
     """Cuts the faces of every clip of a data set and writes the shards.
 
@@ -85,6 +77,7 @@ def prepare(
             videos, `faces.boxes` and `out` by these paths.
         part_faces: Largest number of faces of one example. A run that is resumed must have the same.
         shard_bytes: Size in bytes at which a shard is closed.
+        beat_s: Of the jobs of an array that `overwrite` would discard, as in `affect.pipelines.claims.claim`.
 
     Returns:
         The manifest:
@@ -104,81 +97,38 @@ def prepare(
             prepared with other settings or from other clips (videos are compared by SHA-256), lacks a shard, or holds
             the manifest of another program.
     """
-    if dataset not in DATASETS:
-        raise InputError(f"Unknown data set. Expected one of {sorted(DATASETS)}. Received: {dataset!r}")
-    if faces.detector not in DETECTORS:
-        raise InputError(f"Unknown detector. Expected one of {sorted(DETECTORS)}. Received: {faces.detector!r}")
     if beam_options is not None:
         _check_absolute(source, out, faces.boxes)
-    sources = check_clips(source, DATASETS[dataset](source))
-    said = {"left_out": sources.left_out, "notes": sources.notes}
-    _check_effects(faces, all(clip.aligned for clip in sources))
-    sources.sort(key=lambda clip: digest(clip.key))
-    out, classes = Path(out), order_classes(name for clip in sources for name in (clip.label, *(clip.votes or ())))
-    versions = {"records_version": VERSION, "faces_version": FACES_VERSION}
-    settings = versions | {"dataset": dataset, "faces": to_json(faces)}
-    if faces.boxes:
-        DETECTORS[faces.detector](faces)  # refuses a file with a fault
-        settings["boxes_sha256"] = sha256_of(faces.boxes)
+    plan = make_plan(source, dataset, faces)
+    out = Path(out)
     parts = out / PARTS
     out.mkdir(parents=True, exist_ok=True)
     with _lock(out, parts):
-        manifest = _read_manifest(out) if (out / MANIFEST).exists() else None
+        manifest = read_manifest(out) if (out / MANIFEST).exists() else None
         if overwrite:
-            _discard(out, parts)
+            _discard(out, parts, beat_s)
         elif manifest:
-            _check_same(out, settings, manifest["settings"])
-            _check_same_clips(out, sources, manifest["clips"])
-            for shard in manifest["shards"]:
-                if not (out / shard["name"]).is_file():
-                    raise InputError(f"{out / shard['name']} is missing. Make the shards again with --overwrite.")
+            check_prepared(out, plan, manifest)
             shutil.rmtree(parts, ignore_errors=True)
-            return manifest | said
-        _open_parts(out, parts, settings | {"classes": list(classes)})
-        waiting = [clip for clip in sources if not is_done(parts, clip)]
+            return manifest | plan.said
+        _open_parts(out, parts, plan.settings | {"classes": list(plan.classes)})
+        waiting = [clip for clip in plan.sources if not is_done(parts, clip)]
         for clip in waiting:
             # Otherwise, if this process is killed, the old outcome of a changed video would lie beside new records.
             outcome_of(parts, clip).unlink(missing_ok=True)
         if beam_options is None:
-            outcomes = _cut(waiting, parts, faces, classes, part_faces, workers or len(os.sched_getaffinity(0)))
+            outcomes = cut_clips(waiting, parts, faces, plan.classes, part_faces, workers, locked=parts)
         else:
-            outcomes = _import_beam().write_parts(waiting, parts, faces, classes, beam_options, part_faces)
+            outcomes = _import_beam().write_parts(waiting, parts, faces, plan.classes, beam_options, part_faces)
         for _ in track(outcomes, len(waiting), "videos"):
             pass
-        entries = [entry for clip in sources for entry in read_part(parts, clip)]
-        manifest = {
-            "settings": settings,
-            "classes": list(classes),
-            "counts": _count(entries),
-            "differences": _list_differences(dataset, entries),
-            **said,
-            "shards": _join(entries, parts, shard_bytes),
-            "clips": entries,
-        }
-        # It is moved last, so a manifest in `out` means that all its shards are there. While the shards are moved, the
-        # one in `parts` lists them.
-        write_json(parts / MANIFEST, manifest)
-        for name in (*(shard["name"] for shard in manifest["shards"]), MANIFEST):
-            (parts / name).replace(out / name)
-        shutil.rmtree(parts)
-        return manifest
-
-
-def _check_effects(faces, are_aligned):
-    """Refuses a setting that can have no effect on these faces."""
-    idle: tuple[str, ...]
-    if are_aligned:
-        idle = ("detector", "min_face_px", "score_threshold", "margin_ratio", "detect", "tracks", "boxes")
-        reason = "these faces are cut already. Only --face-size, --frame-rate-hz and --jpeg-quality have an effect"
-    elif faces.detector == "boxes":
-        idle, reason = ("min_face_px",), "the faces are read from --boxes. --score-threshold can leave some of them out"
-    else:
-        return
-    for field in dataclasses.fields(faces):
-        value = getattr(faces, field.name)
-        if field.name in idle and value != field.default:
-            option = "--faces" if field.name == "tracks" else f"--{field.name.replace('_', '-')}"
-            raise InputError(f"{option} {value} has no effect: {reason}. Leave it out.")
+        examples = []
+        for clip in plan.sources:
+            found = read_part(parts, clip)
+            if not found:
+                raise InputError(f"{parts} lacks the records of {clip.key}. Run the same command again.")
+            examples += found
+        return join(plan, examples, parts, out, shard_bytes)
 
 
 def _check_absolute(*paths):
@@ -228,10 +178,32 @@ def _lock_folder(folder, how):
     return held
 
 
-def _discard(out, parts):
+def check_idle(out: Path, parts: Path, *, beat_s: float = BEAT_S) -> None:
+    """Checks that no job of an array works in a folder.
+
+    Args:
+        out: Folder of the shards.
+        parts: Folder of the parts.
+        beat_s: As in `affect.pipelines.claims.claim`.
+
+    Raises:
+        InputError: When a job does; it is named.
+    """
+    jobs = [parts, *(folder for folder in parts.glob("*-of-*") if folder.is_dir())]
+    for folder, owner in find_claimed(jobs, beat_s=beat_s).items():
+        work = (
+            "its parts are being joined"
+            if folder == parts
+            else f"part {folder.name.replace('-of-', '/')} is being made"
+        )
+        raise InputError(f"{out}: {work} by {owner}. Wait for it.")
+
+
+def _discard(out, parts, beat_s):
+    check_idle(out, parts, beat_s=beat_s)
     for folder in (out, parts):
         if (folder / MANIFEST).exists():
-            for shard in _read_manifest(folder)["shards"]:
+            for shard in read_manifest(folder)["shards"]:
                 (out / shard["name"]).unlink(missing_ok=True)
             (folder / MANIFEST).unlink()
     shutil.rmtree(parts, ignore_errors=True)
@@ -239,24 +211,49 @@ def _discard(out, parts):
 
 def _open_parts(out, parts, settings):
     """Makes the folder of the parts, or resumes in the existing one if it has the same settings."""
-    listed = parts / "settings.json"
-    if listed.exists():
-        _check_same(out, settings, read_json(listed))
-        for folder in parts.glob(f"{MAKING}*"):
-            shutil.rmtree(folder)
-        return
+    for folder in out.glob(f"{PARTS}-{MAKING}*"):
+        shutil.rmtree(folder)
     # Parts without settings were left by a run that was killed while it removed them.
-    if parts.exists():
+    if parts.exists() and not (parts / SETTINGS).exists():
         shutil.rmtree(parts)
-    parts.mkdir()
-    # Records hold the index of their label, so parts depend on the classes too.
-    write_json(listed, settings)
+    found = open_parts(parts, settings)
+    if "parts" in found:
+        raise InputError(
+            f"{out} holds an array job of {found['parts']} parts. Join them: the same command with --join. Or discard "
+            "them with --overwrite."
+        )
+    check_same_settings(out, settings, found, "Choose another --out, or discard it with --overwrite.")
+    for folder in parts.glob(f"{MAKING}*"):
+        shutil.rmtree(folder)
 
 
-def _cut(sources, parts, faces, classes, part_faces, workers):
-    """Writes the parts of clips. Yields each clip when its part is on disk."""
+def cut_clips(
+    sources: Sequence[Source],
+    parts: Path,
+    faces: Faces,
+    classes: Sequence[str],
+    part_faces: int,
+    workers: int | None,
+    *,
+    locked: Path | None,
+) -> Iterator[Source]:
+    """Writes the parts of clips on this machine.
+
+    Args:
+        sources: Clips.
+        parts, faces, classes, part_faces: As in `affect.pipelines.parts.write_part`.
+        workers: Processes; `None` starts one for each core.
+        locked: Folder that each worker locks while it lives; `None` locks none.
+
+    Yields:
+        Each clip when its part is on disk.
+
+    Raises:
+        InputError: When a worker dies.
+    """
     if not sources:
         return  # no detector needs to be built
+    workers = workers or len(os.sched_getaffinity(0))
     if workers == 1 or len(sources) == 1:
         detector = DETECTORS[faces.detector](faces)
         for clip in sources:
@@ -265,7 +262,7 @@ def _cut(sources, parts, faces, classes, part_faces, workers):
         return
     # TensorFlow does not work after a fork, so the workers are spawned.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (parts,)) as pool:
+    with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (locked,)) as pool:
         try:
             futures = {pool.submit(_work, clip, parts, faces, classes, part_faces): clip for clip in sources}
             for future in as_completed(futures):
@@ -281,8 +278,9 @@ def _cut(sources, parts, faces, classes, part_faces, workers):
             raise
 
 
-def _start_worker(parts):
-    _lock_folder(parts, fcntl.LOCK_SH)
+def _start_worker(locked):
+    if locked:
+        _lock_folder(locked, fcntl.LOCK_SH)
     process = multiprocessing.parent_process()
     assert process  # a worker has one
     parent = process.sentinel
@@ -308,80 +306,3 @@ def _work(clip, parts, faces, classes, part_faces):
 @functools.cache
 def _build_detector(faces):
     return DETECTORS[faces.detector](faces)
-
-
-def _count(entries):
-    videos = [entry for entry in entries if entry["part"] == 0]
-    return {
-        "videos": len(videos),
-        "videos_with_a_face": sum(entry["frames_with_a_face"] > 0 for entry in videos),
-        "frames": sum(entry["frames_decoded"] for entry in videos),
-        "clips": len(entries),
-        "clips_with_a_face": sum(entry["frames_with_a_face"] > 0 for entry in entries),
-        "faces": sum(entry["frames_with_a_face"] for entry in entries),
-    }
-
-
-def _list_differences(dataset, entries):
-    """Returns a line for each class whose number of clips differs from the published one."""
-    found = Counter((entry["split"], entry["label"]) for entry in entries if entry["part"] == 0)
-    published = PUBLISHED.get(dataset, {})
-    return [
-        f"{split}/{label}: {found[split, label]} clips, {count} published"
-        for (split, label), count in published.items()
-        if found[split, label] != count
-    ]
-
-
-def _join(entries, parts, shard_bytes):
-    """Joins the records to shards, split by split, in the folder of the parts; TFRecord files may be concatenated."""
-    shards: list[dict[str, Any]] = []
-    for split in sorted({entry["split"] for entry in entries}):
-        groups, size = [], shard_bytes
-        for entry in entries:
-            if entry["split"] != split:
-                continue
-            if size >= shard_bytes:
-                groups.append([])
-                size = 0
-            record = record_of(parts, entry)
-            groups[-1].append(record)
-            size += record.stat().st_size
-        for index, group in enumerate(groups):
-            shard = parts / f"{split}-{index:05d}-of-{len(groups):05d}.tfrecord"
-            with open(shard, "wb") as file:
-                for record in group:
-                    with open(record, "rb") as content:
-                        shutil.copyfileobj(content, file)
-            sizes = {"clips": len(group), "bytes": shard.stat().st_size}
-            shards.append({"name": shard.name, "split": split, **sizes, "sha256": sha256_of(shard)})
-    return shards
-
-
-def _read_manifest(out):
-    manifest = read_json(out / MANIFEST)
-    if not {"settings", "classes", "shards", "clips"} <= manifest.keys():
-        raise InputError(f"{out / MANIFEST} is not a manifest of shards. Choose another --out.")
-    return manifest
-
-
-def _check_same(out, wanted, found):
-    # A manifest of an older version lacks newer settings. Their defaults are the values that were fixed then.
-    fixed = to_json(Faces()) | {"faces_version": 1}
-    wanted, found = ({**fixed, **values, **values["faces"]} for values in (wanted, found))
-    changed = [name for name in wanted if name != "faces" and wanted[name] != found.get(name)]
-    if changed:
-        pairs = ", ".join(f"{name}={json.dumps(found.get(name))}, now {json.dumps(wanted[name])}" for name in changed)
-        raise InputError(f"{out} was prepared with {pairs}. Choose another --out, or discard it with --overwrite.")
-
-
-def _check_same_clips(out, sources, entries):
-    now = {clip.key: clip for clip in sources}
-    before = {entry["recording"]: entry for entry in entries}
-    changed = sorted(now.keys() ^ before.keys()) or [key for key in now if differs(now[key], before[key])]
-    if changed:
-        names = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
-        raise InputError(
-            f"{out} was prepared from other videos or labels. Added, removed or changed: {len(changed)} ({names}). "
-            "Choose another --out, or discard it with --overwrite."
-        )

@@ -87,7 +87,10 @@ def shell_of(block):
 
 
 def split_commands(text):
-    """Returns the commands of shell code, each a list of its words, without assignments before it and redirections."""
+    """Returns the commands of shell code, each a list of its words, without assignments before it and redirections.
+
+    A loop over names is its body.
+    """
     commands = []
     for line in text.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
@@ -99,7 +102,8 @@ def split_commands(text):
             elif word in SEPARATORS:
                 while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
                     words.pop(0)
-                if words:
+                words = words[words[:1] == ["do"] :]
+                if words and words[0] not in ("for", "done"):
                     commands.append(words)
                 words = []
             elif word in REDIRECTIONS:

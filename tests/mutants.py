@@ -68,6 +68,39 @@ DROPOUT = "test_minimised.py::test_dropout_drops_while_it_learns_and_at_no_other
 
 MUTANTS = (
     *of(
+        "pipelines/claims.py",
+        (
+            "a process whose claim was taken over goes on",
+            "is_lost.set()",
+            "pass",
+            "test_claims.py::test_a_process_whose_claim_was_taken_over_stops",
+        ),
+    ),
+    *of(
+        "pipelines/array.py",
+        (
+            "a part has the clips of the next one",
+            "plan.sources[number - 1 :: shares]",
+            "plan.sources[number % shares :: shares]",
+            "test_array.py::test_parts_in_any_order_have_the_bytes_of_a_local_run",
+        ),
+        (
+            "a video that changed after its part is joined",
+            "if found and not differs(clip, found[0][0], by_hash=False):",
+            "if found:",
+            "test_array.py::test_what_a_part_lost_is_named_with_its_command_and_made_again[video]",
+        ),
+    ),
+    *of(
+        "pipelines/parts.py",
+        (
+            "a record that lost its end is whole",
+            'return examples if sizes == outcome.get("bytes") else []',
+            "return examples",
+            "test_array.py::test_what_a_part_lost_is_named_with_its_command_and_made_again[short]",
+        ),
+    ),
+    *of(
         "affect/layers/attention_pooling.py",
         (
             "attention over the frames",
