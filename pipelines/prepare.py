@@ -1,12 +1,12 @@
 """prepare(): a data set × a detector → sharded TFRecords of aligned faces, and their manifest."""
 
 import dataclasses
-import fcntl
 import functools
 import json
 import multiprocessing
 import os
 import shutil
+import sys
 import threading
 import time
 from collections import Counter
@@ -25,7 +25,7 @@ from affect.data import records
 from affect.data.labels import order_classes
 from affect.errors import InputError
 from affect.extras import require
-from affect.files import sha256_of
+from affect.files import lock_folder, sha256_of
 from affect.pipelines.datasets import DATASETS, PUBLISHED
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors import DETECTORS
@@ -47,6 +47,8 @@ MANIFEST = "manifest.json"
 PARTS = "unfinished_parts"
 # A shard is closed when it reaches this size: large enough to read fast, small enough to shuffle and move.
 SHARD_BYTES = 128 * 2**20
+# Windows cannot wait for more processes.
+MOST_WORKERS = 61 if sys.platform == "win32" else 1024
 
 
 def prepare(
@@ -140,7 +142,7 @@ def prepare(
             # Otherwise, if this process is killed, the old outcome of a changed video would lie beside new records.
             outcome_of(parts, clip).unlink(missing_ok=True)
         if beam_options is None:
-            outcomes = _cut(waiting, parts, faces, classes, part_faces, workers or len(os.sched_getaffinity(0)))
+            outcomes = _cut(waiting, parts, faces, classes, part_faces, workers or _count_cores())
         else:
             outcomes = _import_beam().write_parts(waiting, parts, faces, classes, beam_options, part_faces)
         for _ in track(outcomes, len(waiting), "videos"):
@@ -200,7 +202,7 @@ def _lock(out, parts):
     tries = 10
     while True:
         try:
-            held = _lock_folder(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = lock_folder(out)
             break
         except BlockingIOError as error:
             tries -= 1  # a child that a killed run was about to start releases the lock at once
@@ -211,21 +213,10 @@ def _lock(out, parts):
             time.sleep(0.1)
     try:
         if parts.is_dir():
-            os.close(_lock_folder(parts, fcntl.LOCK_EX))
+            os.close(lock_folder(parts, waits=True))
         yield
     finally:
         os.close(held)
-
-
-def _lock_folder(folder, how):
-    """Locks a folder with `fcntl.flock` until the returned file descriptor is closed or this process ends."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, how)
-    except OSError:
-        os.close(held)
-        raise
-    return held
 
 
 def _discard(out, parts):
@@ -265,7 +256,7 @@ def _cut(sources, parts, faces, classes, part_faces, workers):
         return
     # TensorFlow does not work after a fork, so the workers are spawned.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (parts,)) as pool:
+    with ProcessPoolExecutor(min(workers, len(sources), MOST_WORKERS), context, _start_worker, (parts,)) as pool:
         try:
             futures = {pool.submit(_work, clip, parts, faces, classes, part_faces): clip for clip in sources}
             for future in as_completed(futures):
@@ -281,8 +272,13 @@ def _cut(sources, parts, faces, classes, part_faces, workers):
             raise
 
 
+def _count_cores():
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _start_worker(parts):
-    _lock_folder(parts, fcntl.LOCK_SH)
+    lock_folder(parts, is_shared=True, waits=True)
     process = multiprocessing.parent_process()
     assert process  # a worker has one
     parent = process.sentinel
