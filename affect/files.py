@@ -5,7 +5,8 @@ import os
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 try:
@@ -14,11 +15,31 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 # Where a folder itself cannot be locked (Windows), a file in it is locked: all of its bytes, or one byte by each
-# process that shares it. The file stays in the folder.
+# process that shares it.
 LOCK_FILE, LOCK_BYTES = ".lock", 1024
 
 
-def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = False) -> int:
+@dataclass(frozen=True)
+class Lock:
+    """A lock of a folder. It holds until it is closed or this process ends.
+
+    Args:
+        descriptor: Of what is locked: the folder, or a file in it.
+        file: That file; `None` if the folder is locked itself.
+    """
+
+    descriptor: int
+    file: Path | None
+
+    def close(self) -> None:
+        """Ends the lock."""
+        os.close(self.descriptor)
+        if self.file:
+            with suppress(OSError):  # another process uses it
+                self.file.unlink()
+
+
+def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = False) -> Lock:
     """Keeps a folder from other processes that lock it too.
 
     Args:
@@ -26,14 +47,12 @@ def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = Fa
         is_shared: Whether other processes may share the lock.
         waits: Whether this function waits until the folder is free.
 
-    Returns:
-        A file descriptor. The lock holds until it is closed or this process ends.
-
     Raises:
         BlockingIOError: When another process has locked the folder.
         OSError: When the folder cannot be opened.
     """
-    held = os.open(folder, os.O_RDONLY) if fcntl else os.open(Path(folder) / LOCK_FILE, os.O_RDWR | os.O_CREAT)
+    file = None if fcntl else Path(folder) / LOCK_FILE
+    held = os.open(file, os.O_RDWR | os.O_CREAT) if file else os.open(folder, os.O_RDONLY)
     try:
         if fcntl:
             how = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
@@ -46,7 +65,7 @@ def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = Fa
     except BaseException:
         os.close(held)
         raise
-    return held
+    return Lock(held, file)
 
 
 def _lock_bytes(file, is_shared):

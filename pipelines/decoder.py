@@ -55,7 +55,7 @@ READ_FAILURES = 32
 JOINED_PACKETS = 4
 # If a clock jumps forward by more than this, its time is not used.
 LEAP_S = 24 * 3600.0
-# Limits of the frames that are decoded ahead of the reader. One frame is always decoded ahead.
+# Limits of the frames that are decoded ahead of the reader and not in the pipe yet. At least one frame is.
 AHEAD_FRAMES = 32
 AHEAD_BYTES = 64 * 2**20
 # Size of the pipe to the reader, where it can be set. With the usual 64 KiB the processes wait often for each other.

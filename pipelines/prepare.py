@@ -213,10 +213,10 @@ def _lock(out, parts):
             time.sleep(0.1)
     try:
         if parts.is_dir():
-            os.close(lock_folder(parts, waits=True))
+            lock_folder(parts, waits=True).close()
         yield
     finally:
-        os.close(held)
+        held.close()
 
 
 def _discard(out, parts):

@@ -366,7 +366,7 @@ def _lock(folder) -> Iterator[None]:
             "continues."
         ) from error
     finally:
-        os.close(held)
+        held.close()
 
 
 def _open_study(folder, predictor, settings, *, overwrite):

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
 import types
@@ -17,9 +18,10 @@ SIGNALS = ("SIGALRM", "SIGHUP", "SIGIO", "SIGKILL", "SIGPIPE", "SIGSTOP")
 
 
 def _lock(file, mode, count):
-    """`msvcrt.locking`, without waiting: locks bytes from the position of a file."""
+    """`msvcrt.locking`, without waiting: locks bytes from the position of a file, for this descriptor alone."""
+    start = os.lseek(file, 0, os.SEEK_CUR)
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, count, os.lseek(file, 0, os.SEEK_CUR))
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, start, count, 0))
     except OSError as error:
         raise PermissionError(errno.EACCES, "Permission denied") from error
 
@@ -66,5 +68,7 @@ for name in ("remove", "rename", "replace", "rmdir", "unlink"):
     setattr(os, name, _refuse_open(getattr(os, name)))
 os.open = _open
 import shutil  # noqa: E402  # it asks what `os` can do
+import tempfile  # noqa: E402
 
 shutil._use_fd_functions = False
+tempfile.TemporaryFile = tempfile.NamedTemporaryFile
