@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import closing, nullcontext
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -838,8 +839,10 @@ def demo(
 
 def main() -> None:
     """Runs the command line, with the native libraries' messages on stderr muted unless `--debug` is given."""
+    if isinstance(sys.stdout, TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # the same bytes also on Windows
     if "--debug" not in sys.argv:
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     gc.set_threshold(20_000, 10, 10)  # importing TensorFlow makes many objects that stay
     atexit.register(gc.freeze)  # at exit no garbage is collected: this and the line before save a third of the CPU time

@@ -1,10 +1,85 @@
-"""Files: their checksum, a checksum inside a zip archive, and writing a file under a temporary name."""
+"""Files: checksums, also inside a zip archive; writing under a temporary name; locking a folder."""
 
 import hashlib
+import os
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# Where a folder itself cannot be locked (Windows), a file in it is locked: all of its bytes, or one byte by each
+# process that shares it.
+LOCK_FILE, LOCK_BYTES = ".lock", 1024
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock of a folder. It holds until it is closed or this process ends.
+
+    Args:
+        descriptor: Of what is locked: the folder, or a file in it.
+        file: That file; `None` if the folder is locked itself.
+    """
+
+    descriptor: int
+    file: Path | None
+
+    def close(self) -> None:
+        """Ends the lock."""
+        os.close(self.descriptor)
+        if self.file:
+            with suppress(OSError):  # another process uses it
+                self.file.unlink()
+
+
+def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = False) -> Lock:
+    """Keeps a folder from other processes that lock it too.
+
+    Args:
+        folder: Folder; it must exist.
+        is_shared: Whether other processes may share the lock.
+        waits: Whether this function waits until the folder is free.
+
+    Raises:
+        BlockingIOError: When another process has locked the folder.
+        OSError: When the folder cannot be opened.
+    """
+    file = None if fcntl else Path(folder) / LOCK_FILE
+    held = os.open(file, os.O_RDWR | os.O_CREAT) if file else os.open(folder, os.O_RDONLY)
+    try:
+        if fcntl:
+            how = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
+            fcntl.flock(held, how if waits else how | fcntl.LOCK_NB)
+        else:
+            while not _lock_bytes(held, is_shared):
+                if not waits:
+                    raise BlockingIOError(f"{folder} is locked.")
+                time.sleep(0.1)
+    except BaseException:
+        os.close(held)
+        raise
+    return Lock(held, file)
+
+
+def _lock_bytes(file, is_shared):
+    """Locks bytes of an open file, if they are free; returns whether they were."""
+    import msvcrt
+
+    for start, count in [(place, 1) for place in range(LOCK_BYTES)] if is_shared else [(0, LOCK_BYTES)]:
+        os.lseek(file, start, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, count)  # type: ignore[attr-defined]
+            return True
+        except PermissionError:
+            continue
+    return False
 
 
 def sha256_of(path: str | Path) -> str:

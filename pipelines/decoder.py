@@ -1,36 +1,39 @@
 """The decoder: a process of its own, because a hostile video may crash or hang it, or make it use too much memory.
 
-`affect.pipelines.video` starts it, with one end of a socket and a shared memory. A request is a JSON object: `path`,
-`part` (arguments of `decode`; null asks for the frame rate only), `max_pixels` and `memory_bytes`. The answers are JSON
-objects:
+`affect.pipelines.video` starts it and ends it. Requests arrive on standard input and answers leave on standard output,
+because all systems have these two. Each is a line of JSON. A request holds `path`, `section` (arguments of `decode`;
+null asks for the frame rate only), `max_pixels` and `memory_bytes`. The answers are:
 
-- One for each frame. Its pixels are in the shared memory until a message without content frees their place.
+- One for each frame. Its pixels follow the line: rgb24, row by row.
 - One for each remark on the video, with `note`.
 - An empty one about each second while frames are skipped.
 - The last one, with `end` or `error`.
 """
 
 import errno
-import fcntl
 import json
 import math
-import mmap
 import os
-import resource
+import queue
 import struct
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import av.logging
 from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 # The only demuxers that are tried. No playlist is among them (concat, dash, hls, imf, sdp, image sequences, ...), so
 # that a video can open no other file and no address.
@@ -42,7 +45,7 @@ FORMATS = (
 UNTIMED = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo", "obu")
 # Formats without an index: a seek may end after the frames that are wanted.
 UNINDEXED = ("mpeg", "mpegts")
-# A video stream with one of these flags is a picture of a recording, or a part of another stream.
+# A video stream with one of these flags is a picture of a recording, or belongs to another stream.
 NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
 # Transfer functions of HDR.
 HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
@@ -52,9 +55,11 @@ READ_FAILURES = 32
 JOINED_PACKETS = 4
 # If a clock jumps forward by more than this, its time is not used.
 LEAP_S = 24 * 3600.0
-# Limits of the frames that are decoded ahead of the reader. One frame is always decoded ahead.
+# Limits of the frames that are decoded ahead of the reader and not in the pipe yet. At least one frame is.
 AHEAD_FRAMES = 32
 AHEAD_BYTES = 64 * 2**20
+# Size of the pipe to the reader, where it can be set. With the usual 64 KiB the processes wait often for each other.
+PIPE_BYTES = 2**20
 # While frames are skipped, an empty answer is sent after this time, so that the reader does not stop the decoder.
 ALIVE_S = 1.0
 
@@ -63,102 +68,151 @@ class VideoError(Exception):
     """The fault of a video, as the end of a sentence that begins with its path."""
 
 
-def main(connection: Connection, memory: Any) -> None:
-    """Answers requests until the reader closes the connection.
+def main() -> None:
+    """Answers requests until the reader closes standard input or ends."""
+    av.logging.set_level(av.logging.ERROR)
+    ahead = Ahead(os.fdopen(os.dup(1), "wb"))
+    with suppress(ImportError, AttributeError, OSError):  # Linux can
+        import fcntl
+
+        fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    os.dup2(2, 1)  # what a library prints is discarded, as on standard error: it is no answer
+    # No file may be written, no core dumped, and few files opened.
+    for name, most in (("FSIZE", 0), ("CORE", 0), ("NOFILE", 16)):
+        set_limit(name, most)
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    ahead.send({})
+    while True:
+        _answer(json.loads(requests.get()), ahead)
+
+
+def _receive(requests):
+    """Receives requests. Ends this process, also in the middle of a video, when the reader ends: the pipe closes."""
+    for line in sys.stdin.buffer:
+        requests.put(line)
+    os._exit(0)
+
+
+def _answer(request, ahead):
+    # The hard limit is not changed, so that the soft limit can be raised for the next video.
+    set_limit("AS", request["memory_bytes"], is_final=False)
+    answer: dict[str, Any]
+    try:
+        if request["section"] is None:
+            with open_video(request["path"], request["max_pixels"]) as (container, stream):
+                answer = {
+                    "end": True,
+                    "frame_rate_hz": frame_rate(stream),
+                    "duration_s": duration(container, stream),
+                }
+        else:
+            for given in decode(request["path"], request["max_pixels"], ahead.note, **request["section"]):
+                ahead.keep_alive() if given is None else ahead.put(*given)
+            answer = {"end": True}
+    except VideoError as error:
+        answer = {"error": str(error)}
+    except MemoryError:
+        answer = {"error": f"needs more than {request['memory_bytes'] // 2**20} MiB of memory."}
+    # All input may be hostile, so the input may cause any exception, such as an overflow or a division by zero.
+    except Exception as error:
+        answer = {"error": f"cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())})."}
+    ahead.send(answer)
+
+
+def set_limit(name: str, most: int, *, is_final: bool = True) -> None:
+    """Limits what this process may use, if the system can. Windows has no such limits, and macOS not all of them.
 
     Args:
-        connection: This process's end of the connection.
-        memory: Writable buffer shared with the reader. The largest frame must fit into it.
+        name: Name of the limit in `resource`, without `RLIMIT_`.
+        most: The limit.
+        is_final: Whether it may never be raised again.
     """
-    connection.send_bytes(b"{}")
-    while True:
-        try:
-            request = json.loads(connection.recv_bytes())
-        except EOFError:
-            return
-        # The hard limit is not changed, so that the soft limit can be raised for the next video.
-        resource.setrlimit(resource.RLIMIT_AS, (request["memory_bytes"], resource.getrlimit(resource.RLIMIT_AS)[1]))
-        answer: dict[str, Any]
-        ahead = Ahead(connection, memory)
-        try:
-            if request["part"] is None:
-                with open_video(request["path"], request["max_pixels"]) as (container, stream):
-                    answer = {
-                        "end": True,
-                        "frame_rate_hz": frame_rate(stream),
-                        "duration_s": duration(container, stream),
-                    }
-            else:
-                for given in decode(request["path"], request["max_pixels"], ahead.note, **request["part"]):
-                    ahead.keep_alive() if given is None else ahead.put(*given)
-                answer = {"end": True}
-        except VideoError as error:
-            answer = {"error": str(error)}
-        except MemoryError:
-            answer = {"error": f"needs more than {request['memory_bytes'] // 2**20} MiB of memory."}
-        # All input may be hostile, so the input may cause any exception, such as an overflow or a division by zero.
-        except Exception as error:
-            answer = {"error": f"cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())})."}
-        ahead.send(answer)
-        ahead.wait_until(0)
+    limit = getattr(resource, f"RLIMIT_{name}", None)
+    if limit is not None:
+        with suppress(OSError, ValueError):  # the system refuses it, or a lower limit holds already
+            resource.setrlimit(limit, (most, most if is_final else resource.getrlimit(limit)[1]))
 
 
 class Ahead:
-    """The places of the frames that are decoded and not yet read.
+    """Sends answers in their order. A thread sends them, so that frames are decoded ahead of the reader.
 
     Args:
-        connection, memory: As in `main`.
+        answers: Stream to which they are written.
     """
 
-    def __init__(self, connection: Connection, memory: Any):
-        self.connection, self.memory = connection, memory
-        self.size, self.places, self.unread, self.next = 0, 1, 0, 0
+    def __init__(self, answers: BinaryIO):
+        self._answers = answers
+        # Lines and pixels that are not sent yet, and how many of them are frames, of how many bytes.
+        self._waiting: deque[tuple[bytes, Any]] = deque()
+        self._frames, self._bytes, self._changed = 0, 0, threading.Condition()
         self.sent_s = time.monotonic()
+        threading.Thread(target=self._write, daemon=True).start()
 
     def put(self, timestamp_s: float, frame: av.VideoFrame, display: dict[str, Any]) -> None:
-        """Sends a frame as soon as there is a place for it.
+        """Sends a frame; waits first if too many frames are not sent yet.
 
         Args:
             timestamp_s: Time of the frame.
             frame: In rgb24.
             display: How it is shown, as `decode` yields it.
         """
-        (plane,) = frame.planes
-        stride = plane.line_size
-        size = abs(stride) * frame.height
-        if size != self.size:
-            # Places of the new size overlap with places of the old size.
-            self.wait_until(0)
-            self.size, self.next = size, 0
-            self.places = max(1, min(AHEAD_FRAMES, AHEAD_BYTES // size))
-        self.wait_until(self.places - 1)
-        start = self.next * size
-        self.next = (self.next + 1) % self.places
-        self.memory[start : start + size] = plane
-        offset = start if stride > 0 else start + size + stride
-        shape = {"height": frame.height, "width": frame.width, "stride": stride, "offset": offset}
-        self.unread += 1
-        self.send({"timestamp_s": timestamp_s, **shape, **display})
+        answer = {"timestamp_s": timestamp_s, "height": frame.height, "width": frame.width, **display}
+        self.send(answer, _pack(frame))
 
     def note(self, text: str) -> None:
         """Sends a remark on the video."""
         self.send({"note": text})
-
-    def wait_until(self, unread: int) -> None:
-        """Waits until at most so many frames are unread."""
-        while self.unread > unread:
-            self.connection.recv_bytes()
-            self.unread -= 1
 
     def keep_alive(self) -> None:
         """Sends an empty answer if the last answer was sent more than `ALIVE_S` ago."""
         if time.monotonic() - self.sent_s > ALIVE_S:
             self.send({})
 
-    def send(self, answer: dict[str, Any]) -> None:
-        """Sends an answer as JSON."""
-        self.connection.send_bytes(json.dumps(answer).encode())
+    def send(self, answer: dict[str, Any], pixels: Any = b"") -> None:
+        """Sends an answer.
+
+        Args:
+            answer: It is sent as JSON.
+            pixels: Bytes that follow it; without them it does not wait.
+        """
+        line, size = json.dumps(answer).encode() + b"\n", len(pixels)
+        with self._changed:
+            if size:
+                self._changed.wait_for(lambda: self._has_room(size))
+            self._waiting.append((line, pixels))
+            self._frames, self._bytes = self._frames + (size > 0), self._bytes + size
+            self._changed.notify_all()
         self.sent_s = time.monotonic()
+
+    def _has_room(self, size):
+        return not self._frames or (self._frames < AHEAD_FRAMES and self._bytes + size <= AHEAD_BYTES)
+
+    def _write(self):
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._waiting)
+                    line, pixels = self._waiting.popleft()
+                self._answers.write(line)
+                self._answers.write(pixels)
+                self._answers.flush()
+                with self._changed:
+                    self._frames, self._bytes = self._frames - (len(pixels) > 0), self._bytes - len(pixels)
+                    self._changed.notify_all()
+                del pixels
+        finally:  # the reader has ended
+            os._exit(1)
+
+
+def _pack(frame):
+    """Returns the pixels of a frame in rgb24, row by row, without the padding of the rows."""
+    (plane,) = frame.planes
+    stored, stride, size = memoryview(plane), plane.line_size, 3 * frame.width
+    if stride == size:
+        return stored
+    starts = range(0, abs(stride) * frame.height, abs(stride))
+    return b"".join([stored[start : start + size] for start in (starts if stride > 0 else reversed(starts))])
 
 
 @contextmanager
@@ -695,24 +749,5 @@ def _name_reason(error):
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def _end_with_reader():
-    """Makes the kernel end this process when the reader ends, because standard input is closed then."""
-    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)  # sends SIGIO, which ends a process
-
-
-def _give_up_rights():
-    """Takes from this process the rights to write a file, to dump core and to open many files."""
-    for limit, value in ((resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 16)):
-        resource.setrlimit(limit, (value, value))
-    os.dup2(1, 2)  # discards what a crash prints, because the reader reports it in one line
-
-
 if __name__ == "__main__":
-    _end_with_reader()
-    connection_fd, memory_fd = map(int, sys.argv[1:])
-    av.logging.set_level(av.logging.ERROR)
-    shared = mmap.mmap(memory_fd, 0)
-    os.close(memory_fd)
-    _give_up_rights()
-    main(Connection(connection_fd), shared)
+    main()

@@ -1,10 +1,10 @@
 """prepare(): a data set × a detector → sharded TFRecords of aligned faces, and their manifest."""
 
-import fcntl
 import functools
 import multiprocessing
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ from typing import Any
 from affect.config import Faces
 from affect.errors import InputError
 from affect.extras import require
+from affect.files import lock_folder
 from affect.pipelines.claims import BEAT_S, find_claimed
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
@@ -37,6 +38,8 @@ from affect.progress import Track, hide_progress
 
 # Folder of the unfinished parts. No other program is likely to use this name, so the folder may be removed.
 PARTS = "unfinished_parts"
+# Windows cannot wait for more processes.
+MOST_WORKERS = 61 if sys.platform == "win32" else 1024
 
 
 def prepare(
@@ -150,7 +153,7 @@ def _lock(out, parts):
     tries = 10
     while True:
         try:
-            held = _lock_folder(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = lock_folder(out)
             break
         except BlockingIOError as error:
             tries -= 1  # a child that a killed run was about to start releases the lock at once
@@ -161,21 +164,10 @@ def _lock(out, parts):
             time.sleep(0.1)
     try:
         if parts.is_dir():
-            os.close(_lock_folder(parts, fcntl.LOCK_EX))
+            lock_folder(parts, waits=True).close()
         yield
     finally:
-        os.close(held)
-
-
-def _lock_folder(folder, how):
-    """Locks a folder with `fcntl.flock` until the returned file descriptor is closed or this process ends."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, how)
-    except OSError:
-        os.close(held)
-        raise
-    return held
+        held.close()
 
 
 def check_idle(out: Path, parts: Path, *, beat_s: float = BEAT_S) -> None:
@@ -253,7 +245,7 @@ def cut_clips(
     """
     if not sources:
         return  # no detector needs to be built
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or _count_cores()
     if workers == 1 or len(sources) == 1:
         detector = DETECTORS[faces.detector](faces)
         for clip in sources:
@@ -262,7 +254,7 @@ def cut_clips(
         return
     # TensorFlow does not work after a fork, so the workers are spawned.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(sources)), context, _start_worker, (locked,)) as pool:
+    with ProcessPoolExecutor(min(workers, len(sources), MOST_WORKERS), context, _start_worker, (locked,)) as pool:
         try:
             futures = {pool.submit(_work, clip, parts, faces, classes, part_faces): clip for clip in sources}
             for future in as_completed(futures):
@@ -278,9 +270,14 @@ def cut_clips(
             raise
 
 
+def _count_cores():
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _start_worker(locked):
     if locked:
-        _lock_folder(locked, fcntl.LOCK_SH)
+        lock_folder(locked, is_shared=True, waits=True)
     process = multiprocessing.parent_process()
     assert process  # a worker has one
     parent = process.sentinel

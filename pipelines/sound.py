@@ -7,7 +7,6 @@ starts, copies the packets of the sound, or encodes them again, and has limits o
 import heapq
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ import av
 import av.logging
 from av.stream import Disposition
 
-from affect.pipelines.decoder import VideoError, open_video
-from affect.pipelines.video import MAX_PIXELS, MEMORY_BYTES
+from affect.pipelines.decoder import VideoError, open_video, set_limit
+from affect.pipelines.video import MAX_PIXELS, MEMORY_BYTES, NO_WINDOW
 
 # Codecs that MP4 holds and players play there. Any other sound is encoded as AAC.
 COPIED = ("aac", "ac3", "alac", "eac3", "flac", "mp3", "opus")
@@ -56,7 +55,9 @@ def add_sound(source: Path | str, video: Path) -> str:
             stderr=subprocess.DEVNULL,
             timeout=PATIENCE_S + length_s,
             check=False,
-            start_new_session=True,  # an interrupt from the keyboard must not damage the file
+            # An interrupt from the keyboard must not damage the file.
+            start_new_session=True,
+            creationflags=NO_WINDOW,
         )
         reason = json.loads(done.stdout)["reason"]
         if with_sound.is_file() and not reason:
@@ -157,10 +158,10 @@ def _measure_end(stream):
 
 def main() -> None:
     """Copies the sound as the arguments say: the source, the MP4 file, and the file that is written."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    set_limit("AS", MEMORY_BYTES)
+    set_limit("CORE", 0)
     most_bytes = SPARE_BYTES + 2 * sum(os.path.getsize(path) for path in sys.argv[1:3])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    set_limit("FSIZE", most_bytes)
     av.logging.set_level(av.logging.PANIC)
     reason = ""
     try:

@@ -90,9 +90,16 @@ class SpooledFaces(Sequence[Face]):
 
 
 def _read_faces(path):
-    with open(path, "rb") as file:
-        while header := file.read(_HEADER.size):
-            yield _read_face(header, file)
+    # The file is open only while a face is read, because on Windows an open file cannot be removed.
+    place = 0
+    while True:
+        with open(path, "rb") as file:
+            file.seek(place)
+            if not (header := file.read(_HEADER.size)):
+                return
+            face = _read_face(header, file)
+            place = file.tell()
+        yield face
 
 
 def _read_face(header, file):

@@ -1,41 +1,45 @@
 """A video file → its frames, in time order, as they are meant to be seen.
 
 Videos come from anywhere, and a decoder is a large and old program. So this process opens no video. `decoder.py`
-decodes in a child process, which cannot write files, has limits of time and memory, and ends with this process. If the
-child dies, the rest of the video that it was reading is lost, and the next video gets a new child. Frames arrive
-through shared memory. They are decoded ahead, while the caller works on earlier frames.
+decodes in a child process, which ends with this process and has limits: of time everywhere, of memory and of writing
+files where the system has such limits. If the child dies, the rest of the video that it was reading is lost, and the
+next video gets a new child. Frames arrive through a pipe. They are decoded ahead, while the caller works on earlier
+frames.
 """
 
 import atexit
-import fcntl
 import json
-import mmap
-import multiprocessing
+import math
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+import weakref
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from affect.errors import InputError
+from affect.interrupts import delay_interrupts
 from affect.pipelines.files import name_fault
 
 # Suffixes of the common containers.
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # Largest number of pixels of a frame, as it is stored and as it is shown: twice the pixels of 8K.
 MAX_PIXELS = 64 * 10**6
-# Largest address space of a decoder, with the shared memory.
+# Largest address space of a decoder.
 MEMORY_BYTES = 3 * 2**30
 # A decoder that sends nothing for this time is stopped.
 STALL_S = 60.0
-# RGB, and a third more because lines may be padded.
-SHARED_BYTES = 4 * MAX_PIXELS
+# A child with this flag has no window and does not hear Ctrl-C; systems other than Windows have no such flag.
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Limits:
 
     Args:
         max_pixels: Largest number of pixels of a frame, as it is stored and as it is shown; at most `MAX_PIXELS`.
-        memory_bytes: Largest address space of the decoder in bytes.
+        memory_bytes: Largest address space of the decoder in bytes. Only Linux is known to limit it.
         stall_s: Longest time in seconds in which the decoder sends nothing.
     """
 
@@ -90,8 +94,8 @@ def read_frames(
             when frames did not decode (their number, and the time of the first), packets were lost, the container
             declares more frames than it holds, or the decoder crashes, hangs or needs too much memory.
     """
-    part = {"start_s": start_s, "end_s": end_s, "frame_rate_hz": frame_rate_hz}
-    with closing(_request(path, part, limits)) as answers:
+    section = {"start_s": start_s, "end_s": end_s, "frame_rate_hz": frame_rate_hz}
+    with closing(_request(path, section, limits)) as answers:
         for answer in answers:
             if "frame" in answer:
                 yield answer["timestamp_s"], answer["frame"]
@@ -135,66 +139,97 @@ def turn_frame(pixels: np.ndarray, mirrored: bool, quarter_turns: int) -> np.nda
 
 
 class Decoder:
-    """A process of `decoder.py`, and this process's ends of its connection and its memory.
+    """A process of `decoder.py`. It ends with this object.
 
     Raises:
         RuntimeError: When the process does not start.
     """
 
     def __init__(self) -> None:
-        self.connection, theirs = multiprocessing.Pipe()
-        memory = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(memory, SHARED_BYTES)
-        # If one process shrank the memory, the other would crash.
-        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        self.memory = mmap.mmap(memory, 0, prot=mmap.PROT_READ)
         script = Path(__file__).with_name("decoder.py")
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", str(script), str(theirs.fileno()), str(memory)],
-            stdin=subprocess.PIPE,  # nothing is written to it: it is closed when this process ends, and ends the child
-            stdout=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(), memory),
-            start_new_session=True,  # an interrupt from the keyboard must not look like a fault of the video
-        )
-        theirs.close()
-        os.close(memory)
+        # An interrupt makes Popen lose file descriptors, or close some a second time, when another file may have them.
+        with delay_interrupts():
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", str(script)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                # An interrupt from the keyboard must not look like a fault of the video.
+                start_new_session=True,
+                creationflags=NO_WINDOW,
+            )
+            # The process ends when its standard input is closed. Popen alone would keep it open.
+            self._requests = cast(BufferedWriter, self.process.stdin)
+            self._answers = cast(BufferedReader, self.process.stdout)
+            weakref.finalize(self, self._requests.close)
+        self._stall_s, self._due_s, self._is_late = STALL_S, math.inf, False
         try:
-            self.answer(STALL_S)
+            with self.limit_waits(STALL_S):
+                self.answer()
         except (EOFError, OSError) as error:
             raise RuntimeError(f"The video decoder does not start ({self.end()}): {script}") from error
+        except BaseException:
+            self.end()
+            raise
 
     def ask(self, request: dict[str, Any]) -> None:
         """Sends a request; `decoder.py` says what it holds."""
-        self.connection.send_bytes(json.dumps(request).encode())
+        self._requests.write(json.dumps(request).encode() + b"\n")
+        self._requests.flush()
 
-    def answer(self, stall_s: float) -> dict[str, Any]:
-        """Returns the next answer. If it has pixels, they are added to it as `frame`.
+    @contextmanager
+    def limit_waits(self, stall_s: float) -> Iterator[None]:
+        """Ends the process if an answer takes too long in this block.
+
+        A thread looks after it, because not every system can wait for a pipe and for a time.
 
         Args:
-            stall_s: Longest wait in seconds.
+            stall_s: Longest wait for an answer in seconds.
+        """
+        self._stall_s, is_over = stall_s, threading.Event()
+        threading.Thread(target=self._watch, args=(is_over,), daemon=True).start()
+        try:
+            yield
+        finally:
+            is_over.set()
+
+    def _watch(self, is_over):
+        while not is_over.wait(min(max(self._due_s - time.monotonic(), 0), self._stall_s)):
+            if time.monotonic() >= self._due_s:
+                self._is_late = True
+                self.process.kill()  # so that the pipe ends
+                return
+
+    def answer(self) -> dict[str, Any]:
+        """Returns the next answer. If pixels follow it, they are added to it as `frame`.
 
         Raises:
-            TimeoutError: When there is no answer for so long.
+            TimeoutError: When it takes too long; see `limit_waits`.
             EOFError, OSError: When the process has ended.
         """
-        if not self.connection.poll(stall_s):
-            raise TimeoutError
-        answer = json.loads(self.connection.recv_bytes())
-        if "offset" in answer:
-            shape, strides = (answer["height"], answer["width"], 3), (answer["stride"], 3, 1)
-            pixels = np.ndarray(shape, np.uint8, self.memory, answer["offset"], strides)
-            answer["frame"] = turn_frame(pixels, answer["mirrored"], answer["quarter_turns"])
-            with suppress(OSError):  # it may have ended; its earlier answers must still be read
-                self.connection.send_bytes(b"")
-        return answer
+        self._due_s = time.monotonic() + self._stall_s
+        line = self._answers.readline(2**20)
+        if line.endswith(b"\n"):
+            answer = json.loads(line)
+            if "height" not in answer:
+                self._due_s = math.inf
+                return answer
+            shape = answer["height"], answer["width"], 3
+            if math.prod(shape) <= 3 * MAX_PIXELS:  # otherwise a video has taken the process over
+                frame = np.empty(shape, np.uint8)
+                if self._answers.readinto(frame.data.cast("B")) == frame.nbytes:
+                    self._due_s, mirrored, turns = math.inf, answer["mirrored"], answer["quarter_turns"]
+                    return answer | {"frame": turn_frame(frame, mirrored, turns) if mirrored or turns else frame}
+        raise TimeoutError if self._is_late else EOFError
 
     def end(self) -> str:
         """Ends the process. Returns how it ended: the name of a signal or the exit code."""
-        self.process.kill()
-        code = self.process.wait()
-        if self.process.stdin:
-            self.process.stdin.close()
-        self.connection.close()
+        with delay_interrupts():
+            self.process.kill()
+            code = self.process.wait()
+            for pipe in (self._requests, self._answers):
+                with suppress(OSError):  # a request that was not sent
+                    pipe.close()
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
@@ -209,24 +244,26 @@ def end_idle_decoders() -> None:
 
 
 atexit.register(end_idle_decoders)
-os.register_at_fork(after_in_child=_idle.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _request(path, part, limits):
+def _request(path, section, limits):
     """Yields the answers of a decoder to a request (see `decoder.py`). Empty answers are left out."""
     decoder, given, is_free = _take_decoder(), 0, False
     try:
         # A decoder keeps the working folder in which it was started, so it needs an absolute path.
         most = {"max_pixels": limits.max_pixels, "memory_bytes": limits.memory_bytes}
-        decoder.ask({"path": os.path.abspath(path), "part": part, **most})
-        while not is_free:
-            answer = decoder.answer(limits.stall_s)
-            if "error" in answer:
-                raise InputError(f"{path} {answer['error']}")
-            given += "frame" in answer
-            is_free = "end" in answer
-            if answer:
-                yield answer
+        with decoder.limit_waits(limits.stall_s):
+            decoder.ask({"path": os.path.abspath(path), "section": section, **most})
+            while not is_free:
+                answer = decoder.answer()
+                if "error" in answer:
+                    raise InputError(f"{path} {answer['error']}")
+                given += "frame" in answer
+                is_free = "end" in answer
+                if answer:
+                    yield answer
     except TimeoutError as error:
         raise InputError(
             f"{path} gave no frame for {limits.stall_s:g} s after {given} frames; its decoder was stopped."

@@ -1,6 +1,5 @@
 """Fixtures: the real material beside the checkout, small videos made on the spot, and shards prepared from them."""
 
-import fcntl
 import functools
 import importlib.util
 import os
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from affect.config import read_json, write_json
+from affect.files import lock_folder
 from tests.pictures import SMALL_FACES, no_face, portrait, write_video
 from tests.vgg16 import TORCHVISION
 
@@ -80,9 +80,13 @@ def made_once(tmp_path_factory):
 
     @contextmanager
     def locked(name):
-        with open(folder / f".{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        locked = folder / f".{name}.lock"
+        locked.mkdir(exist_ok=True)
+        held = lock_folder(locked, waits=True)
+        try:
             yield folder / name
+        finally:
+            held.close()
 
     return locked
 

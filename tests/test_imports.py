@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module or folder imports from its own row and from those above it. Each one of the package has one row.
 ROWS = [
-    {"colours", "config", "errors", "extras", "files", "progress"},
+    {"colours", "config", "errors", "extras", "files", "interrupts", "progress"},
     {"data", "drawing", "layers", "losses", "metrics", "regularizers", "report", "statistics"},
     {"models"},
     {"tasks"},
@@ -30,6 +30,7 @@ SHARED_WITH_PIPELINES = {
     "errors",
     "extras",
     "files",
+    "interrupts",
     "progress",
     "data.clips",
     "data.images",

@@ -1,6 +1,8 @@
 """Faces on disk come back as they were, track by track."""
 
 import math
+import os
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,18 @@ def test_faces_come_back_by_track_in_their_order(tmp_path):
         spool.add(number % 2, face(number))
     assert list(spool.faces(0)) == [face(number) for number in (0, 2, 4, 6, 8)]
     assert list(spool.faces(1)) == [face(number) for number in (1, 3, 5, 7)]
+
+
+def test_no_file_stays_open_between_two_faces(tmp_path):
+    """On Windows, a folder with an open file could not be removed."""
+    spool = Spool(tmp_path)
+    for number in range(3):
+        spool.add(0, face(number))
+    faces = spool.faces(0)
+    assert [next(faces), next(faces)] == [face(0), face(1)]
+    (path,) = tmp_path.iterdir()
+    assert str(path) not in map(os.path.realpath, Path("/proc/self/fd").iterdir())
+    assert list(faces) == [face(2)]
 
 
 def test_a_track_is_read_face_by_face(tmp_path):

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import fcntl
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from pyarrow import parquet
 
 from affect.config import read_json
 from affect.errors import InputError
+from affect.files import lock_folder
 from affect.reading.loading import load
 from affect.reading.predict import predict
 from tests.commands import affect, refused
@@ -308,7 +308,7 @@ def test_a_preview_shows_the_box(predictor, videos, tmp_path):
     assert np.median(edge[:, 2] - edge[:, 0]) > 60  # blue
 
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.Signals["SIGKILL"])
 
 
 def wait_for_parts(folder, count, process):
@@ -336,9 +336,9 @@ def test_a_stopped_study_ends_as_an_undisturbed_one(videos, shared_data, tmp_pat
         process.send_signal(stop)
         _, errors = process.communicate(timeout=60)
         # Python itself may end by SIGINT after it was handled; a shell shows 130 for that too.
-        expected = {signal.SIGINT: (130, -2), signal.SIGTERM: (143,), signal.SIGKILL: (-9,)}[stop]
+        expected = {signal.SIGINT: (130, -2), signal.SIGTERM: (143,), signal.Signals["SIGKILL"]: (-9,)}[stop]
         assert process.returncode in expected, errors
-        if stop != signal.SIGKILL:
+        if stop != signal.Signals["SIGKILL"]:
             assert errors.endswith("affect: Stopped. Run the same command again: it continues.\n"), errors
             read_videos = [row for row in read(stopped / "videos.csv") if row["frames"] != "0"]
             frames = read(stopped / "frames.csv")
@@ -406,13 +406,12 @@ def test_a_stop_after_a_video_was_read_keeps_its_rows(predictor, videos, tmp_pat
 def test_two_at_once_are_refused(videos, predictor, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    held = os.open(out, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
+    held = lock_folder(out)
     try:
         with pytest.raises(InputError, match="Another affect predict writes to"):
             predictor.read_many(videos, out, report=False)
     finally:
-        os.close(held)
+        held.close()
 
 
 MEMORY = """

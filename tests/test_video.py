@@ -27,8 +27,8 @@ class NoDetector:
         return [[] for _ in frames]
 
 
-def times(path, **part):
-    return [timestamp_s for timestamp_s, _ in read_frames(path, **part)]
+def times(path, **section):
+    return [timestamp_s for timestamp_s, _ in read_frames(path, **section)]
 
 
 def read_until_error(path, notes=None):
@@ -93,7 +93,7 @@ def test_each_container_gives_every_frame_at_its_time(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", video.SUFFIXES)
-def test_each_container_gives_the_part_that_is_asked_for(tmp_path, suffix):
+def test_each_container_gives_the_section_that_is_asked_for(tmp_path, suffix):
     frames = [portrait(size=64, shift=(t, 0)) for t in range(50)]
     path = write_video(tmp_path / f"a{suffix}", frames, frame_rate_hz=25, codec=CODECS.get(suffix, "libx264"))
     np.testing.assert_allclose(times(path, start_s=1.0, end_s=1.16), [1.0, 1.04, 1.08, 1.12], atol=1e-3)
@@ -246,7 +246,7 @@ def test_what_is_not_a_video_is_one_clear_line(tmp_path, make, expected):
     assert probe(path).frame_rate_hz == (10 if make is no_frames else 0)
 
 
-def test_part_without_frames_says_so(tmp_path):
+def test_a_section_without_frames_says_so(tmp_path):
     path = write_video(tmp_path / "a.mp4", numbered(10))
     _, cut = cut_clip(path, Faces(), NoDetector(), key="a", start_s=50.0)
     assert cut.problem == f"{path} has no frames from 50 s to its end. Its length is 1 s."

@@ -26,6 +26,7 @@ class Video:
     Args:
         path: The file.
         name: How it is named in tables: its path below the deepest folder that holds all that was named, with `/`.
+            If they are on several drives of Windows, the whole path.
     """
 
     path: Path
@@ -82,8 +83,12 @@ def find_videos(paths: Sequence[str | Path], *, without: Path | None = None) -> 
     for path in found:
         _check_name(path)
         unique.setdefault(os.path.abspath(path), path)
-    root = os.path.commonpath([_folder_of(path) for path in named])
-    videos = [Video(path, Path(os.path.relpath(full, root)).as_posix()) for full, path in unique.items()]
+    try:
+        root = os.path.commonpath([_folder_of(path) for path in named])
+        names = [os.path.relpath(full, root) for full in unique]
+    except ValueError:  # they are on several drives of Windows
+        names = list(unique)
+    videos = [Video(path, Path(name).as_posix()) for name, path in zip(names, unique.values(), strict=True)]
     return Found(videos, _describe(others))
 
 

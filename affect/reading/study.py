@@ -15,7 +15,6 @@ files, and goes on with the next video. `affect.reading.rows` describes the colu
 
 import csv
 import errno
-import fcntl
 import hashlib
 import io
 import os
@@ -38,7 +37,7 @@ from affect.config.experiment import Tracks
 from affect.data.images import open_image
 from affect.errors import InputError
 from affect.extras import find_missing, require
-from affect.files import replace_file, sha256_of
+from affect.files import lock_folder, replace_file, sha256_of
 from affect.pipelines.faces import is_photograph
 from affect.pipelines.files import name_fault
 from affect.pipelines.video import probe
@@ -352,14 +351,13 @@ def _lock(folder) -> Iterator[None]:
     """Creates the folder and keeps it from other processes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
+        held = lock_folder(folder)
+    except BlockingIOError as error:
+        raise InputError(f"Another affect predict writes to {folder}. Wait for it, or choose another --out.") from error
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}).") from error
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError as error:
-        raise InputError(f"Another affect predict writes to {folder}. Wait for it, or choose another --out.") from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -368,7 +366,7 @@ def _lock(folder) -> Iterator[None]:
             "continues."
         ) from error
     finally:
-        os.close(held)
+        held.close()
 
 
 def _open_study(folder, predictor, settings, *, overwrite):
@@ -419,12 +417,20 @@ def _describe(video, folder, groups, preview):
     has_preview = (preview and not is_photograph(video.path)) or (folder / place).is_file()
     return {
         "video": video.name,
-        "path": os.path.relpath(video.path, folder),
+        "path": _describe_path(video.path, folder),
         "sha256": _hash(video.path),
         "page": f"pages/{slug}.html",
         "preview": place if has_preview else None,
         "groups": groups,
     }
+
+
+def _describe_path(path, folder):
+    """Returns a path relative to the folder; absolute if it is on another drive of Windows."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return os.path.abspath(path)
 
 
 def _part(folder, entry):

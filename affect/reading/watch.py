@@ -1,10 +1,8 @@
 """watch(): faces frame by frame → a prediction after each frame, and a video that shows it."""
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -19,6 +17,7 @@ from affect.colours import COLOURS, LETTER_COLOURS, to_rgb
 from affect.data.clips import Face
 from affect.data.views import view_centre
 from affect.errors import InputError
+from affect.interrupts import delay_interrupts
 from affect.models.stream import Reading
 from affect.reading.predictor import Predictor
 
@@ -325,7 +324,7 @@ class AnnotatedVideo:
             timestamp_s: Time in seconds, later than the frame before.
             image: uint8 (H, W, 3), RGB. An image of another size is scaled to the size of the first.
         """
-        with _delay_interrupts():
+        with delay_interrupts():  # half a frame would damage the video
             if self._container is None:
                 self._open(image.shape[1], image.shape[0])
             image = cv2.resize(image, (self._width, self._height))
@@ -339,7 +338,7 @@ class AnnotatedVideo:
         """Writes the pending frames and renames the temporary file."""
         if self._container is None:
             return
-        with _delay_interrupts():
+        with delay_interrupts():  # half a frame would damage the video
             self._container.mux(self._stream.encode())
             self._container.close()
             if self.add_sound:
@@ -359,21 +358,3 @@ class AnnotatedVideo:
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
-
-
-@contextmanager
-def _delay_interrupts():
-    """Delays Ctrl-C and SIGTERM until the block is done, because half a frame would damage the video."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held_back: list[tuple[int, Any]] = []
-    caught = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *received: held_back.append(received)) for number in caught}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if held_back:
-        signal.raise_signal(held_back[0][0])  # now it is handled as it would have been
