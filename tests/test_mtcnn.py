@@ -220,14 +220,14 @@ def test_patches_are_cut_as_the_package_cuts_them(size):
     scaled = ((frame[None].astype(np.float64)) - 127.5) / 128
     rows = np.column_stack([np.zeros(len(boxes)), boxes])
     expected = images.extract_patches(tf.constant(scaled), rows, expected_size=(size, size)).numpy()
-    patches = cut_patches(frame, boxes, size)
+    patches = cut_patches([frame] * 8, boxes, size)
     assert (len(patches), patches[0].shape, patches[0].dtype) == (8, (size, size, 3), np.float32)
     np.testing.assert_allclose((np.stack(patches) - 127.5) / 128, expected, atol=2e-4)
     assert (patches[2][:3] == 127.5).all()
     assert (patches[3][:, -3:] == 127.5).all()
     assert (patches[6] == 127.5).all()
     for box, patch in zip(boxes, patches, strict=True):
-        np.testing.assert_array_equal(cut_patches(frame, box[None], size)[0], patch)
+        np.testing.assert_array_equal(cut_patches([frame.astype(np.float32)], box[None], size)[0], patch)
 
 
 def close_up(ratio, *, height, width, shift=(0, 0)):

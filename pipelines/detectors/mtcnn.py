@@ -101,7 +101,8 @@ class Mtcnn:
         boxes = self._refine(frame, boxes) if len(boxes) else boxes
         if not len(boxes):
             return []
-        found = [one for one in self._look(frame, boxes) if one.score > min(_UNSURE_SCORE, self.score_threshold)]
+        found = self._look([frame] * len(boxes), boxes)
+        found = [one for one in found if one.score > min(_UNSURE_SCORE, self.score_threshold)]
         boxes, scores = np.reshape([one.box for one in found], (-1, 4)), np.array([one.score for one in found])
         kept = suppress(boxes, scores, _SAME_PROPOSAL_IOU, of_smaller=True)
         return self._look_again(frame, [found[index] for index in kept])
@@ -156,7 +157,9 @@ class Mtcnn:
 
     def _refine(self, frame, boxes):
         """Runs R-Net on the boxes of P-Net. Returns the boxes that remain, moved and square, (N, 4)."""
-        outputs = [self._refine_net(patch) for patch in cut_patches(frame, boxes, _REFINE_PX)]
+        if (boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum() > math.prod(frame.shape[:2]):
+            frame = frame.astype(np.float32)  # faster than to convert the part of each patch
+        outputs = [self._refine_net(patch) for patch in cut_patches([frame] * len(boxes), boxes, _REFINE_PX)]
         sure = [index for index, output in enumerate(outputs) if output[2][1] > _REFINE_SCORE]
         if not sure:
             return np.empty((0, 4))
@@ -164,22 +167,23 @@ class Mtcnn:
         scores = np.array([outputs[index][2][1] for index in sure])
         return make_square(boxes[suppress(boxes, scores, _SAME_PROPOSAL_IOU)])
 
-    def _look(self, frame, boxes):
-        """Runs O-Net on boxes of a frame, (N, 4), which are made square. Returns a `Detection` for each, any score."""
-        boxes, found = make_square(np.asarray(boxes, np.float64)), []
-        for box, patch in zip(boxes, cut_patches(frame, boxes, _OUTPUT_PX), strict=True):
-            output = self._output_net(patch)
-            # All x of the landmarks come first, then all y. The package's sides are one pixel longer than the box.
-            landmarks = output[10].reshape(2, 5).T * (box[2:] - box[:2] + 1) + box[:2] - 1
-            (moved,) = move_boxes(box[None], output[4][None])
-            found.append(Detection(moved.astype(np.float32), landmarks.astype(np.float32), float(output[2][1])))
-        return found
+    def _look(self, frames, boxes):
+        """Runs O-Net on a box of each of N frames, made square. Returns N `Detection`, with any score."""
+        boxes = make_square(np.asarray(boxes, np.float64))
+        outputs = [self._output_net(patch) for patch in cut_patches(frames, boxes, _OUTPUT_PX)]
+        # All x of the landmarks come first, then all y. The package's sides are one pixel longer than the box.
+        landmarks = np.array([output[10] for output in outputs]).reshape(-1, 2, 5).transpose(0, 2, 1)
+        starts = boxes[:, None, :2]
+        landmarks = (landmarks * (boxes[:, None, 2:] - starts + 1) + starts - 1).astype(np.float32)
+        moved = move_boxes(boxes, np.array([output[4] for output in outputs])).astype(np.float32)
+        scores = [float(output[2][1]) for output in outputs]
+        return [Detection(*one) for one in zip(moved, landmarks, scores, strict=True)]
 
     def _look_again(self, frame, found):
         """Examines the unsure faces again in their own boxes. Returns the sure faces, best first."""
         least = self.score_threshold
         sure, unsure = [one for one in found if one.score > least], [one for one in found if one.score <= least]
-        again = self._look(frame, np.array([one.box for one in unsure])) if unsure else []
+        again = self._look([frame] * len(unsure), [one.box for one in unsure]) if unsure else []
         for one in sorted(again, key=lambda one: -one.score):
             if one.score > least and all(iou(one.box, other.box) < _SAME_FACE_IOU for other in sure):
                 sure.append(one)
@@ -195,14 +199,15 @@ class Mtcnn:
         Returns:
             N faces; `None` for a frame without a face near its box.
         """
+        if not len(frames):
+            return []
         with self._lock:
-            return [self._follow(frame, np.asarray(box)) for frame, box in zip(frames, boxes, strict=True)]
-
-    def _follow(self, frame, box):
-        (found,) = self._look(frame, box[None])
-        if iou(found.box, box) < _SETTLED_IOU:
-            (found,) = self._look(frame, found.box[None])
-        return found if found.score > self.score_threshold else None
+            found = self._look(frames, boxes)
+            far = [i for i, (one, box) in enumerate(zip(found, boxes, strict=True)) if iou(one.box, box) < _SETTLED_IOU]
+            again = self._look([frames[i] for i in far], [found[i].box for i in far]) if far else []
+        for i, detection in zip(far, again, strict=True):
+            found[i] = detection
+        return [detection if detection.score > self.score_threshold else None for detection in found]
 
 
 def _shrink(image, height, width, out=None):
@@ -261,32 +266,31 @@ def move_boxes(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return boxes + offsets * np.tile(sides, 2)
 
 
-def cut_patches(frame: np.ndarray, boxes: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cuts boxes out of a frame as the package does (`tf.image.crop_and_resize`): bilinear, without averaging.
+def cut_patches(frames: Sequence[np.ndarray], boxes: np.ndarray, size: int) -> list[np.ndarray]:
+    """Cuts a box out of each frame as the package does (`tf.image.crop_and_resize`): bilinear, without averaging.
 
     Args:
-        frame: uint8 (H, W, 3).
+        frames: N arrays, uint8 or float32 (H, W, 3), in [0, 255].
         boxes: (N, 4): x0 y0 x1 y1 in pixels.
         size: Height and width of a patch in pixels.
 
     Returns:
         N patches, float32 (size, size, 3) in [0, 255]; grey outside the frame.
     """
-    ends = np.tile(np.subtract(frame.shape[1::-1], 1.0), 2)  # the last column and row, twice
+    ends = np.tile([frame.shape[1::-1] for frame in frames], 2) - 1.0  # the last column and row, twice
     points = boxes * (ends / (ends + 1))  # the first and the last point of each patch
     steps = (points[:, 2:] - points[:, :2]) / (size - 1)
     parts = np.clip(np.floor(points) + (0, 0, 1, 1), 0, ends).astype(int)  # the pixels that each patch needs
-    shifts = points[:, :2] - parts[:, :2]
-    if (parts[:, 2:] - parts[:, :2]).prod(axis=1).sum() > frame.shape[0] * frame.shape[1]:
-        frame = frame.astype(np.float32)  # faster than to convert the parts
+    matrices = np.zeros((len(boxes), 2, 3))
+    matrices[:, (0, 1), (0, 1)] = steps
+    matrices[:, :, 2] = points[:, :2] - parts[:, :2]
     patches = []
-    for (left, top, right, bottom), step, shift in zip(parts.tolist(), steps.tolist(), shifts.tolist(), strict=True):
+    for frame, (left, top, right, bottom), matrix in zip(frames, parts.tolist(), matrices, strict=True):
         part = frame[top : bottom + 1, left : right + 1].astype(np.float32, copy=False)
-        matrix = np.array(((step[0], 0, shift[0]), (0, step[1], shift[1])))
         patches.append(cv2.warpAffine(part, matrix, (size, size), flags=_BILINEAR, borderMode=cv2.BORDER_REPLICATE))
-    across = (points[:, :2] < 0).any(axis=1) | (points[:, 2:] > ends[2:]).any(axis=1)
+    across = (points[:, :2] < 0).any(axis=1) | (points[:, 2:] > ends[:, 2:]).any(axis=1)
     for index in np.flatnonzero(across):
         grid = points[index, :2] + np.arange(size)[:, None] * steps[index]
-        outside = (grid < -_ROUNDING_PX) | (grid > ends[:2] + _ROUNDING_PX)  # columns, rows
+        outside = (grid < -_ROUNDING_PX) | (grid > ends[index, :2] + _ROUNDING_PX)  # columns, rows
         patches[index][:, outside[:, 0]] = patches[index][outside[:, 1]] = _GREY
     return patches
