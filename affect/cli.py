@@ -372,16 +372,17 @@ def evaluate(
     """Metrics of a split: accuracy, UAR, macro F1 and confusion of clips; or RMSE, CC and CCC of recordings."""
     require("train", "affect evaluate")
     from affect.reading.run import find_trained, load_trained
+    from affect.tasks import find_task
 
     if plot:
         require("plots", "--plot")
-    find_trained(run)
+    experiment = find_trained(run).experiment
+    if plot:
+        find_task(experiment).check_plots(experiment.name)
     _check_shards(data, split=split)
     from affect.training.evaluate import evaluate
 
     trained = load_trained(run)
-    if plot:
-        trained.task.check_plots(trained.experiment.name)
     track = hide_progress if as_json else show_progress
     report = evaluate(trained, data, split=split, protocol=protocol, track=track)
     if as_json:

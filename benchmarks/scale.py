@@ -53,6 +53,7 @@ def make_parts(source, out, faces=1):
     import cv2
 
     from affect.data import records
+    from affect.data.clips import Clip, Face
     from affect.pipelines.array import describe_array, folder_of
     from affect.pipelines.parts import describe_listing, open_parts, outcome_of, record_of
     from affect.pipelines.plan import make_plan
@@ -63,14 +64,14 @@ def make_parts(source, out, faces=1):
     open_parts(parts, describe_array(plan, SHARES))
     pixels = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8), (0, 0), 2)
     jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
-    one = records.Face(0.0, jpeg, (8.0, 8.0, 56.0, 56.0), tuple(map(float, range(10))), 0.9, (1.0, 0, 0, 0, 1.0, 0))
+    one = Face(0.0, jpeg, (8.0, 8.0, 56.0, 56.0), tuple(map(float, range(10))), 0.9, (1.0, 0, 0, 0, 1.0, 0))
     several = [replace(one, timestamp_s=number / 25) for number in range(faces)]
     for number in range(1, SHARES + 1):
         folder_of(parts, number, SHARES).mkdir()
     for index, clip in enumerate(plan.sources):
         folder = folder_of(parts, index % SHARES + 1, SHARES)
         place = plan.classes.index(clip.label)
-        example = records.Clip(clip.key, clip.label, place, frame_rate_hz=25.0, frames_decoded=faces, faces=several)
+        example = Clip(clip.key, clip.label, place, frame_rate_hz=25.0, frames_decoded=faces, faces=several)
         entry = {"key": clip.key, "recording": clip.key, "part": 0, **describe_listing(clip), "bytes": 0}
         entry |= {"source_sha256": "0" * 64, "frames_decoded": faces, "frames_with_a_face": faces, "faces_seen": 1}
         entry |= {"problem": "", "notes": []}

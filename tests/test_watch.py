@@ -267,8 +267,9 @@ def test_what_comes_too_fast_is_left_out_and_counted(address, tmp_path):
     while live.left_out < 60 - 1 - HELD_FRAMES and time.monotonic() < deadline_s:
         time.sleep(0.01)
     rest = [time_s for time_s, _ in frames]
-    np.testing.assert_allclose(rest, np.arange(60 - HELD_FRAMES, 60) / 10, atol=1e-3)
-    assert live.left_out == 60 - 1 - HELD_FRAMES
+    assert len(rest) in (HELD_FRAMES - 1, HELD_FRAMES)  # one fewer if all frames came before the first was read
+    np.testing.assert_allclose(rest, np.arange(60 - len(rest), 60) / 10, atol=1e-3)
+    assert live.left_out == 60 - 1 - len(rest)
 
 
 @pytest.mark.parametrize("source", ["987", "/dev/video987", "http://127.0.0.1:9/none", "file:///etc/hostname"])
@@ -386,10 +387,13 @@ def test_an_interrupt_while_a_frame_is_written_waits_for_it(tmp_path, monkeypatc
     image = np.zeros((64, 64, 3), np.uint8)
     video.add(0.0, image)
     monkeypatch.setattr(cv2, "resize", lambda *args: signal.raise_signal(signal.SIGINT) or resize(*args))
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        video.add(0.1, image)
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            video.add(0.1, image)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     video.close()
     assert len(frames_of(tmp_path / "video.mp4")) == 2
 
