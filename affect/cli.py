@@ -6,7 +6,6 @@ What takes long to import is imported inside the commands.
 import atexit
 import gc
 import os
-import re
 import signal
 import sys
 import time
@@ -597,12 +596,12 @@ def watch(
 ) -> None:
     """Read a face as it is seen, frame by frame; Ctrl-C or SIGTERM ends."""
     from affect.pipelines.detectors import DETECTORS
-    from affect.pipelines.live import follow_face, read_source
+    from affect.pipelines.live import follow_face, is_live, read_source
     from affect.pipelines.sound import add_sound
     from affect.reading.loading import read_model
     from affect.reading.watch import watch
 
-    if not re.fullmatch(r"\d+|.*://.*", source):
+    if not is_live(source):
         _check_exists(source)
     if out and os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"--out must be another file than SOURCE. Received: {source} for both")

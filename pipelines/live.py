@@ -1,7 +1,6 @@
 """A file, a camera or an address → its frames as they arrive, and the one face in them that is followed."""
 
 import queue
-import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -27,6 +26,16 @@ OPEN_S, STALL_S = 15.0, 60.0
 PROTOCOLS = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,srt,srtp,tcp,tls,udp"
 
 
+def is_live(source: Path | str) -> bool:
+    """Returns whether a source is a camera or an address, and not a file.
+
+    Args:
+        source: As in `read_source`.
+    """
+    text = str(source)
+    return text.isdecimal() or text.startswith("/dev/") or "://" in text
+
+
 def read_source(
     source: Path | str, frame_rate_hz: float | None = None, notes: list[str] | None = None
 ) -> Iterable[tuple[float, np.ndarray]]:
@@ -41,8 +50,8 @@ def read_source(
     Returns:
         `(timestamp_s, frame)` as from `affect.pipelines.video.read_frames`.
     """
-    device = f"/dev/video{source}" if re.fullmatch(r"\d+", str(source)) else str(source)
-    if device.startswith("/dev/") or "://" in device:
+    if is_live(source):
+        device = f"/dev/video{source}" if str(source).isdecimal() else str(source)
         return Live(device, frame_rate_hz, notes)
     return video.read_frames(source, frame_rate_hz=frame_rate_hz, notes=notes)
 
