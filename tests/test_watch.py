@@ -263,7 +263,7 @@ def test_what_comes_too_fast_is_left_out_and_counted(address, tmp_path):
     live = Live(f"{address}/long.mkv")
     frames = iter(live)
     next(frames)
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 600
     while live.left_out < 60 - 1 - HELD_FRAMES and time.monotonic() < deadline_s:
         time.sleep(0.01)
     rest = [time_s for time_s, _ in frames]
