@@ -64,14 +64,13 @@ RECIPES = ("ours", "paper", "authors_code", "authors_first")
 each_row = pytest.mark.parametrize("name", ROWS)
 each_recipe = pytest.mark.parametrize("recipe", RECIPES)
 each_classifier = pytest.mark.parametrize("name", [name for name in ROWS if name not in (*OF_PAPER_B, "video_classes")])
-each_regression = pytest.mark.parametrize("name", OF_PAPER_B)
 each_row_of_paper_a = pytest.mark.parametrize("name", OF_PAPER_A)
 
 
-def distinct():
-    """Yields each network and optimiser of all rows and recipes once, by the first that has them."""
+def distinct(names):
+    """Yields each network and optimiser of the rows and their recipes once, by the first that has them."""
     found = {}
-    for name in sorted(set(ROWS) - {*OF_PAPER_B, "video_classes"}):
+    for name in sorted(names):
         for recipe in RECIPES if name in OF_PAPER_A else (None,):
             if recipe == "authors_first" and name != "paper_a":
                 continue  # Its rows put together what the base and the rows of other recipes have.
@@ -165,9 +164,8 @@ def test_paper_b_is_the_base_of_its_rows_and_its_best_one():
         assert replace(row.train, concordance=0.0) == base.train
 
 
-@each_regression
-def test_a_row_of_paper_b_builds_and_takes_a_step(name):
-    experiment = load_config(name)
+@pytest.mark.parametrize("experiment", distinct(OF_PAPER_B))
+def test_a_row_of_paper_b_builds_and_takes_a_step(experiment):
     config = replace(experiment.model, face_size=16, filters=2, attention_filters=2, recurrent_units=3, hidden_units=4)
     keras.utils.set_random_seed(0)
     model = build_video_regressor(config)
@@ -176,7 +174,7 @@ def test_a_row_of_paper_b_builds_and_takes_a_step(name):
         features = np.random.default_rng(0).normal(size=(2, 3, FEATURES)).astype("float32")
         clips = {"features": features, "frame_mask": clips["frame_mask"]}
     optimizer = build_optimizer(model, experiment.train, 10)
-    model.compile(optimizer, ConcordanceLoss(experiment.train.concordance), jit_compile=False)
+    model.compile(optimizer, ConcordanceLoss(experiment.train.concordance), run_eagerly=True)
     before = [np.array(weight) for weight in model.trainable_weights]
     labels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 2))
     assert np.isfinite(model.train_on_batch(clips, labels, sample_weight=clips["frame_mask"].astype("float32")))
@@ -191,7 +189,7 @@ def test_paper_bs_network_builds_on_classes_and_sees_as_much_of_a_clip_in_evalua
     config = replace(experiment.model, face_size=16, filters=2, attention_filters=2, hidden_units=4)
     model = build_video_classifier(config, EMOTIONS[:3])
     optimizer = build_optimizer(model, experiment.train, 10)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
     before = [np.array(weight) for weight in model.trainable_weights]
     assert np.isfinite(model.train_on_batch(random_clips(16), np.array([0, 2])))
     assert any((old != np.array(new)).any() for old, new in zip(before, model.trainable_weights, strict=True))
@@ -262,7 +260,7 @@ def test_it_survives_json(name, tmp_path):
     assert from_json(Experiment, to_json(config), "row") == config
 
 
-@pytest.mark.parametrize("experiment", distinct())
+@pytest.mark.parametrize("experiment", distinct(set(ROWS) - {*OF_PAPER_B, "video_classes"}))
 def test_it_builds_and_takes_a_step(experiment):
     size = 2 * experiment.model.output_stride  # four locations to attend to
     config = replace(experiment.model, weights=None, face_size=size)
@@ -270,20 +268,16 @@ def test_it_builds_and_takes_a_step(experiment):
     keras.utils.set_random_seed(0)
     model = build_frame_classifier(config, classes, experiment.train)
     clips = random_clips(size)
-    logits = model.predict_on_batch(clips)
+    logits = np.array(model(clips))
     assert logits.shape == (2, len(classes))
     assert np.isfinite(logits).all()
     if config.spatial_pooling is None:
         return
     optimizer = build_optimizer(model, experiment.train, 10)
     before = {layer.name: [np.array(weight) for weight in layer.trainable_weights] for layer in model.layers}
-    model.compile(
-        optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
-    )
-    history = model.fit(clips, np.array([0, 2]), batch_size=2, epochs=1, verbose=0)
-    assert np.isfinite(history.history["loss"]).all()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, run_eagerly=True)  # because tracing one step takes longer than the step
+    assert np.isfinite(model.train_on_batch(clips, np.array([0, 2])))
     for name, old in before.items():
         new = [np.array(weight) for weight in model.get_layer(name).trainable_weights]
         assert all(np.isfinite(weight).all() for weight in new), name

@@ -87,6 +87,7 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
             weighted_metrics=training.weighted_metrics,
             jit_compile=_may_jit(device),
         )
+        model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
         checkpoint = _begin_checkpoint(training, shards, workdir)
         first_epoch = checkpoint.restore(model, training.steps)
         if first_epoch < config.epochs:
@@ -264,7 +265,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Loads `last.keras`, if there is one, and cuts the log at its epoch.
 
         Args:
-            model: Compiled model that the weights are loaded into.
+            model: Compiled model, with a built optimizer, that the weights are loaded into.
             steps: Batches in an epoch.
 
         Returns:
@@ -281,7 +282,6 @@ class Checkpoint(keras.callbacks.Callback):
             raise InputError(
                 f"The checkpoint {last} is damaged: its checksum differs. Copy it again, or train in another --workdir."
             )
-        model.optimizer.build(model.trainable_variables)
         model.load_weights(last)
         with zipfile.ZipFile(last) as archive:
             if DESCRIPTION in archive.namelist():
