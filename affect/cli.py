@@ -190,7 +190,6 @@ def prepare(
     ] = None,
 ) -> None:
     """Cut the faces of every video and write TFRecord shards."""
-    require("train", "affect prepare")
     if beam_options and runner == "local":
         raise InputError(f"Options after SOURCE are Beam's and need --runner beam. Received: {' '.join(beam_options)}")
     faces = Faces(

@@ -22,7 +22,6 @@ EXTRAS: dict[str, dict[str, str]] = {
     "train": {
         "tensorflow": "tensorflow",
         "keras": "keras",
-        "google_crc32c": "google-crc32c",
         "h5py": "h5py",
         "safetensors": "safetensors",
         "skimage": "scikit-image",

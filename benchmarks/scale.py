@@ -52,8 +52,8 @@ def make_parts(source, out, faces=1):
     """Makes the parts of all clips, each with so many faces."""
     import cv2
 
-    from affect.data import records
     from affect.data.clips import Clip, Face
+    from affect.data.examples import encode_example, write_record
     from affect.pipelines.array import describe_array, folder_of
     from affect.pipelines.parts import describe_listing, open_parts, outcome_of, record_of
     from affect.pipelines.plan import make_plan
@@ -76,23 +76,9 @@ def make_parts(source, out, faces=1):
         entry |= {"source_sha256": "0" * 64, "frames_decoded": faces, "frames_with_a_face": faces, "faces_seen": 1}
         entry |= {"problem": "", "notes": []}
         record = record_of(folder, entry)
-        write_record(record, records.encode_example(example))
+        write_record(record, encode_example(example))
         outcome = {"clips": [entry], "bytes": [record.stat().st_size]}
         outcome_of(folder, clip).write_text(json.dumps(outcome, indent=2) + "\n")
-
-
-def write_record(path, content):
-    """Writes one record of a TFRecord file, as TensorFlow's writer does, which takes longer to open a file."""
-    import struct
-
-    import google_crc32c
-
-    def mask(data):
-        crc = google_crc32c.value(data)
-        return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
-
-    length = struct.pack("<Q", len(content))
-    path.write_bytes(length + mask(length) + content + mask(content))
 
 
 def prepare_step(step, source, out):

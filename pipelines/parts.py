@@ -17,6 +17,7 @@ from typing import Any
 
 from affect.config import Faces, read_json, write_json
 from affect.data.clips import Clip, Face, name_rating_fault
+from affect.data.examples import encode_example, write_record
 from affect.errors import InputError
 from affect.files import sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
@@ -54,10 +55,6 @@ def write_part(
         detector: Built from a row of `DETECTORS`.
         part_faces: Largest number of faces of one example.
     """
-    import tensorflow as tf  # so that a wrong path is named before
-
-    from affect.data.records import encode_example
-
     video: dict[str, Any] = {**describe_listing(source), "bytes": 0, "source_sha256": ""}
     notes: list[str] = []
     tracks: list[tuple[int, Iterator[Face]]] = []  # (number of faces, faces) of each chosen track
@@ -110,8 +107,7 @@ def write_part(
             entry = {"key": key, "recording": source.key, "part": example.part, **video}
             entry |= {"frames_decoded": example.frames_decoded, "frames_with_a_face": len(chosen)}
             entry |= {"faces_seen": seen, "problem": problem, "notes": notes}
-            with tf.io.TFRecordWriter(str(folder / "record")) as writer:
-                writer.write(encode_example(example))
+            write_record(folder / "record", encode_example(example))
             (folder / "record").replace(record_of(parts, entry))
             entries.append(entry)
             faces_s += [face.timestamp_s for face in chosen]

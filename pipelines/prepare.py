@@ -252,7 +252,7 @@ def cut_clips(
             write_part(clip, parts, faces, classes, detector, part_faces)
             yield clip
         return
-    # TensorFlow does not work after a fork, so the workers are spawned.
+    # Threads do not survive a fork, so the workers are spawned.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(sources), MOST_WORKERS), context, _start_worker, (locked,)) as pool:
         try:
@@ -284,10 +284,6 @@ def _start_worker(locked):
     if wait([parent], timeout=0):
         os._exit(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _end_with(parent):

@@ -17,6 +17,7 @@ import numpy as np
 
 from affect.config.experiment import Tracks as Choice
 from affect.pipelines.appearance import ALIKE, DIFFERENT, DISSOLVE_S, DISSOLVE_STEP_S
+from affect.pipelines.matching import find_matching
 
 # Smallest overlap (IoU) of two boxes that may show one face.
 TRACK_IOU = 0.3
@@ -397,14 +398,7 @@ def _measure_affinity(before, after, apart, most=DIFFERENT):
 
 def _assign(affinity):
     """Returns the pairs of indices of the best assignment, without those of affinity 0; none is below 0."""
-    fits = affinity > 0
-    if (fits.sum(axis=0) <= 1).all() and (fits.sum(axis=1) <= 1).all():
-        rows, columns = fits.nonzero()  # nobody competes
-    else:
-        from scipy.optimize import linear_sum_assignment  # its import takes as long as to read a short video
-
-        rows, columns = linear_sum_assignment(-affinity)
-    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if affinity[i, j] > 0]
+    return [pair for pair in find_matching(affinity) if affinity[pair] > 0]
 
 
 def _measure_distance(a, b):

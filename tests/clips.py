@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
-from affect.data import records
 from affect.data.clips import VERSION, Clip, Face
+from affect.data.examples import encode_example
 from affect.data.shards import Shards
 
 SIZE = 8
@@ -40,7 +40,7 @@ def write_shards(folder, classes=("happy", "sad"), **splits):
             name = f"{split}-{index:05d}-of-{len(groups):05d}.tfrecord"
             with tf.io.TFRecordWriter(str(folder / name)) as writer:
                 for clip in clips:
-                    writer.write(records.encode_example(clip))
+                    writer.write(encode_example(clip))
             size = (folder / name).stat().st_size
             shards.append({"name": name, "split": split, "clips": len(clips), "bytes": size, "sha256": "00"})
             entries += [

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from affect.config import to_json, write_json
 from affect.data.clips import VERSION, Clip, Face
-from affect.data.records import encode_example
+from affect.data.examples import encode_example
 from tests.pictures import SMALL_FACES, portrait
 
 

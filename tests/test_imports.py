@@ -33,9 +33,9 @@ SHARED_WITH_PIPELINES = {
     "interrupts",
     "progress",
     "data.clips",
+    "data.examples",
     "data.images",
     "data.labels",
-    "data.records",
 }
 # Models run on every backend of Keras.
 WITHOUT_TENSORFLOW = (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -140,12 +141,41 @@ def test_predict_and_watch_import_neither(face_videos, tmp_path):
     assert (tmp_path / "results" / "frames.csv").is_file()
 
 
+# As if only what `pip install affect` installs were there.
+WITHOUT_EXTRAS = """\
+import sys
+from affect.extras import EXTRAS
+sys.modules.update(dict.fromkeys(module for modules in EXTRAS.values() for module in modules))
+"""
+
+
+def test_without_any_extra_all_that_needs_none_works(tmp_path, labelled_videos):
+    """Also where two faces compete for one track."""
+    videos, boxes = tmp_path / "videos", tmp_path / "boxes.csv"
+    videos.mkdir()
+    shutil.copy(labelled_videos / "train" / "happy" / "0.mp4", videos / "two.mp4")
+    rows = [f"two,{frame / 10},{x},20,{x + 60},90" for frame in range(4) for x in (10 + 4 * frame, 30 - 4 * frame)]
+    boxes.write_text("\n".join(["key,timestamp_s,x0,y0,x1,y1", *rows]) + "\n")
+    given = ["--detector", "boxes", "--boxes", boxes, "--detect", "every"]
+    commands = [
+        ["prepare", videos, "--out", tmp_path / "boxed", "--workers", "1", "--faces", "all", *given],
+        ["prepare", labelled_videos, "--out", tmp_path / "found", "--workers", "2", "--face-size", "64"],
+        ["predict", "fer2013", videos / "two.mp4", "--json"],
+        ["predict", "fer2013", videos, "--out", tmp_path / "results", "--preview"],
+        ["watch", "fer2013", videos / "two.mp4", "--out", tmp_path / "watched.mp4", "--json"],
+    ]
+    for command, (code, said, _) in zip(commands, run_all(commands, program=WITHOUT_EXTRAS + RUN_ALL), strict=True):
+        assert code == (1 if command[1] == labelled_videos else 0), (command, said)  # one of its clips shows no face
+    assert len(json.loads((tmp_path / "boxed" / "manifest.json").read_text())["clips"]) > 1
+    assert len(json.loads((tmp_path / "found" / "manifest.json").read_text())["clips"]) == 16
+
+
 def test_without_the_packages_of_training_a_command_names_the_extra(tmp_path, face_videos, exported):
     """The packages cannot be imported, as if they were not installed."""
     savedmodel = exported("joint_softmax")[1].path
     commands = [
         ["predict", "fer2013", face_videos / "still.mp4"],
-        ["prepare", face_videos, "--out", tmp_path / "out"],
+        ["verify", tmp_path],
         ["train", "smoke", "--data", tmp_path, "--workdir", tmp_path / "run"],
         ["predict", savedmodel, face_videos / "still.mp4"],
         ["check", savedmodel],

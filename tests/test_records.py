@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from affect.data.clips import VERSION, Clip, Dimensions, Face
-from affect.data.records import encode_example, parse_example
+from affect.data.examples import encode_example, write_record
+from affect.data.records import parse_example
 
 FACES = (
     Face(
@@ -105,6 +106,18 @@ def test_the_same_clip_gives_the_same_bytes():
     twin = replace(CLIP, faces=tuple(replace(face) for face in FACES))
     assert encode_example(CLIP) == encode_example(twin)
     assert encode_example(CLIP) != encode_example(replace(CLIP, subject="bert"))
+
+
+@pytest.mark.parametrize(
+    "clip", [CLIP, Clip("a"), replace(CLIP, votes=(1.0, 0.0), dimensions=Dimensions((0.5,), (1.0,), (-1.0,)))]
+)
+def test_a_file_of_a_record_has_the_bytes_of_tensorflows(clip, tmp_path):
+    record = encode_example(clip)
+    assert tf.train.SequenceExample.FromString(record).SerializeToString(deterministic=True) == record
+    write_record(tmp_path / "ours", record)
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+        writer.write(record)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
 def test_keys_and_kinds_are_those_of_mediasequence():

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from affect.config import read_json, write_json
 from affect.data.clips import Dimensions
+from affect.data.examples import encode_example
 from affect.data.inspect import inspect
-from affect.data.records import encode_example
 from affect.data.verify import read_framed, verify
 from affect.errors import InputError
 from tests.commands import affect, refused

@@ -1,21 +1,11 @@
-"""The TFRecord schema: one SequenceExample for each clip, with the keys of MediaSequence where it has them.
+"""How TensorFlow parses a record. `affect.data.examples` describes the records, and writes them."""
 
-MediaSequence is MediaPipe's convention for video in SequenceExamples
-(https://github.com/google-ai-edge/mediapipe/tree/master/mediapipe/util/sequence). Its times are in microseconds, and so
-are the times in records. Everywhere else in this project times are in seconds. A clip without a face is an example
-without frames.
-
-A long recording may be stored as several examples. Each of them has its own key, the name of the recording, and its
-place in it. Each also holds the whole series of valence and arousal, because raters lag behind the video: the rating of
-a frame may come after the last frame of the example. Frames without a face are not stored.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from affect.data.clips import VERSION, Clip, Dimensions, name_rating_fault
+from affect.data.clips import VERSION, name_rating_fault
 
 # Keys that version 1 did not have get a default, so that its records reach the check of the version.
 _CONTEXT = {
@@ -55,53 +45,6 @@ def name_record_fault(record: Mapping[str, Any]) -> str:
         float(record["image/frame_rate"]),
         record["image/timestamp"] / 1e6,
     )
-
-
-def _make_feature(values: Iterable[Any]) -> tf.train.Feature:
-    values = list(values)
-    if not values:
-        return tf.train.Feature()  # It has no kind, so a reader takes it for any kind.
-    if isinstance(values[0], bytes):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    if isinstance(values[0], int):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-def encode_example(clip: Clip) -> bytes:
-    """Returns a clip as the bytes of a SequenceExample. Equal clips give equal bytes."""
-    faces, dimensions = clip.faces, clip.dimensions or Dimensions((), (), ())
-    context: dict[str, Iterable[Any]] = {
-        "affect/dimensions/arousal": map(float, dimensions.arousal),
-        "affect/dimensions/timestamp": [round(time_s * 1e6) for time_s in dimensions.times_s],
-        "affect/dimensions/valence": map(float, dimensions.valence),
-        "affect/frames_decoded": [int(clip.frames_decoded)],
-        "affect/part": [int(clip.part)],
-        "affect/recording": [(clip.key if clip.recording is None else clip.recording).encode()],
-        "affect/source_sha256": [clip.source_sha256.encode()],
-        "affect/subject": [clip.subject.encode()],
-        "affect/version": [VERSION],
-        "affect/votes": map(float, clip.votes or ()),
-        "clip/media_id": [clip.key.encode()],
-        "clip/label/index": [int(clip.label_index)],
-        "clip/label/string": [clip.label.encode()],
-        "image/format": [b"JPEG"],
-        "image/frame_rate": [float(clip.frame_rate_hz)],
-    }
-    frames: dict[str, list[Iterable[Any]]] = {
-        "image/encoded": [[face.jpeg] for face in faces],
-        "image/timestamp": [[round(face.timestamp_s * 1e6)] for face in faces],
-        "face/box": [map(float, face.box) for face in faces],
-        "face/landmarks": [map(float, face.landmarks) for face in faces],
-        "face/score": [[float(face.score)] for face in faces],
-        "face/transform": [map(float, face.transform) for face in faces],
-    }
-    example = tf.train.SequenceExample()
-    for key in sorted(context):
-        example.context.feature[key].CopyFrom(_make_feature(context[key]))
-    for key in sorted(frames):
-        example.feature_lists.feature_list[key].feature.extend(_make_feature(values) for values in frames[key])
-    return example.SerializeToString(deterministic=True)
 
 
 def parse_example(serialized: tf.Tensor | bytes) -> dict[str, tf.Tensor]:

@@ -8,11 +8,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import google_crc32c
 import numpy as np
 import tensorflow as tf
 
 from affect.data import records
+from affect.data.examples import mask_crc32c
 from affect.data.images import ImageError, open_image
 from affect.data.shards import Shards, is_pointer
 from affect.errors import InputError
@@ -122,7 +122,7 @@ def _is_framed(path: Path) -> bool:
             header = file.read(12)
     except OSError:
         return False
-    return len(header) == 12 and struct.unpack("<I", header[8:])[0] == _mask_crc32c(header[:8])
+    return len(header) == 12 and struct.unpack("<I", header[8:])[0] == mask_crc32c(header[:8])
 
 
 def read_framed(file: BinaryIO) -> Iterator[tuple[bytes | None, str]]:
@@ -148,13 +148,13 @@ def read_framed(file: BinaryIO) -> Iterator[tuple[bytes | None, str]]:
             yield None, "the file ends in its length"
             return
         length, checksum = struct.unpack("<QI", header)
-        is_length_whole = checksum == _mask_crc32c(header[:8])
+        is_length_whole = checksum == mask_crc32c(header[:8])
         rest -= 16 + length
         if rest < 0:
             yield None, "the file ends in it" if is_length_whole else "its length is damaged"
             return
         content, checksum = file.read(length), file.read(4)
-        is_content_whole = checksum == struct.pack("<I", _mask_crc32c(content))
+        is_content_whole = checksum == struct.pack("<I", mask_crc32c(content))
         if not is_length_whole and not is_content_whole:
             yield None, "its length is damaged"
             return
@@ -162,11 +162,6 @@ def read_framed(file: BinaryIO) -> Iterator[tuple[bytes | None, str]]:
             yield content, "the checksum of its length does not match"
         else:
             yield content, "" if is_content_whole else "its checksum does not match"
-
-
-def _mask_crc32c(content: bytes) -> int:
-    crc = google_crc32c.value(content)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _examine(

@@ -19,6 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from affect.errors import InputError
+from affect.extras import require
 from affect.files import is_intact, seal, sha256_of
 from affect.reading.artefact import Artefact, read_description
 
@@ -52,10 +53,14 @@ def read_tflite(path: str | Path) -> TFLiteModel:
         path: `.tflite` file.
 
     Raises:
-        InputError: If it is missing, changed, truncated or another kind of file.
+        InputError: If it is missing, changed, truncated or another kind of file; or if its features need packages that
+            are not installed.
     """
     path = Path(path)
-    return TFLiteModel(path, **read_description(_read(path)[1], KIND, f"{path}: ", path))
+    model = TFLiteModel(path, **read_description(_read(path)[1], KIND, f"{path}: ", path))
+    if model.experiment.model.features != "faces":
+        require("train", f"{path}, which reads LGBP-TOP,")
+    return model
 
 
 def write_tflite(path: Path, flatbuffer: bytes, labels: tuple[str, ...]) -> None:
