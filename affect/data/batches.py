@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from affect.config import Data
 from affect.data import records
-from affect.data.augment import central_view, random_view, view_face
+from affect.data.augment import central_view, random_views, view_faces
 from affect.data.shards import Shards
 from affect.data.views import space_evenly
 from affect.errors import InputError
@@ -145,12 +145,8 @@ def train_batches(
                 lambda: chosen,
             )
         view_seed = draw + tf.constant([0, 2**30])
-        view = random_view(data, view_seed)
-
-        def view_of(place):
-            return random_view(data, tf.random.fold_in(view_seed, place)) if data.view_per_frame else view
-
-        return _decode(clip, tf.sort(chosen), view_of, face_size, frames=data.frames)
+        view = random_views(data, view_seed, tf.range(tf.size(chosen)))
+        return _decode(clip, tf.sort(chosen), view, face_size, frames=data.frames)
 
     dataset = tf.data.Dataset.range(first_epoch, 2**31).flat_map(epoch)
     dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -226,7 +222,7 @@ def eval_batches(
     def sample(clip):
         chosen = choose(tf.shape(clip["jpeg"])[0])
         view = central_view(data.crop_ratio)
-        return _decode(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
+        return _decode(clip, chosen, view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
     dataset = clips.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.padded_batch(data.batch_clips).prefetch(2)
@@ -263,13 +259,9 @@ def _make_table(keys: Iterable[str], values: Iterable[int]) -> tf.lookup.StaticH
     return tf.lookup.StaticHashTable(initializer, default_value=-1)
 
 
-def _decode(clip, chosen, view_of, face_size, *, frames):
-    """Decodes only the chosen frames, each with the view of its place, and pads them to `frames`, with a mask."""
-    faces = tf.map_fn(
-        lambda face: view_face(face[0], view_of(face[1]), face_size),
-        (tf.gather(clip["jpeg"], chosen), tf.range(tf.size(chosen))),
-        fn_output_signature=tf.TensorSpec((face_size, face_size, 3), tf.uint8),
-    )
+def _decode(clip, chosen, view, face_size, *, frames):
+    """Decodes only the chosen frames, and pads them to `frames`, with a mask."""
+    faces = view_faces(tf.gather(clip["jpeg"], chosen), view, face_size)
     padding = frames - tf.size(chosen)
     faces = tf.pad(faces, [[0, padding], [0, 0], [0, 0], [0, 0]])
     mask = tf.pad(tf.ones_like(chosen, tf.bool), [[0, padding]])
