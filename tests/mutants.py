@@ -674,8 +674,8 @@ MUTANTS = (
         ),
         (
             "one view for all clips",
-            "view_seed = draw + tf.constant([0, 2**30])",
-            "view_seed = tf.constant([seed, 2**30])",
+            "return tf.stack([seed * 1_000_003 + epoch, index]) + tf.constant([0, 2**30])",
+            "return tf.constant([seed, 2**30])",
             "test_shards.py::test_all_frames_of_a_clip_have_one_view",
         ),
     ),

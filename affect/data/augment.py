@@ -87,15 +87,27 @@ def view_faces(jpegs: Any, view: Mapping[str, Any], face_size: int) -> Any:
         uint8 (F, face_size, face_size, 3), RGB.
     """
     jpegs = tf.convert_to_tensor(jpegs)
-    count, turns = tf.size(jpegs), view["angle_rad"] is not None
-    draws = [
-        tf.broadcast_to(view["offset"], [count, 2]),
-        tf.broadcast_to(view["flip"], [count]),
-        tf.broadcast_to(tf.cast(view["angle_rad"], tf.float64) if turns else tf.zeros([], tf.float64), [count]),
-    ]
+    turns = view["angle_rad"] is not None
     settings = {"crop_ratio": view["crop_ratio"], "border": view["border"] if turns else None, "face_size": face_size}
+    draws = spread_view(view, tf.size(jpegs)).values()
     faces = tf.numpy_function(partial(_view, **settings), [jpegs, *draws], tf.uint8)
     return tf.ensure_shape(faces, (jpegs.shape[0], face_size, face_size, 3))
+
+
+def spread_view(view: Mapping[str, Any], count: Any) -> dict[str, Any]:
+    """Returns what is drawn of a view, for each face: `offset` (F, 2), `flip` and `angle_rad` (F,).
+
+    Args:
+        view: As `view_faces` takes it.
+        count: Number of faces, F.
+    """
+    turns = view["angle_rad"] is not None
+    angle_rad = tf.cast(view["angle_rad"], tf.float64) if turns else tf.zeros([], tf.float64)
+    return {
+        "offset": tf.broadcast_to(view["offset"], [count, 2]),
+        "flip": tf.broadcast_to(view["flip"], [count]),
+        "angle_rad": tf.broadcast_to(angle_rad, [count]),
+    }
 
 
 def _view(jpegs, offsets, flips, angles_rad, *, crop_ratio, border, face_size):
