@@ -359,7 +359,7 @@ def eval_batches(
         Dataset of dicts: `faces` uint8 (B, F, H, W, 3), `frame_mask` bool (B, F), `timestamp_s` float64 (B, F), `label`
         int32 (B,), -1 if it is not one of the classes, and `key` string (B,).
     """
-    clips = tf.data.TFRecordDataset(shards.files(split)).map(_make_parser(classes, keys or ()))
+    clips = tf.data.TFRecordDataset(shards.files(split)).map(_make_parser(classes, keys))
     if keys is not None:
         clips = clips.filter(lambda clip: clip["index"] >= 0)
 
@@ -379,14 +379,14 @@ def eval_batches(
 
 
 def _make_parser(
-    classes: Sequence[str], keys: Sequence[str], *, voted: Sequence[str] | None = None
+    classes: Sequence[str], keys: Sequence[str] | None, *, voted: Sequence[str] | None = None
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns a parser of records. With `voted`, the classes in the order of the votes, its labels are soft.
 
-    The `index` of a clip is its place in the keys, -1 if it is not one of them.
+    The `index` of a clip is its place in the keys, -1 if it is not one of them, or if there are none.
     """
     index_of = _make_table(classes, range(len(classes)))
-    wanted = _make_table(keys, range(len(keys)))
+    wanted = None if keys is None else _make_table(keys, range(len(keys)))
 
     def parse(serialized):
         record = records.parse_example(serialized)
@@ -400,7 +400,7 @@ def _make_parser(
             "jpeg": record["image/encoded"],
             "timestamp_s": tf.cast(record["image/timestamp"], tf.float64) / 1e6,
             "key": record["clip/media_id"],
-            "index": wanted.lookup(record["clip/media_id"]),
+            "index": wanted.lookup(record["clip/media_id"]) if wanted else tf.constant(-1),
             "total": tf.shape(record["image/encoded"])[0],
             "label": label,
         }
