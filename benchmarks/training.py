@@ -8,8 +8,8 @@ SHARDS is a folder of clips with classes and stored faces, such as `demo/shards`
 `pipeline` and `epoch` are CPU seconds of this process, because other programs do not change them much.
 
 - `pipeline`: milliseconds a face. `decode, resize` decodes faces with OpenCV and scales their central crops, 16 at a
-  time, with TensorFlow. `one by one` views each face in operations of TensorFlow, as affect did before. `batches` is what
-  `affect train` reads.
+  time, with TensorFlow. `one by one` views each face in operations of TensorFlow, as affect did before. `batches` is
+  what `affect train` reads.
 - `epoch`: `affect train` of `configs/planted.py` for a few epochs, less a shorter run, so that the start does not
   count: with new views in every epoch, and with stored features.
 - `step`: `train_on_batch` of one batch, all layers learn, weights are random. `affect` is the model built and compiled

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 import zipfile
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -335,7 +336,10 @@ class Checkpoint(keras.callbacks.Callback):
         rows = read_log(self.workdir)
         if self.best_of(rows) == len(rows) - 1:
             self.save("best.keras")
-        self.save("last.keras")
+            with replace_file(self.workdir / "last.keras") as temporary:  # of the same epoch, so of the same bytes
+                shutil.copyfile(self.workdir / "best.keras", temporary)
+        else:
+            self.save("last.keras")
 
     def _count_skipped_steps(self):
         """Adds the skipped steps to the counts that schedule the rates, in whole steps of accumulation."""
