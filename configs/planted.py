@@ -23,6 +23,7 @@ CONFIG = Experiment(
     train=Train(
         epochs=30,
         backbone_learning_rate=0.0,
+        feature_views=4,
         head_learning_rate=0.05,
         restart_epochs=10,
         restart_factor=2.0,

@@ -2,14 +2,16 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from affect.config import Data
-from affect.data.augment import central_view, random_view, view_face
+from affect.data.augment import central_view, random_view, random_views, view_faces
 
 ROWS, COLUMNS = np.mgrid[:8, :8]
+SIZES = [(256, 256), (256, 256), (255, 255), (97, 97), (224, 224), (64, 80), (80, 64)]
 # Each pixel says where it stands: red is 10 × row, green 10 × column.
 NUMBERED = np.stack([10 * ROWS, 10 * COLUMNS, np.full((8, 8), 7)], axis=-1).astype(np.uint8)
 
@@ -18,8 +20,13 @@ def png(face):
     return tf.io.encode_png(np.asarray(face, np.uint8))
 
 
+def view_face(image, view, face_size):
+    (face,) = view_faces([image], view, face_size).numpy()
+    return face
+
+
 def cut(face, face_size, **view):
-    return view_face(png(face), central_view(1.0) | view, face_size).numpy()
+    return view_face(png(face), central_view(1.0) | view, face_size)
 
 
 def test_the_whole_face_at_its_own_size_is_itself():
@@ -39,14 +46,14 @@ def test_the_crop_of_paper_a_is_central():
 def test_a_smaller_size_is_antialiased():
     # Halved, a pixel weighs four of the face's by 1 3 3 1; at a border three, by 3 3 1.
     expected = [round(50 / 7), 25, 45, round(440 / 7)]
-    face = view_face(png(NUMBERED), central_view(1.0), 4).numpy()
+    face = view_face(png(NUMBERED), central_view(1.0), 4)
     np.testing.assert_array_equal(face[..., 0], np.repeat(expected, 4).reshape(4, 4))
     np.testing.assert_array_equal(face[..., 1], np.tile(expected, 4).reshape(4, 4))
     np.testing.assert_array_equal(face[..., 2], np.full((4, 4), 7))
 
 
 def test_a_larger_size_lies_between_the_faces_pixels():
-    face = view_face(png(NUMBERED), central_view(0.25), 4).numpy()  # Rows and columns 3 and 4.
+    face = view_face(png(NUMBERED), central_view(0.25), 4)  # Rows and columns 3 and 4.
     np.testing.assert_array_equal(face[:, 0, 0], [30, 32, 38, 40])  # 30 + 10 × (0, ¼, ¾, 1), to even.
     np.testing.assert_array_equal(face[0, :, 1], [30, 32, 38, 40])
 
@@ -102,7 +109,7 @@ def test_the_same_seed_gives_the_same_view_and_another_seed_another():
     data = Data(crop_ratio=0.5, flip=True, rotation_deg=10.0)
     views = [random_view(data, tf.constant(seed)) for seed in ([3, 4], [3, 4], [3, 5], [4, 4])]
     face = np.random.default_rng(0).integers(0, 256, (32, 32, 3))
-    faces = [view_face(png(face), view, 16).numpy() for view in views]
+    faces = [view_face(png(face), view, 16) for view in views]
     np.testing.assert_array_equal(faces[0], faces[1])
     for other in faces[2:]:
         assert not np.array_equal(faces[0], other)
@@ -138,13 +145,13 @@ def test_what_is_turned_off_stays_off():
 @pytest.mark.parametrize("view", [central_view(0.875), random_view(Data(), tf.constant([0, 0]))])
 def test_the_view_is_bytes_of_the_models_size(view):
     face = view_face(png(np.random.default_rng(0).integers(0, 256, (48, 48, 3))), view, 32)
-    assert face.dtype == tf.uint8
+    assert face.dtype == np.uint8
     assert face.shape == (32, 32, 3)
 
 
 def test_red_is_the_first_channel_of_a_jpeg():
     jpeg = tf.io.encode_jpeg(np.full((16, 16, 3), (250, 10, 20), np.uint8), quality=100)
-    assert np.abs(view_face(jpeg, central_view(1.0), 8).numpy() - np.array([250, 10, 20])).max() <= 3
+    assert np.abs(view_face(jpeg, central_view(1.0), 8) - np.array([250, 10, 20])).max() <= 3
 
 
 def test_a_grey_jpeg_has_three_equal_channels():
@@ -155,6 +162,57 @@ def test_a_grey_jpeg_has_three_equal_channels():
 def test_a_face_that_is_not_square_is_cut_to_its_central_square():
     wide = np.concatenate([np.full((8, 2, 3), 255), NUMBERED, np.full((8, 2, 3), 255)], axis=1)
     np.testing.assert_array_equal(view_face(png(wide), central_view(1.0), 8), NUMBERED)
+
+
+def view_by_tensorflow(jpeg, view, face_size):
+    """A view in operations on one face, as affect made them before it viewed all faces of a clip in one call."""
+    face = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
+    side = max(1, int(tf.round(tf.cast(min(face.shape[:2]), tf.float32) * view["crop_ratio"])))
+    top, left = (int(tf.round(view["offset"][axis] * (face.shape[axis] - side))) for axis in (0, 1))
+    face = face[top : top + side, left : left + side]
+    if view["angle_rad"] is not None:
+        angle, centre = float(view["angle_rad"]), (side - 1) / 2
+        cos, sin = np.cos(angle), np.sin(angle)
+        matrix = [[cos, -sin, centre * (1 - cos + sin)], [sin, cos, centre * (1 - cos - sin)]]
+        how, border = {
+            "reflect": (cv2.INTER_LINEAR, cv2.BORDER_REFLECT),
+            "black": (cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
+        }[view["border"]]
+        how |= cv2.WARP_INVERSE_MAP
+        face = cv2.warpAffine(face.numpy(), np.array(matrix), (side, side), flags=how, borderMode=border)
+    if view["flip"]:
+        face = tf.reverse(face, [1])
+    if side == face_size:
+        return face
+    return tf.round(tf.image.resize(tf.cast(face, tf.float32), (face_size, face_size), antialias=True))
+
+
+@pytest.mark.parametrize("face_size", [1, 48, 96, 224])
+@pytest.mark.parametrize("border", ["reflect", "black", None])
+def test_all_faces_at_once_are_what_tensorflow_makes_of_each(border, face_size):
+    """Bit by bit, so that training with a given seed sees what it saw before."""
+    draw = np.random.default_rng(face_size).integers
+    data = Data(rotation_border=border or "reflect", rotation_deg=10.0 if border else 0.0, view_per_frame=True)
+    faces = [cv2.GaussianBlur(draw(0, 256, (*size, 3)).astype(np.uint8), (5, 5), 2) for size in SIZES]
+    jpegs = [tf.io.encode_jpeg(face, quality=95) for face in faces]
+    views = random_views(data, tf.constant([1, 2]), tf.range(len(jpegs)))
+    found = view_faces(jpegs, views, face_size)
+    for place, jpeg in enumerate(jpegs):
+        view = random_view(data, tf.random.fold_in([1, 2], place))
+        np.testing.assert_array_equal(found[place], view_by_tensorflow(jpeg, view, face_size))
+
+
+def test_a_face_that_is_absent_is_black():
+    found = view_faces(["", png(NUMBERED).numpy()], central_view(1.0), 8)
+    np.testing.assert_array_equal(found, [np.zeros_like(NUMBERED), NUMBERED])
+
+
+def test_one_view_of_a_clip_is_the_view_of_each_of_its_frames():
+    data, seed = Data(), tf.constant([3, 4])
+    view, shared = random_view(data, seed), random_views(data, seed, tf.range(5))
+    image = png(NUMBERED).numpy()
+    faces = view_faces([image] * 5, shared, 16).numpy()
+    np.testing.assert_array_equal(faces, np.stack([view_face(image, view, 16)] * 5))
 
 
 def test_a_crop_of_nothing_is_one_pixel():

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from tensorflow_serving.apis import prediction_log_pb2
 
 from affect.config import Experiment, VideoRegressor, read_json, to_json, write_json
-from affect.data.augment import central_view, view_face
+from affect.data.augment import view_centre_in_graph
 from affect.errors import InputError
 from affect.models.video_networks import detail_regressor
 from affect.reading.run import load_trained
@@ -83,9 +83,7 @@ def test_clips_are_answered_as_by_the_trained_network(name, exported):
 def test_jpegs_are_decoded_as_in_evaluation(name, exported):
     trained, artefact = exported(name)
     stored = [jpeg(smooth(48, seed)) for seed in range(5)] + [jpeg(smooth(90)[:, :70])]
-    faces = np.stack([view_face(content, central_view(0.75), 32).numpy() for content in stored]).reshape(
-        2, 3, 32, 32, 3
-    )
+    faces = np.stack([view_centre_in_graph(content, 0.75, 32).numpy() for content in stored]).reshape(2, 3, 32, 32, 3)
     jpegs = np.array(stored, object).reshape(2, 3)
     jpegs[1, 1] = b""
     frame_mask = np.array([[True, True, True], [True, False, True]])

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import logsumexp, softmax
 
 from affect.config import Data, FrameClassifier, VideoRegressor, Windows
-from affect.data.augment import central_view, view_face
+from affect.data.augment import view_centre_in_graph
 from affect.data.clips import Dimensions
 from affect.data.windows import eval_windows, read_recordings
 from affect.errors import InputError
@@ -206,14 +206,14 @@ def test_windows_of_a_stream_are_those_of_its_recording(rated):
     keras.utils.set_random_seed(1)
     small = {"face_size": SIZE, "blocks": 1, "filters": 3, "attention_filters": 2, "hidden_units": 6}
     model = build_video_regressor(VideoRegressor(temporal="conv3d", attention="softmax", **small))
-    view, offline = central_view(1.0), {}
+    offline = {}
     for batch in eval_windows(found, SETTINGS, Data(batch_clips=1, crop_ratio=1.0), face_size=SIZE).as_numpy_iterator():
         offline.setdefault(batch["recording"][0].decode(), []).append(batch)
     for recording, stream in zip(found, streams, strict=True):
         regressor = StreamingRegressor(lambda **inputs: model.predict_on_batch(inputs), SETTINGS, face_size=SIZE)
         readings = []
         for time_s, face in stream:
-            readings += regressor.add(time_s, face and view_face(face.jpeg, view, SIZE).numpy())
+            readings += regressor.add(time_s, face and view_centre_in_graph(face.jpeg, 1.0, SIZE).numpy())
         readings += regressor.flush()
         assert len(readings) > 1
         for reading, batch in zip(readings, offline[recording.name], strict=True):

@@ -253,7 +253,11 @@ def test_paper_bs_network_learns_classes(shards, tmp_path):
 VIDEO = VideoClassifier("conv3d", face_size=8, blocks=1, filters=2, hidden_units=2)
 
 
-@pytest.mark.parametrize(("model", "rate"), [(TINY.model, 0.001), (VIDEO, 0.0)], ids=["images", "video"])
+@pytest.mark.parametrize(
+    ("model", "rate"),
+    [(TINY.model, 0.001), (TINY.model, 0.0), (VIDEO, 0.0)],
+    ids=["images", "frozen images", "video"],
+)
 def test_training_reads_the_settings_that_have_an_effect_and_no_others(model, rate, shards, tmp_path):
     blocks = TINY.train.frozen_blocks if rate else 0
     settings = replace(TINY.train, epochs=2, backbone_learning_rate=rate, frozen_blocks=blocks)

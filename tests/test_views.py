@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from affect.config import Data, Windows
-from affect.data.augment import central_view, view_face
+from affect.data.augment import view_centre_in_graph
 from affect.data.clips import Clip, Face
 from affect.data.lgbp import to_grey
 from affect.data.recordings import EvaluationGrid, read_windows, recording_of
@@ -38,13 +38,13 @@ def test_the_central_view_is_the_one_of_the_graph(crop_ratio, face_size):
     for index, (height, width) in enumerate([(64, 64), (97, 97), (224, 224), (255, 255), (40, 57), (57, 40)]):
         for suffix, quality in ((".jpg", 95), (".jpg", 60), (".png", 0)):
             image = encode(cv2.GaussianBlur(draw(height, width, index), (5, 5), 2), suffix, quality)
-            expected = view_face(image, central_view(crop_ratio), face_size)
+            expected = view_centre_in_graph(image, crop_ratio, face_size)
             np.testing.assert_array_equal(view_centre(image, crop_ratio, face_size), expected)
 
 
 def test_a_grey_face_has_three_equal_channels():
     image = encode(draw(32, 32)[..., 0])
-    np.testing.assert_array_equal(view_centre(image, 1.0, 16), view_face(image, central_view(1.0), 16))
+    np.testing.assert_array_equal(view_centre(image, 1.0, 16), view_centre_in_graph(image, 1.0, 16))
 
 
 def test_a_face_that_is_no_image_is_an_error():

@@ -48,10 +48,11 @@ def _attends(experiment: Any) -> bool:
     return experiment.model.spatial_pooling in ("attention", "shift")
 
 
-def _draws_views(experiment: Any) -> bool:
+def draws_views(experiment: "Experiment") -> bool:
+    """Returns whether the views of training faces are drawn at random."""
     data = experiment.data
     crops = data.random_crop and data.crop_ratio < 1
-    return _sees_faces(experiment) and (crops or data.flip or data.rotation_deg > 0)
+    return _sees_faces(experiment) and bool(crops or data.flip or data.rotation_deg > 0)
 
 
 # Conditions of one kind of network. Its config class lists them in `effects`.
@@ -104,12 +105,24 @@ WITHOUT_BACKBONE = (
         also=(0.0,),
     ),
     Effect(("train.frozen_blocks",), _never, "it needs a backbone that learns, and this network has none"),
+    Effect(("train.feature_views",), _never, "it needs a frozen backbone, and this network has none"),
 )
 WITH_BACKBONE = (
     Effect(
         ("train.frozen_blocks",),
         lambda experiment: experiment.train.backbone_learning_rate > 0,
         "it needs a backbone that learns, at train.backbone_learning_rate above 0",
+    ),
+    Effect(
+        ("train.feature_views",),
+        lambda experiment: experiment.train.backbone_learning_rate == 0,
+        "features change while the backbone learns: it needs train.backbone_learning_rate=0",
+    ),
+    Effect(
+        ("train.feature_views",),
+        draws_views,
+        "no view is drawn at random, so a face has one view anyway: it needs data.flip, data.rotation_deg above 0, or "
+        "data.random_crop with data.crop_ratio below 1",
     ),
     Effect(
         ("model.hidden_units",),
@@ -176,7 +189,7 @@ EFFECTS = (
     ),
     Effect(
         ("data.view_per_frame",),
-        _draws_views,
+        draws_views,
         "no view is drawn at random: it needs data.flip, data.rotation_deg above 0, or data.random_crop with "
         "data.crop_ratio below 1, of faces",
     ),

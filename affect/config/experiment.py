@@ -457,6 +457,12 @@ class Train:
         epochs: Passes over the training clips.
         backbone_learning_rate: 0 freezes the backbone.
         frozen_blocks: First blocks of the backbone that are frozen whatever its rate is.
+        feature_views: Number V of views of a face, for a frozen backbone only. Crop, mirror and angle are drawn in the
+            first V epochs, and the later epochs repeat these views in turn. So the backbone sees each view once, before
+            the first epoch, and an epoch trains the rest of the network on stored features. It saves time and costs
+            variety: the network sees V views of a face, and not one an epoch. The frames of a clip are still drawn in
+            every epoch. With `data.view_per_frame` a frame has V views; otherwise a clip has. `None` draws new views in
+            every epoch, and the backbone computes them. Without random views, features are stored anyway.
         head_learning_rate: Of all that is not the backbone.
         optimizer: `"sgd"` or `"adam"`, whose weight decay is decoupled (AdamW).
         momentum: Of SGD only.
@@ -487,6 +493,7 @@ class Train:
     epochs: int = choose(30, paper="30", code="30, later 16 with attention", why="two whole periods")
     backbone_learning_rate: float = choose(1e-5, paper="1e-5", code="1e-5; 1e-3 with attention; 0 in its last commit")
     frozen_blocks: int = choose(0, paper="0", code="0")
+    feature_views: int | None = None
     head_learning_rate: float = choose(0.1, paper="0.1", code="0.1; 1e-2 with attention")
     optimizer: Optimizer = choose(
         "sgd",
@@ -523,7 +530,8 @@ class Train:
 
     def __post_init__(self):
         at_least_0 = dict.fromkeys(("backbone_learning_rate", "head_learning_rate", "weight_decay"), (0, math.inf))
-        at_least_1 = dict.fromkeys(("epochs", "restart_epochs", "restart_factor", "accumulation_steps"), (1, math.inf))
+        counts = ("epochs", "restart_epochs", "restart_factor", "accumulation_steps", "feature_views")
+        at_least_1 = dict.fromkeys(counts, (1, math.inf))
         shares = dict.fromkeys(("momentum", "label_smoothing", "concordance"), (0, 1))
         check_ranges(self, **at_least_0, **at_least_1, **shares, frozen_blocks=(0, math.inf), seed=(0, 2**32 - 1))
         check_choices(self)

@@ -4,14 +4,16 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedGroupKFold
 
 from affect.config import Data
 from affect.data import records
-from affect.data.augment import central_view, random_view, view_face
+from affect.data.augment import central_view, random_views, spread_view, view_faces
 from affect.data.shards import Shards
 from affect.data.views import space_evenly
 from affect.errors import InputError
@@ -89,6 +91,113 @@ def split_selection(clips: Sequence[Mapping[str, Any]], ratio: float, seed: int)
         ) from error
 
 
+@dataclass(frozen=True)
+class ClipTable:
+    """Clips without their faces, and where these are in a table, which has a row for each view of each face.
+
+    The views of a face are rows side by side; so are the faces of a clip.
+
+    Args:
+        starts: int64 (S + 1,). The clips of shard s are those from `starts[s]` to `starts[s + 1]`.
+        indices: int32 (C,), places of the clips in the keys that they were listed by.
+        totals: int32 (C,), numbers of faces.
+        labels: int32 (C,); with soft labels float32 (C, E).
+        views: Views of a face.
+    """
+
+    starts: np.ndarray
+    indices: np.ndarray
+    totals: np.ndarray
+    labels: np.ndarray
+    views: int
+
+    @property
+    def faces(self) -> int:
+        """Number of faces."""
+        return int(self.totals.sum())
+
+    @property
+    def first_rows(self) -> np.ndarray:
+        """Row of the first face of each clip, int64 (C,)."""
+        return (np.cumsum(self.totals, dtype=np.int64) - self.totals) * self.views
+
+
+def list_clips(shards: Shards, data: Data, *, classes: Sequence[str], keys: Sequence[str], views: int = 1) -> ClipTable:
+    """Reads the clips of the training split without decoding their faces.
+
+    Args:
+        shards: Where the clips are.
+        data: `train_split` and `soft_labels` are used.
+        classes: Class names in the model's order.
+        keys: Keys of the clips.
+        views: Views of a face.
+    """
+    parse = _make_parser(classes, keys, voted=shards.classes if data.soft_labels else None)
+    names = ("index", "total", "label")
+    starts, clips = [0], []
+    for file in shards.files(data.train_split):
+        records = tf.data.TFRecordDataset(file).map(parse).filter(lambda clip: clip["index"] >= 0)
+        clips += records.map(lambda clip: [clip[name] for name in names]).as_numpy_iterator()
+        starts.append(len(clips))
+    indices, totals, labels = (np.array(column) for column in zip(*clips, strict=True))
+    return ClipTable(np.array(starts, np.int64), indices, totals, labels, views)
+
+
+def faces_of_table(
+    shards: Shards,
+    data: Data,
+    table: ClipTable,
+    *,
+    classes: Sequence[str],
+    keys: Sequence[str],
+    face_size: int,
+    seed: int,
+    batch_faces: int,
+) -> tf.data.Dataset:
+    """Returns each view of each face of a table once, in order.
+
+    View k is the one that `train_batches` draws in epoch k, or with `data.view_per_frame` one that is drawn for each
+    frame.
+
+    Args:
+        shards, data, classes, keys, face_size, seed: As in `train_batches`.
+        table: From `list_clips` with the same keys.
+        batch_faces: Faces in a batch; the last batch has fewer.
+
+    Returns:
+        Dataset of `(rows, faces)`: int64 (N,) and uint8 (N, H, W, 3).
+    """
+    parse = _make_parser(classes, keys)
+    first_rows = np.zeros(len(keys), np.int64)
+    first_rows[table.indices] = table.first_rows
+    fixed: dict[str, Any] = {}
+
+    def list_views(clip):
+        frames = tf.range(clip["total"])
+        drawn = []
+        for number in range(table.views):
+            view = random_views(data, _seed_view(seed, number, clip["index"]), frames)
+            fixed.update(view)
+            drawn.append(spread_view(view, clip["total"]))
+        rows = {name: tf.stack([view[name] for view in drawn], axis=1) for name in drawn[0]}  # (F, V, ...)
+        rows = {name: tf.reshape(value, [-1, *value.shape[2:]]) for name, value in rows.items()}
+        first_row = tf.gather(tf.constant(first_rows), clip["index"])
+        count = clip["total"] * table.views
+        rows["row"] = first_row + tf.cast(tf.range(count), tf.int64)
+        rows["jpeg"] = tf.repeat(clip["jpeg"], table.views)
+        return tf.data.Dataset.from_tensor_slices(rows)
+
+    def decode(rows):
+        view = fixed | {name: rows[name] for name in ("offset", "flip")}
+        if fixed["angle_rad"] is not None:
+            view["angle_rad"] = rows["angle_rad"]
+        return rows["row"], view_faces(rows["jpeg"], view, face_size)
+
+    clips = tf.data.TFRecordDataset(shards.files(data.train_split)).map(parse)
+    faces = clips.filter(lambda clip: clip["index"] >= 0).flat_map(list_views).batch(batch_faces)
+    return faces.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
 def train_batches(
     shards: Shards,
     data: Data,
@@ -98,6 +207,8 @@ def train_batches(
     face_size: int,
     seed: int,
     first_epoch: int = 0,
+    views: int | None = None,
+    table: ClipTable | None = None,
 ) -> tuple[tf.data.Dataset, int]:
     """Returns endless training batches.
 
@@ -111,32 +222,41 @@ def train_batches(
         face_size: Height and width of the model's faces in pixels.
         seed: Of the order, the sampled frames and the views.
         first_epoch: Epoch to start with.
+        views: Epochs whose views are drawn; the epochs after them repeat these views in turn. `None` draws views in
+            every epoch.
+        table: From `list_clips`, with the same keys and views. The dataset then gives the rows of the faces.
 
     Returns:
         `(dataset, steps)`. The dataset gives `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, label int32
-        (B,))`, where F is `data.frames`; with `data.soft_labels` the label is float32 (B, E). `steps` is the number of
-        batches in an epoch. With `data.keep_last_batch`, the clips that do not fill a batch are a smaller batch.
-        Otherwise the epoch leaves them out; another epoch has another order.
+        (B,))`, where F is `data.frames`; with `data.soft_labels` the label is float32 (B, E). With a table, `rows`
+        int64 (B, F), -1 where masked, replaces `faces`. `steps` is the number of batches in an epoch. With
+        `data.keep_last_batch`, the clips that do not fill a batch are a smaller batch. Otherwise the epoch leaves them
+        out; another epoch has another order.
     """
     sizes = batch_sizes(len(keys), data)
     files = tf.constant(shards.files(data.train_split))
-    parse = _make_parser(classes, voted=shards.classes if data.soft_labels else None)
-    wanted = _make_table(keys, range(len(keys)))
+    if table is None:
+        parse = _make_parser(classes, keys, voted=shards.classes if data.soft_labels else None)
+        read = tf.data.TFRecordDataset
+    else:
+        parse, read = _read_table(table)
+        files = tf.range(len(files))
 
     def epoch(number):
         # Set the graph-level seed. Otherwise the order also depends on the global seed, and a seed of 0 is an error.
         tf.random.set_seed(1)
         draw = tf.stack([tf.constant(seed, tf.int64), number])
-        clips = tf.data.TFRecordDataset(tf.random.experimental.stateless_shuffle(files, draw)).map(parse)
-        clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
+        clips = read(tf.random.experimental.stateless_shuffle(files, draw)).map(parse)
+        clips = clips.filter(lambda clip: clip["index"] >= 0)
         order = tf.random.stateless_uniform([], draw, maxval=2**31 - 1, dtype=tf.int64)
         clips = clips.shuffle(data.shuffle_clips, seed=order, reshuffle_each_iteration=False)
         return clips.take(sum(sizes)).map(lambda clip: clip | {"epoch": number})
 
     def sample(clip):
         # The draw depends on the clip and the epoch, so that the order and the number of threads do not change it.
-        draw = tf.stack([seed * 1_000_003 + tf.cast(clip["epoch"], tf.int32), wanted.lookup(clip["key"])])
-        total = tf.shape(clip["jpeg"])[0]
+        epoch = tf.cast(clip["epoch"], tf.int32)
+        draw = tf.stack([seed * 1_000_003 + epoch, clip["index"]])
+        total = clip["total"]
         chosen = tf.argsort(tf.random.stateless_uniform([total], draw))[: data.frames]
         if data.repeat_frames:
             chosen = tf.cond(
@@ -144,17 +264,45 @@ def train_batches(
                 lambda: tf.random.stateless_uniform([data.frames], draw, maxval=total, dtype=tf.int32),
                 lambda: chosen,
             )
-        view_seed = draw + tf.constant([0, 2**30])
-        view = random_view(data, view_seed)
-
-        def view_of(place):
-            return random_view(data, tf.random.fold_in(view_seed, place)) if data.view_per_frame else view
-
-        return _decode(clip, tf.sort(chosen), view_of, face_size, frames=data.frames)
+        chosen, number = tf.sort(chosen), epoch % views if views else epoch
+        if table is not None:
+            return _choose_rows(clip, chosen, number if views else 0, table.views, data.frames)
+        places = chosen if views else tf.range(tf.size(chosen))
+        view = random_views(data, _seed_view(seed, number, clip["index"]), places)
+        return _decode(clip, chosen, view, face_size, frames=data.frames)
 
     dataset = tf.data.Dataset.range(first_epoch, 2**31).flat_map(epoch)
     dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batch_epochs(dataset.map(_split_pair), sizes).prefetch(2), len(sizes)
+
+
+def _seed_view(seed, epoch, index):
+    return tf.stack([seed * 1_000_003 + epoch, index]) + tf.constant([0, 2**30])
+
+
+def _read_table(table):
+    """Returns functions for `train_batches`: they read the clips of a table as if they were read from shards."""
+    first_rows = table.first_rows
+
+    def parse(place):
+        columns = {"index": table.indices, "total": table.totals, "label": table.labels, "first_row": first_rows}
+        return {name: tf.gather(tf.constant(values), place) for name, values in columns.items()}
+
+    def read(files):
+        starts = tf.constant(table.starts)
+        return tf.data.Dataset.from_tensor_slices(files).flat_map(
+            lambda file: tf.data.Dataset.range(starts[file], starts[file + 1])
+        )
+
+    return parse, read
+
+
+def _choose_rows(clip, chosen, view, views, frames):
+    """Returns what `_decode` does, with the rows of the faces."""
+    rows = clip["first_row"] + tf.cast(chosen * views + view, tf.int64)
+    rows = tf.pad(rows, [[0, frames - tf.size(chosen)]], constant_values=-1)
+    rows = tf.ensure_shape(rows, (frames,))
+    return {"rows": rows, "frame_mask": rows >= 0, "label": clip["label"]}
 
 
 def batch_sizes(examples: int, data: Data) -> list[int]:
@@ -211,11 +359,9 @@ def eval_batches(
         Dataset of dicts: `faces` uint8 (B, F, H, W, 3), `frame_mask` bool (B, F), `timestamp_s` float64 (B, F), `label`
         int32 (B,), -1 if it is not one of the classes, and `key` string (B,).
     """
-    parse = _make_parser(classes)
-    clips = tf.data.TFRecordDataset(shards.files(split)).map(parse)
+    clips = tf.data.TFRecordDataset(shards.files(split)).map(_make_parser(classes, keys))
     if keys is not None:
-        wanted = _make_table(keys, range(len(keys)))
-        clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)
+        clips = clips.filter(lambda clip: clip["index"] >= 0)
 
     def choose(total):
         chosen = tf.numpy_function(
@@ -224,19 +370,23 @@ def eval_batches(
         return tf.ensure_shape(chosen, (None,))
 
     def sample(clip):
-        chosen = choose(tf.shape(clip["jpeg"])[0])
+        chosen = choose(clip["total"])
         view = central_view(data.crop_ratio)
-        return _decode(clip, chosen, lambda place: view, face_size, frames=tf.maximum(tf.size(chosen), 1))
+        return _decode(clip, chosen, view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
     dataset = clips.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.padded_batch(data.batch_clips).prefetch(2)
 
 
 def _make_parser(
-    classes: Sequence[str], *, voted: Sequence[str] | None = None
+    classes: Sequence[str], keys: Sequence[str] | None, *, voted: Sequence[str] | None = None
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns a parser of records. With `voted`, the classes in the order of the votes, its labels are soft."""
+    """Returns a parser of records. With `voted`, the classes in the order of the votes, its labels are soft.
+
+    The `index` of a clip is its place in the keys, -1 if it is not one of them, or if there are none.
+    """
     index_of = _make_table(classes, range(len(classes)))
+    wanted = None if keys is None else _make_table(keys, range(len(keys)))
 
     def parse(serialized):
         record = records.parse_example(serialized)
@@ -250,6 +400,8 @@ def _make_parser(
             "jpeg": record["image/encoded"],
             "timestamp_s": tf.cast(record["image/timestamp"], tf.float64) / 1e6,
             "key": record["clip/media_id"],
+            "index": wanted.lookup(record["clip/media_id"]) if wanted else tf.constant(-1),
+            "total": tf.shape(record["image/encoded"])[0],
             "label": label,
         }
 
@@ -263,13 +415,9 @@ def _make_table(keys: Iterable[str], values: Iterable[int]) -> tf.lookup.StaticH
     return tf.lookup.StaticHashTable(initializer, default_value=-1)
 
 
-def _decode(clip, chosen, view_of, face_size, *, frames):
-    """Decodes only the chosen frames, each with the view of its place, and pads them to `frames`, with a mask."""
-    faces = tf.map_fn(
-        lambda face: view_face(face[0], view_of(face[1]), face_size),
-        (tf.gather(clip["jpeg"], chosen), tf.range(tf.size(chosen))),
-        fn_output_signature=tf.TensorSpec((face_size, face_size, 3), tf.uint8),
-    )
+def _decode(clip, chosen, view, face_size, *, frames):
+    """Decodes only the chosen frames, and pads them to `frames`, with a mask."""
+    faces = view_faces(tf.gather(clip["jpeg"], chosen), view, face_size)
     padding = frames - tf.size(chosen)
     faces = tf.pad(faces, [[0, padding], [0, 0], [0, 0], [0, 0]])
     mask = tf.pad(tf.ones_like(chosen, tf.bool), [[0, padding]])
@@ -284,4 +432,4 @@ def _decode(clip, chosen, view_of, face_size, *, frames):
 
 
 def _split_pair(clip):
-    return {"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, clip["label"]
+    return {name: clip[name] for name in ("faces", "rows", "frame_mask") if name in clip}, clip["label"]

@@ -1,9 +1,11 @@
-"""The view of evaluation in NumPy: what a model sees of a stored face. The numbers equal those of the tf.data batches.
+"""What a model sees of a stored face, in NumPy and OpenCV: the view of evaluation, and the parts of all views.
 
-`affect.data.augment` computes the same in a TensorFlow graph, and the views of training. A test compares the two, bit
-by bit. So an artefact reads a video without TensorFlow, and sees what its network saw.
+`affect.data.augment` makes the views of training from these parts, and computes the view of evaluation in a TensorFlow
+graph too, because exported models need it there. A test compares the two, bit by bit. So an artefact reads a video
+without TensorFlow, and sees what its network saw.
 """
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import cv2
@@ -28,16 +30,64 @@ def view_centre(jpeg: bytes, crop_ratio: float, face_size: int | None) -> np.nda
     Raises:
         ValueError: If the image cannot be decoded.
     """
-    face = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    if face is None:
-        raise ValueError(f"A face of {len(jpeg)} bytes is no image that can be decoded.")
-    side = max(1, round(np.float32(min(face.shape[:2])) * np.float32(crop_ratio)))
-    top, left = (round((length - side) / 2) for length in face.shape[:2])
-    face = face[top : top + side, left : left + side]
+    face = cut_square(decode_face(jpeg), crop_ratio)
     return face if face_size is None else scale_face(face, face_size)
 
 
-def scale_face(face: np.ndarray, size: int) -> np.ndarray:
+def decode_face(jpeg: bytes) -> np.ndarray:
+    """Decodes a face, uint8 (H, W, 3), RGB.
+
+    Args:
+        jpeg: JPEG or PNG.
+
+    Raises:
+        ValueError: If the image cannot be decoded.
+    """
+    face = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if face is None:
+        raise ValueError(f"A face of {len(jpeg)} bytes is no image that can be decoded.")
+    return face
+
+
+def cut_square(face: np.ndarray, crop_ratio: float, offset: Sequence[float] | np.ndarray = (0.5, 0.5)) -> np.ndarray:
+    """Cuts a square out of a face.
+
+    Args:
+        face: uint8 (H, W, 3).
+        crop_ratio: Side of the square as a share of the shorter side of the face.
+        offset: Where it lies, down and to the right: 0 is at the border, 1 at the other one.
+
+    Returns:
+        A part of `face`, not a copy.
+    """
+    side = max(1, round(np.float32(min(face.shape[:2])) * np.float32(crop_ratio)))
+    top, left = (
+        round(np.float32(share) * np.float32(length - side))
+        for share, length in zip(offset, face.shape[:2], strict=True)
+    )
+    return face[top : top + side, left : left + side]
+
+
+def average_lines(lines: np.ndarray, size: int) -> np.ndarray:
+    """Scales the first axis: each line of the result is a weighted mean of lines, as in `scale_face`.
+
+    Args:
+        lines: (H, N).
+        size: Number of lines of the result.
+
+    Returns:
+        float32 (size, N).
+    """
+    taps, weights = list_taps(len(lines), size)
+    scaled = np.zeros((size, lines.shape[1]), np.float32)
+    for tap in range(taps.shape[1]):
+        scaled += weights[:, tap, None] * lines[taps[:, tap]]
+    return scaled
+
+
+def scale_face(
+    face: np.ndarray, size: int, average: Callable[[np.ndarray, int], np.ndarray] = average_lines
+) -> np.ndarray:
     """Scales a face as `tf.image.resize(face, (size, size), antialias=True)` does, and rounds it.
 
     Each pixel of the result is a weighted mean, first of rows and then of columns. The weights are a triangle, which is
@@ -46,26 +96,28 @@ def scale_face(face: np.ndarray, size: int) -> np.ndarray:
     Args:
         face: uint8 (H, W, 3).
         size: Height and width of the result in pixels.
+        average: `average_lines`, or another function that gives the same numbers.
 
     Returns:
         uint8 (size, size, 3).
     """
-    if face.shape[:2] == (size, size):
+    height, width = face.shape[:2]
+    if (height, width) == (size, size):
         return face
-    rows, weights = _list_taps(face.shape[0], size)
-    high = np.zeros((size, *face.shape[1:]), np.float32)
-    for tap in range(rows.shape[1]):
-        high += weights[:, tap, None, None] * face[rows[:, tap]]
-    columns, weights = _list_taps(face.shape[1], size)
-    scaled = np.zeros((size, size, 3), np.float32)
-    for tap in range(columns.shape[1]):
-        scaled += weights[:, tap, None] * high[:, columns[:, tap]]
-    return np.rint(scaled).clip(0, 255).astype(np.uint8)
+    rows = average(face.reshape(height, -1), size)
+    # Columns become rows, because lines that are contiguous are averaged faster.
+    columns = average(cv2.transpose(rows.reshape(size, width, 3)).reshape(width, -1), size)
+    return cv2.transpose(np.rint(columns).clip(0, 255).astype(np.uint8).reshape(size, size, 3))
 
 
 @lru_cache(maxsize=64)
-def _list_taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pixels that each pixel of a scaled line is the mean of, int (size, K), and their weights, float32."""
+def list_taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pixels that each pixel of a scaled line is the mean of, int (size, K), and their weights, float32.
+
+    Args:
+        length: Of the line, in pixels.
+        size: Length of the scaled line in pixels.
+    """
     one, half = np.float32(1), np.float32(0.5)
     step = np.float32(1 / float(np.float32(size) / np.float32(length)))
     reach = max(step, one)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from affect.config import Data, Windows
 from affect.config.experiment import Features
 from affect.data import records
-from affect.data.augment import central_view, random_view, view_face
+from affect.data.augment import central_view, random_views, view_faces
 from affect.data.batches import batch_epochs, batch_sizes
 from affect.data.labels import DIMENSIONS
 from affect.data.lgbp import FEATURES, describe_window
@@ -154,8 +154,8 @@ def train_windows(
             for index in order[: sum(sizes)]:
                 yield useful[index], (seed * 1_000_003 + epoch) % 2**31, index
 
-    def view_of(draw, place):
-        return random_view(data, tf.random.fold_in(draw, place) if data.view_per_frame else draw)
+    def view_of(draw):
+        return random_views(data, draw, tf.range(config.frames))
 
     dataset = batch_epochs(_decode(list_windows, config, view_of, face_size, features), sizes)
     return dataset.map(as_triple).prefetch(2), len(sizes), len(windows) - len(useful)
@@ -198,7 +198,7 @@ def eval_windows(
             yield window, 0, place
 
     view = central_view(data.crop_ratio)
-    dataset = _decode(list_windows, config, lambda draw, place: view, face_size, features, kept_bytes)
+    dataset = _decode(list_windows, config, lambda draw: view, face_size, features, kept_bytes)
     dataset = dataset.batch(data.batch_clips)
     steps = -(-grid.count(recordings) // data.batch_clips)
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
@@ -269,19 +269,7 @@ def _decode(list_windows, config, view_of, face_size, features, kept_bytes=KEPT_
         return found
 
     def decode(window):
-        def decode_face(inputs):
-            jpeg, place = inputs
-            return tf.cond(
-                tf.strings.length(jpeg) > 0,
-                lambda: view_face(jpeg, view_of(window["draw"], place), face_size),
-                lambda: tf.zeros((face_size, face_size, 3), tf.uint8),
-            )
-
-        faces = tf.map_fn(
-            decode_face,
-            (window["jpeg"], tf.range(frames)),
-            fn_output_signature=tf.TensorSpec((face_size, face_size, 3), tf.uint8),
-        )
+        faces = view_faces(window["jpeg"], view_of(window["draw"]), face_size)
         if features == "faces":
             seen = {"faces": faces}
         else:

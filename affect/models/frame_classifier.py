@@ -73,16 +73,17 @@ def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], trai
         x = keras.layers.Reshape((height * width, channels), name="locations")(x)  # (B*F, L, D)
         x = SplitFrames(name="local_features")(x, faces)  # (B, F, L, D)
         if spatial_pooling.has_attention:
-            x, _ = spatial_pooling(
+            pooling = spatial_pooling(
                 heads=config.heads,
                 hidden_units=config.hidden_units,
                 diversity_regularizer=AttentionDiversity(config.diversity),
                 use_bias=config.hidden_units is not None and config.attention_bias,
                 name="spatial_pooling",
                 **(_make_attention_initializers(config, channels) if config.initial_weights == "pytorch" else {}),
-            )(x, frame_mask=frame_mask, return_attention=True)  # (B, F, K), (B, F, N, L)
+            )
         else:
-            x = spatial_pooling(name="spatial_pooling")(x)  # (B, F, K)
+            pooling = spatial_pooling(name="spatial_pooling")
+        x = _pool_space(x, frame_mask, pooling)  # (B, F, K)
         dropout = keras.layers.Dropout(config.dropout, name="dropout")
         classifier = keras.layers.Dense(
             len(classes),
@@ -91,19 +92,49 @@ def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], trai
             **(_make_layer_initializers(x.shape[-1]) if config.initial_weights == "pytorch" else {}),
         )
 
-    if temporal_pooling.pools == "scores":
-        frame_logits = x if spatial_pooling is None else classifier(dropout(x))  # (B, F, E)
-        logits, _, _ = temporal_pooling(name="temporal_pooling")(
-            frame_logits, frame_mask=frame_mask, return_importance=True
-        )  # (B, E), (B, F), (B, F, E)
+    units = {"units": config.lstm_units} if config.temporal_pooling == "lstm" else {}
+    pooling = temporal_pooling(**units, name="temporal_pooling")
+    if spatial_pooling is None:
+        logits, _, _ = pooling(x, frame_mask=frame_mask, return_importance=True)  # (B, E), (B, F), (B, F, E)
     else:
-        units = {"units": config.lstm_units} if config.temporal_pooling == "lstm" else {}
-        x, _ = temporal_pooling(**units, name="temporal_pooling")(
-            x, frame_mask=frame_mask, return_frames=True
-        )  # (B, K'), (B, F, K')
-        is_seen = ops.cast(ops.any(frame_mask, axis=1, keepdims=True), "float32")
-        logits = classifier(dropout(x)) * is_seen  # (B, E), without the bias of the classifier if no frame is valid
+        logits = _pool_time(x, frame_mask, pooling, dropout, classifier)  # (B, E)
     return FaceNetwork({"faces": faces, "frame_mask": frame_mask}, logits, name="affect")
+
+
+def _pool_space(x: Any, frame_mask: Any, pooling: keras.Layer) -> Any:
+    if pooling.has_attention:
+        x, _ = pooling(x, frame_mask=frame_mask, return_attention=True)  # (B, F, K), (B, F, N, L)
+        return x
+    return pooling(x)
+
+
+def _pool_time(x: Any, frame_mask: Any, pooling: keras.Layer, dropout: keras.Layer, classifier: keras.Layer) -> Any:
+    if pooling.pools == "scores":
+        frame_logits = classifier(dropout(x))  # (B, F, E)
+        logits, _, _ = pooling(frame_logits, frame_mask=frame_mask, return_importance=True)  # (B, E), (B, F), (B, F, E)
+        return logits
+    x, _ = pooling(x, frame_mask=frame_mask, return_frames=True)  # (B, K'), (B, F, K')
+    is_seen = ops.cast(ops.any(frame_mask, axis=1, keepdims=True), "float32")
+    return classifier(dropout(x)) * is_seen  # (B, E), without the bias of the classifier if no frame is valid
+
+
+def separate_head(model: keras.Model) -> keras.Model:
+    """Returns the part of the network above its backbone, with the same layers and variables.
+
+    Args:
+        model: From `build_frame_classifier`, with a spatial pooling.
+
+    Returns:
+        Model of `{"features": (B, F, L, D), "frame_mask": bool (B, F)}` → clip logits float32 (B, E). The features are
+        the output of the layer `local_features`, in its dtype.
+    """
+    local = model.get_layer("local_features")
+    features = keras.Input(local.output.shape[1:], dtype=local.compute_dtype, name="features")
+    frame_mask = keras.Input((None,), dtype="bool", name="frame_mask")
+    x = _pool_space(features, frame_mask, model.get_layer("spatial_pooling"))
+    names = ("temporal_pooling", "dropout", "frame_logits")
+    logits = _pool_time(x, frame_mask, *(model.get_layer(name) for name in names))
+    return keras.Model({"features": features, "frame_mask": frame_mask}, logits)
 
 
 def _freeze(backbone: keras.Model, train: Train) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import numpy as np
 
 from affect.config import Data, Experiment, FrameClassifier, Train, check_effects
+from affect.config.effects import draws_views
 from affect.config.experiment import EvaluationProtocol
 from affect.data.clips import Clip, Face
 from affect.data.views import view_centre
@@ -36,6 +37,7 @@ from affect.tasks.task import (
     Curves,
     Cut,
     Drawing,
+    FrozenFaces,
     Graph,
     LoadedModel,
     PrintedTable,
@@ -126,7 +128,15 @@ class ClipClassification:
         import keras
         import tensorflow as tf
 
-        from affect.data.batches import batch_sizes, eval_batches, keep_in_memory, split_selection, train_batches
+        from affect.data.batches import (
+            batch_sizes,
+            eval_batches,
+            faces_of_table,
+            keep_in_memory,
+            list_clips,
+            split_selection,
+            train_batches,
+        )
         from affect.models.published import weights_sha256
 
         train, config = experiment.train, experiment.model
@@ -153,14 +163,28 @@ class ClipClassification:
             selection_keys = _list_selection_keys(shards, selection_split, experiment.data, classes)
             left_out += len(shards.of_split(selection_split)) - len(selection_keys)
         one_hot = partial(tf.one_hot, depth=len(classes))
+        is_frozen = config.backbone is not None and train.backbone_learning_rate == 0
+        views = train.feature_views if is_frozen and draws_views(experiment) else None
+
+        def draw_batches(model, first_epoch, table=None):
+            training, _ = train_batches(
+                shards,
+                experiment.data,
+                classes=classes,
+                keys=train_keys,
+                face_size=self.face_size(model, config),
+                seed=train.seed,
+                first_epoch=first_epoch,
+                views=views,
+                table=table,
+            )
+            if experiment.data.soft_labels:
+                return training
+            return training.map(lambda inputs, label: (inputs, one_hot(label)))
 
         def batches(model, first_epoch=0):
             shared: dict[str, Any] = {"classes": classes, "face_size": self.face_size(model, config)}
-            training, _ = train_batches(
-                shards, experiment.data, keys=train_keys, seed=train.seed, first_epoch=first_epoch, **shared
-            )
-            if not experiment.data.soft_labels:
-                training = training.map(lambda inputs, label: (inputs, one_hot(label)))
+            training = draw_batches(model, first_epoch)
             if not selection_keys:
                 return training, None
             split = selection_split or experiment.data.train_split
@@ -172,6 +196,25 @@ class ClipClassification:
             faces = len(selection_keys) * experiment.data.eval_frames
             selection = keep_in_memory(selection, faces, shared["face_size"])
             return training, selection.apply(tf.data.experimental.assert_cardinality(steps))
+
+        def freeze_faces():
+            clips = {"classes": classes, "keys": train_keys}
+            table = list_clips(shards, experiment.data, **clips, views=views or 1)
+            epoch = sum(batch_sizes(len(train_keys), experiment.data))
+            return FrozenFaces(
+                rows=table.faces * table.views,
+                seen=train.epochs * epoch * experiment.data.frames,
+                faces=lambda model, batch_faces: faces_of_table(
+                    shards,
+                    experiment.data,
+                    table,
+                    **clips,
+                    face_size=self.face_size(model, config),
+                    seed=train.seed,
+                    batch_faces=batch_faces,
+                ),
+                batches=lambda model, first_epoch: draw_batches(model, first_epoch, table),
+            )
 
         return Training(
             experiment=experiment,
@@ -188,6 +231,8 @@ class ClipClassification:
                 "clips_left_out": left_out,
             },
             class_weights=weigh_classes(usable, train_keys, classes) if train.class_weights else None,
+            is_frozen=is_frozen,
+            freeze_faces=freeze_faces if is_frozen and (views or not draws_views(experiment)) else None,
         )
 
     def finish_training(self, training: Training, workdir: Path, load: Callable[[], TrainedModel]) -> dict[str, Any]:

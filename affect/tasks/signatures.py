@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 
-from affect.data.augment import central_view, view_face
+from affect.data.augment import view_centre_in_graph
 from affect.data.labels import DIMENSIONS
 from affect.models.frame_classifier import frame_networks
 from affect.tasks.task import TrainedModel
@@ -114,7 +114,7 @@ def decode_faces(jpegs: Any, crop_ratio: float, face_size: int) -> tuple[Any, An
 
     Args:
         jpegs: String tensor (B, F) of at most `MAX_JPEGS` strings.
-        crop_ratio: As in `affect.data.augment.central_view`.
+        crop_ratio: As in `affect.data.views.view_centre`.
         face_size: Height and width of the faces in pixels.
 
     Returns:
@@ -140,7 +140,7 @@ def decode_faces(jpegs: Any, crop_ratio: float, face_size: int) -> tuple[Any, An
         ]
         with tf.control_dependencies(checks):
             jpeg = tf.identity(jpeg)
-        return place, view_face(jpeg, central_view(crop_ratio), face_size)
+        return place, view_centre_in_graph(jpeg, crop_ratio, face_size)
 
     face_shape = (face_size, face_size, 3)
     decoded = tf.data.Dataset.from_tensor_slices(tf.reshape(jpegs, [-1])).enumerate()

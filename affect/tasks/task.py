@@ -179,6 +179,23 @@ class ServedModel(LoadedModel, Protocol):
 
 
 @dataclass(frozen=True)
+class FrozenFaces:
+    """The faces of training clips, whose features can be computed once because the backbone is frozen.
+
+    Args:
+        rows: Number of views of all faces.
+        seen: Faces that all epochs together see.
+        faces: `faces(model, batch_faces)` → dataset of `(rows, faces)`: each view of each face once.
+        batches: `batches(model, first_epoch)` → endless training batches, with `rows` in place of faces.
+    """
+
+    rows: int
+    seen: int
+    faces: Callable[..., Any]
+    batches: Callable[..., Any]
+
+
+@dataclass(frozen=True)
 class Training:
     """What `model.fit` needs from a task, and what `train` writes about it.
 
@@ -196,6 +213,9 @@ class Training:
         weights_sha256: SHA-256 of the published weights that training starts from; `None` without them.
         delay: Content of `delay.json`; `None` where nothing was searched.
         fitted_on: Recordings on which post-processing is fitted; empty for none.
+        is_frozen: Whether the model has a backbone, and all of it is frozen.
+        freeze_faces: Returns the training faces, if a frozen backbone sees the same views of them in several epochs.
+            `None` if it does not.
     """
 
     experiment: Experiment
@@ -211,6 +231,8 @@ class Training:
     weights_sha256: str | None = None
     delay: dict[str, Any] | None = None
     fitted_on: tuple[Any, ...] = ()
+    is_frozen: bool = False
+    freeze_faces: Callable[[], FrozenFaces] | None = None
 
 
 @dataclass(frozen=True)

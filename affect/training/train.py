@@ -3,8 +3,10 @@
 import csv
 import json
 import math
+import shutil
 import zipfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from affect.progress import make_progress
 from affect.reading.run import load_trained
 from affect.tasks import Training, find_task
 from affect.tasks.postprocessing import POSTPROCESSING
+from affect.training.features import FrozenNetwork, freeze
 from affect.training.optimizers import PyTorchSGD
 
 
@@ -36,6 +39,9 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
     Batches and dropout depend only on the seed and the epoch, and `last.keras` holds weights and optimizers. So a run
     that was stopped and resumed ends with the same weights as one that was not, to the bit if `train.deterministic`
     holds. Seeds, determinism and precision belong to the process; after the call they are what they were before.
+
+    If the whole backbone is frozen, it sees each view of a face once, before the first epoch
+    (`affect.training.features`), and the epochs read its features.
 
     The folder of the run holds:
 
@@ -80,36 +86,44 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
         with use_precision(config.precision):
             model = task.build(experiment.model, training.classes, config)
         _open_run(workdir, _describe_run(training, shards, device), data, training.delay)
-        model.compile(
-            optimizer=build_optimizer(model, config, training.steps),
-            loss=training.loss,
-            metrics=training.metrics,
-            weighted_metrics=training.weighted_metrics,
-            jit_compile=_may_jit(device),
-        )
-        model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
+        optimizer, jit_compile = build_optimizer(model, config, training.steps), _may_jit(device)
+        learner = FrozenNetwork(model) if training.is_frozen else model
+        for network in {model, learner}:
+            network.compile(
+                optimizer=optimizer,
+                loss=training.loss,
+                metrics=training.metrics,
+                weighted_metrics=training.weighted_metrics,
+                jit_compile=jit_compile,
+            )
+        optimizer.build(model.trainable_variables)  # else the first step is traced twice
         checkpoint = _begin_checkpoint(training, shards, workdir)
         first_epoch = checkpoint.restore(model, training.steps)
         if first_epoch < config.epochs:
             (workdir / POSTPROCESSING).unlink(missing_ok=True)  # fitted to other weights
-            batches, selection_batches = training.batches(model, first_epoch)
-            model.fit(
-                batches,
-                validation_data=selection_batches,
-                class_weight=training.class_weights,
-                epochs=config.epochs,
-                initial_epoch=first_epoch,
-                steps_per_epoch=training.steps,
-                shuffle=False,  # because the batches are shuffled already
-                verbose=0,
-                callbacks=[
-                    keras.callbacks.TerminateOnNaN(),
-                    keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
-                    *_log_to_tensorboard(workdir),
-                    *([EpochProgress(config.epochs, training.steps, first_epoch)] if progress else []),
-                    checkpoint,  # last, because it reads what the others have logged
-                ],
-            )
+            shared = {"jit_compile": jit_compile, "shows_progress": progress}
+            with (
+                freeze(training, model, workdir, first_epoch=first_epoch, **shared)
+                if training.is_frozen
+                else nullcontext(training.batches(model, first_epoch))
+            ) as (batches, selection_batches):
+                learner.fit(
+                    batches,
+                    validation_data=selection_batches,
+                    class_weight=training.class_weights,
+                    epochs=config.epochs,
+                    initial_epoch=first_epoch,
+                    steps_per_epoch=training.steps,
+                    shuffle=False,  # because the batches are shuffled already
+                    verbose=0,
+                    callbacks=[
+                        keras.callbacks.TerminateOnNaN(),
+                        keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
+                        *_log_to_tensorboard(workdir),
+                        *([EpochProgress(config.epochs, training.steps, first_epoch)] if progress else []),
+                        checkpoint,  # last, because it reads what the others have logged
+                    ],
+                )
         rows = read_log(workdir)
         _check_finite(rows, config, workdir)
         best = checkpoint.best_of(rows)
@@ -260,12 +274,14 @@ class Checkpoint(keras.callbacks.Callback):
         self.seed = seed
         self.description = description or {}
         self.steps = self.epochs = 0
+        self.network: Any = None
 
     def restore(self, model: keras.Model, steps: int) -> int:
         """Loads `last.keras`, if there is one, and cuts the log at its epoch.
 
         Args:
-            model: Compiled model, with a built optimizer, that the weights are loaded into.
+            model: Compiled model, with a built optimizer, that the weights are loaded into, and that is saved. The
+                model that `fit` trains may be another one with the same layers and the same optimizer.
             steps: Batches in an epoch.
 
         Returns:
@@ -274,7 +290,7 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             InputError: If the checkpoint is damaged.
         """
-        self.steps, last = steps, self.workdir / "last.keras"
+        self.network, self.steps, last = model, steps, self.workdir / "last.keras"
         if not last.is_file():
             (self.workdir / "log.csv").unlink(missing_ok=True)
             return 0
@@ -307,7 +323,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         # Seed the random generators (dropout) for each epoch, because Keras does not save their state.
-        generators = [layer.seed_generator for layer in self.model.layers if hasattr(layer, "seed_generator")]
+        generators = [layer.seed_generator for layer in self.network.layers if hasattr(layer, "seed_generator")]
         for index, generator in enumerate(generators):
             generator.state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
 
@@ -320,11 +336,14 @@ class Checkpoint(keras.callbacks.Callback):
         rows = read_log(self.workdir)
         if self.best_of(rows) == len(rows) - 1:
             self.save("best.keras")
-        self.save("last.keras")
+            with replace_file(self.workdir / "last.keras") as temporary:  # of the same epoch, so of the same bytes
+                shutil.copyfile(self.workdir / "best.keras", temporary)
+        else:
+            self.save("last.keras")
 
     def _count_skipped_steps(self):
         """Adds the skipped steps to the counts that schedule the rates, in whole steps of accumulation."""
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        optimizer = getattr(self.network.optimizer, "inner_optimizer", self.network.optimizer)
         skipped = self.epochs * self.steps - int(optimizer.iterations)
         skipped -= skipped % (optimizer.optimizers[-1].gradient_accumulation_steps or 1)
         if skipped:
@@ -334,7 +353,7 @@ class Checkpoint(keras.callbacks.Callback):
     def save(self, name: str) -> None:
         """Writes a sealed checkpoint of the model into the folder of the run."""
         with replace_file(self.workdir / name) as temporary:
-            self.model.save(temporary)
+            self.network.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description}))
             seal(temporary)
