@@ -156,10 +156,10 @@ def test_evaluation_sees_each_point_of_the_grid_once(recordings):
 
 
 def pass_over(recordings, seed, first_epoch=0, epochs=1, data=DATA):
-    dataset, steps, left_out = train_windows(
+    dataset, sizes, left_out = train_windows(
         recordings, SETTINGS, data, face_size=SIZE, seed=seed, first_epoch=first_epoch
     )
-    return list(dataset.take(steps * epochs).as_numpy_iterator()), left_out
+    return list(dataset.take(len(sizes) * epochs).as_numpy_iterator()), left_out
 
 
 def test_training_is_a_function_of_the_seed_and_the_epoch(recordings):
@@ -192,8 +192,8 @@ def test_the_network_learns_from_windows(recordings):
     )
     model = build_video_regressor(config)
     model.compile("sgd", ConcordanceLoss(0.5), jit_compile=False)
-    dataset, steps, _ = train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0)
-    history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+    dataset, sizes, _ = train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0)
+    history = model.fit(dataset, steps_per_epoch=len(sizes), epochs=1, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"][0])
 
 
@@ -236,10 +236,10 @@ def test_the_network_learns_from_features(recordings):
     data = replace(DATA, random_crop=False)
     batches = {}
     for features in ("faces", "lgbp_top"):
-        dataset, steps, _ = train_windows(
+        dataset, sizes, _ = train_windows(
             recordings, SETTINGS, data, face_size=SIZE, seed=0, first_epoch=2, features=features
         )
-        batches[features] = list(dataset.take(2 * steps).as_numpy_iterator())
+        batches[features] = list(dataset.take(2 * len(sizes)).as_numpy_iterator())
     for (of_faces, *faces), (of_features, *same) in zip(*batches.values(), strict=True):
         assert list(of_features) == ["features", "frame_mask"]
         assert (of_features["features"].any(axis=2) == of_faces["frame_mask"]).all()
@@ -247,7 +247,7 @@ def test_the_network_learns_from_features(recordings):
             np.testing.assert_array_equal(x, y)
     model = build_video_regressor(VideoRegressor("bilstm", features="lgbp_top", recurrent_units=3, hidden_units=4))
     model.compile("sgd", ConcordanceLoss(0.5), jit_compile=False)
-    history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+    history = model.fit(dataset, steps_per_epoch=len(sizes), epochs=1, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"][0])
     with pytest.raises(InputError, match="'lgbp_top' are of the central crop alone: expected data.random_crop=False"):
         train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0, features="lgbp_top")

@@ -29,15 +29,17 @@ def list_versions() -> dict[str, str]:
     }
 
 
-def describe_device(config: Train) -> dict[str, Any]:
+def describe_device(config: Train, *, devices: int = 1, processes: int = 1) -> dict[str, Any]:
     """Describes the device of a run and how it computes, as in the run's `config.json`.
 
     Args:
         config: `precision` and `deterministic` are used.
+        devices: How many devices compute.
+        processes: How many processes these belong to.
 
     Returns:
-        Dict of `name`, `"CPU"` without an accelerator; `precision`; and `deterministic`, whether a run gives the same
-        bits when it is repeated on this device.
+        Dict of `name`, `"CPU"` without an accelerator; `precision`; `deterministic`, whether a run gives the same bits
+        when it is repeated on this device; `devices` and `processes`.
 
     Raises:
         InputError: When the backend was started so that it cannot be deterministic.
@@ -49,7 +51,13 @@ def describe_device(config: Train) -> dict[str, Any]:
             "JAX is deterministic on an accelerator only when it is started so. Set the environment variable "
             "XLA_FLAGS=--xla_gpu_deterministic_ops=true for this command, or leave train.deterministic=null."
         )
-    return {"name": name or "CPU", "precision": config.precision, "deterministic": deterministic}
+    return {
+        "name": name or "CPU",
+        "precision": config.precision,
+        "deterministic": deterministic,
+        "devices": devices,
+        "processes": processes,
+    }
 
 
 def _find_accelerator() -> str | None:

@@ -127,6 +127,7 @@ class ClipClassification:
         import tensorflow as tf
 
         from affect.data.batches import batch_sizes, eval_batches, keep_in_memory, split_selection, train_batches
+        from affect.data.ranks import ALONE
         from affect.models.published import weights_sha256
 
         train, config = experiment.train, experiment.model
@@ -154,8 +155,8 @@ class ClipClassification:
             left_out += len(shards.of_split(selection_split)) - len(selection_keys)
         one_hot = partial(tf.one_hot, depth=len(classes))
 
-        def batches(model, first_epoch=0):
-            shared: dict[str, Any] = {"classes": classes, "face_size": self.face_size(model, config)}
+        def batches(model, first_epoch=0, rank=ALONE):
+            shared: dict[str, Any] = {"classes": classes, "face_size": self.face_size(model, config), "rank": rank}
             training, _ = train_batches(
                 shards, experiment.data, keys=train_keys, seed=train.seed, first_epoch=first_epoch, **shared
             )
@@ -168,8 +169,8 @@ class ClipClassification:
                 lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, one_hot(clip["label"]))
             )
             # Without a known number of batches Keras warns that the data ran out.
-            steps = -(-len(selection_keys) // experiment.data.batch_clips)
-            faces = len(selection_keys) * experiment.data.eval_frames
+            steps = rank.count_batches(-(-len(selection_keys) // experiment.data.batch_clips))
+            faces = len(selection_keys) * experiment.data.eval_frames // rank.processes
             selection = keep_in_memory(selection, faces, shared["face_size"])
             return training, selection.apply(tf.data.experimental.assert_cardinality(steps))
 
@@ -180,7 +181,7 @@ class ClipClassification:
             loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=train.label_smoothing),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
             weights_sha256=weights_sha256(config.backbone, config.weights) if config.weights else None,
-            steps=len(batch_sizes(len(train_keys), experiment.data)),
+            sizes=batch_sizes(len(train_keys), experiment.data),
             batches=batches,
             counts={
                 "train_clips": len(train_keys),
