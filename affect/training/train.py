@@ -110,10 +110,7 @@ def train(
     check_no_strategy()
     rank = find_rank()
     check_divides(experiment.data.batch_clips, rank)
-    Replicas(rank).check_same(
-        {"config": to_json(experiment), "shards": _list_sums(shards), "versions": list_versions()},
-        "All processes need the same affect, config and shards.",
-    )
+    Replicas(rank).check_same(describe_work(experiment, shards), "All need the same affect, config and shards.")
     task = find_task(experiment)
     training = task.prepare_training(experiment, shards, workdir)
     replicas = find_replicas(training.sizes)
@@ -200,6 +197,16 @@ def _describe_run(training, shards, device):
         "weights_sha256": training.weights_sha256,
         "device": device,
     }
+
+
+def describe_work(experiment: Experiment, shards: Shards) -> dict[str, Any]:
+    """Returns what must be the same in all processes of a training, as JSON can hold it.
+
+    Args:
+        experiment: The config.
+        shards: The data.
+    """
+    return {"config": to_json(experiment), "shards": _list_sums(shards), "versions": list_versions()}
 
 
 def _list_sums(shards):
