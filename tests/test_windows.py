@@ -10,6 +10,7 @@ from scipy import fft
 from affect.config import Data, VideoRegressor, Windows
 from affect.data.clips import Dimensions
 from affect.data.lgbp import FEATURES, lgbp_top
+from affect.data.ranks import ALONE, Rank
 from affect.data.recordings import cut_window, recording_of
 from affect.data.windows import at_end, eval_windows, read_recordings, train_windows
 from affect.errors import InputError
@@ -155,9 +156,9 @@ def test_evaluation_sees_each_point_of_the_grid_once(recordings):
     assert whole["weights"][:5].sum() == 11  # without the two faces of 3.5 and 3.75 s, which are rated later
 
 
-def pass_over(recordings, seed, first_epoch=0, epochs=1, data=DATA):
+def pass_over(recordings, seed, first_epoch=0, epochs=1, data=DATA, rank=ALONE):
     dataset, sizes, left_out = train_windows(
-        recordings, SETTINGS, data, face_size=SIZE, seed=seed, first_epoch=first_epoch
+        recordings, SETTINGS, data, face_size=SIZE, seed=seed, first_epoch=first_epoch, rank=rank
     )
     return list(dataset.take(len(sizes) * epochs).as_numpy_iterator()), left_out
 
@@ -263,3 +264,19 @@ def test_what_cannot_be_learnt_from_is_refused(shards, recordings, tmp_path):
     text = r"recording long must have the parts 0 to 0, each once. Received: \[1\]"
     with pytest.raises(InputError, match=text):
         read_recordings(lacking, "train")
+
+
+def test_processes_read_the_rows_and_evaluate_the_batches_of_one_process(recordings):
+    data = replace(DATA, flip=True)
+    whole, _ = pass_over(recordings, seed=3, epochs=2, data=data)
+    shares = [pass_over(recordings, seed=3, epochs=2, data=data, rank=Rank(number, 2))[0] for number in range(2)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for values, first, second in zip(*(keras.tree.flatten(each) for each in (batch, *parts)), strict=True):
+            np.testing.assert_array_equal(np.concatenate([first, second]), values)
+    whole = list(eval_windows(recordings, SETTINGS, DATA, face_size=SIZE).as_numpy_iterator())
+    for number in range(2):
+        own = eval_windows(recordings, SETTINGS, DATA, face_size=SIZE, rank=Rank(number, 2))
+        assert len(own) == len(whole[number::2])
+        for batch, same in zip(own.as_numpy_iterator(), whole[number::2], strict=True):
+            for name, values in same.items():
+                np.testing.assert_array_equal(batch[name], values)
