@@ -206,7 +206,7 @@ def said(process):
 @pytest.mark.large
 def test_processes_that_are_killed_go_on_where_they_were(labelled, tmp_path):
     data, config = labelled.folder, tmp_path / "config.json"
-    write_json(config, to_json(BATCH_NORMALISED))
+    write_json(config, {"experiment": to_json(BATCH_NORMALISED)})
     work = tmp_path / "work.json"
     write_json(work, [{"experiment": to_json(BATCH_NORMALISED), "data": str(data), "workdir": str(tmp_path / "one")}])
     (alone,) = start(work)
@@ -239,7 +239,7 @@ def test_processes_that_are_killed_go_on_where_they_were(labelled, tmp_path):
 @pytest.mark.large
 def test_a_loss_that_is_not_finite_is_said_by_each_process(labelled, tmp_path):
     config = tmp_path / "config.json"
-    write_json(config, to_json(replace(CLIPS, train=replace(CLIPS.train, head_learning_rate=1e30))))
+    write_json(config, {"experiment": to_json(replace(CLIPS, train=replace(CLIPS.train, head_learning_rate=1e30)))})
     address = free_address()
     pair = [command_of(tmp_path / "run", config, labelled.folder, rank, address) for rank in range(2)]
     for code, lines in map(said, pair):
@@ -249,7 +249,7 @@ def test_a_loss_that_is_not_finite_is_said_by_each_process(labelled, tmp_path):
 
 def test_tensorflow_and_a_batch_that_cannot_be_divided_are_refused(labelled, tmp_path, monkeypatch):
     config = tmp_path / "config.json"
-    write_json(config, to_json(CLIPS))
+    write_json(config, {"experiment": to_json(CLIPS)})
     options = ["train", config, "--data", labelled.folder, "--workdir", tmp_path / "run"]
     several = ["--processes", 3, "--rank", 0, "--coordinator", free_address()]
     assert refused(*options, *several) == (
@@ -282,7 +282,7 @@ def test_a_strategy_of_tensorflow_is_refused(labelled, tmp_path):
 
 def test_two_processes_of_which_one_has_another_config_say_so(labelled, tmp_path):
     config, address = tmp_path / "config.json", free_address()
-    write_json(config, to_json(CLIPS))
+    write_json(config, {"experiment": to_json(CLIPS)})
     pair = [
         command_of(tmp_path / "run", config, labelled.folder, rank, address, "--set", f"train.epochs={3 + rank}")
         for rank in range(2)

@@ -32,7 +32,8 @@ def watch(number: int, processes: int, parent: int, peers: dict[int, socket.sock
         peers: Number of a process → the connection to it.
     """
     while True:
-        ready, _, _ = select.select([0, *peers.values()], [], [])
+        watched: list[int | socket.socket] = [0, *peers.values()]
+        ready, _, _ = select.select(watched, [], [])
         for peer, connection in list(peers.items()):
             if connection not in ready:
                 continue

@@ -111,13 +111,14 @@ def _find_place_in_slurm(environment):
     job, step, nodes, count, number = (environment[name] for name in names)
     if int(count) == 1:
         return None
-    first = re.match(r"([^,\[]+)(?:\[([^,\-\]]+))?", nodes)
+    host, _, numbers = nodes.partition("[") if "[" in nodes.partition(",")[0] else (nodes.partition(",")[0], "", "")
+    first = host + re.split("[],-]", numbers)[0]  # node007 of node[007-009,012],other
     port = 61_440 + (int(job) * 17 + int(step)) % 4096  # the same in each process, another for another step
     tasks_of_node = environment.get("SLURM_STEP_TASKS_PER_NODE", "1")
     visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     shares = len(visible) > 1 and tasks_of_node.split("(")[0].split(",")[0] != "1"
     device = int(environment["SLURM_LOCALID"]) if shares else None
-    return Place(f"{first[1]}{first[2] or ''}:{port}", Rank(int(number), int(count)), device)
+    return Place(f"{first}:{port}", Rank(int(number), int(count)), device)
 
 
 def _split_address(address):

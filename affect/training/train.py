@@ -114,6 +114,10 @@ def train(
     task = find_task(experiment)
     training = task.prepare_training(experiment, shards, workdir)
     replicas = find_replicas(training.sizes)
+    replicas.check_same(
+        {"published weights": training.weights_sha256},
+        "Import the same file on each machine: affect weights import ...",
+    )
     device = describe_device(config, devices=max(1, len(replicas.devices)), processes=rank.processes)
     if say_device and replicas.is_first:
         say_device(device)
@@ -148,28 +152,33 @@ def train(
             _check_same_checkpoint(workdir, replicas)
             first_epoch = checkpoint.restore(model, training.steps)
             if first_epoch < config.epochs:
-                if replicas.is_first:
-                    (workdir / POSTPROCESSING).unlink(missing_ok=True)  # fitted to other weights
-                batches, selection_batches = training.batches(model, first_epoch, rank)
-                shows = progress and replicas.is_first
-                model.fit(
-                    batches,
-                    validation_data=None if replicas.are_several else selection_batches,
-                    class_weight=training.class_weights,
-                    epochs=config.epochs,
-                    initial_epoch=first_epoch,
-                    steps_per_epoch=training.steps,
-                    shuffle=False,  # because the batches are shuffled already
-                    verbose=0,
-                    callbacks=[
-                        keras.callbacks.TerminateOnNaN(),
-                        *_evaluate_selection(replicas, selection_batches),
-                        *(_write_logs(workdir) if replicas.is_first else []),
-                        *([EpochProgress(config.epochs, training.steps, first_epoch)] if shows else []),
-                        checkpoint,  # last, because it reads what the others have logged
-                    ],
-                )
+                _fit(model, training, workdir, checkpoint, replicas, first_epoch, progress)
         return replicas.run_once(finish)
+
+
+def _fit(model, training, workdir, checkpoint, replicas, first_epoch, progress):
+    """Trains the epochs that are left."""
+    epochs = training.experiment.train.epochs
+    batches, selection_batches = training.batches(model, first_epoch, replicas.rank)
+    callbacks = [keras.callbacks.TerminateOnNaN()]
+    if replicas.are_several and selection_batches is not None:
+        callbacks.append(EvaluateSelection(replicas, selection_batches))
+    if replicas.is_first:
+        (workdir / POSTPROCESSING).unlink(missing_ok=True)  # fitted to other weights
+        callbacks += [keras.callbacks.CSVLogger(workdir / "log.csv", append=True), *_log_to_tensorboard(workdir)]
+        if progress:
+            callbacks.append(EpochProgress(epochs, training.steps, first_epoch))
+    model.fit(
+        batches,
+        validation_data=None if replicas.are_several else selection_batches,
+        class_weight=training.class_weights,
+        epochs=epochs,
+        initial_epoch=first_epoch,
+        steps_per_epoch=training.steps,
+        shuffle=False,  # because the batches are shuffled already
+        verbose=0,
+        callbacks=[*callbacks, checkpoint],  # last, because it reads what the others have logged
+    )
 
 
 @names_damage
@@ -235,22 +244,16 @@ def _check_same_checkpoint(workdir, replicas):
         replicas.check_same(seen, "Their machines must share the folder. Start all processes again in a minute.")
 
 
-def _evaluate_selection(replicas, batches):
-    """Returns the callback that evaluates the selection on several devices; on one device Keras does it."""
-    return [EvaluateSelection(replicas, batches)] if replicas.are_several and batches is not None else []
-
-
 def _make_again(metrics):
     """Returns the same metrics with variables on the devices of the scope that this is called in."""
     return [type(metric).from_config(metric.get_config()) for metric in metrics]
 
 
-def _write_logs(workdir):
-    """Returns the callbacks that write `log.csv` and, with the extra `logs`, `tensorboard/`."""
-    log = keras.callbacks.CSVLogger(workdir / "log.csv", append=True)
+def _log_to_tensorboard(workdir):
+    """Returns the callbacks that write `tensorboard/`, none without the extra `logs`."""
     if find_missing("logs"):
-        return [log]
-    return [log, keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
+        return []
+    return [keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False)]
 
 
 def _may_jit(device):
