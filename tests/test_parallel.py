@@ -5,16 +5,13 @@ whole, with dropout, class weights, a penalty over the frames of a batch, accumu
 last batch.
 """
 
-import io
 import re
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,7 +21,6 @@ from affect.config import (
     Experiment,
     FrameClassifier,
     Train,
-    VideoClassifier,
     VideoRegressor,
     Windows,
     read_json,
@@ -34,25 +30,10 @@ from affect.config import (
 from affect.data.clips import Dimensions
 from affect.errors import InputError
 from affect.training.train import read_log, train
-from tests.clips import make_clip, textured, write_shards
+from tests.clips import write_shards
 from tests.commands import refused
-from tests.trained_apart import ON_JAX, QUICK, free_address, start
+from tests.trained_apart import CLIPS, ON_JAX, QUICK, check_equal, clip, free_address, numbers_of, start, write_labelled
 
-CLIPS = Experiment(
-    name="clips",
-    model=VideoClassifier(
-        None, face_size=16, blocks=1, filters=2, hidden_units=6, spatial_pooling="attention", diversity=0.5
-    ),
-    data=Data(batch_clips=4, frames=3, eval_frames=4, selection_ratio=0.0, selection_split="val", keep_last_batch=True),
-    train=Train(
-        epochs=4,
-        head_learning_rate=0.02,
-        restart_epochs=2,
-        accumulation_steps=2,
-        label_smoothing=0.1,
-        class_weights=True,
-    ),
-)
 RECORDINGS = Experiment(
     name="recordings",
     model=VideoRegressor(None, face_size=16, blocks=1, filters=2, hidden_units=6),
@@ -71,10 +52,6 @@ BATCH_NORMALISED = replace(
 )
 
 
-def clip(number, label, frames):
-    return make_clip(number, frames, label=label, jpegs=[textured(10 * number + frame) for frame in range(frames)])
-
-
 def recording(number):
     """Of 5 s, with 4 faces a second; the first lacks some."""
     whole = clip(number, "", 20)
@@ -87,12 +64,7 @@ def recording(number):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """18 clips to train on, four batches of 4 and a rest of 2; 7 that select, with 2 to 5 faces."""
-    train_clips = [clip(number, "happy" if number % 3 else "sad", 2 + number % 4) for number in range(18)]
-    others = [clip(number, "happy" if number % 2 else "sad", 2 + number % 4) for number in range(18, 25)]
-    return write_shards(
-        tmp_path_factory.mktemp("shards") / "labelled", train=[train_clips[:10], train_clips[10:]], val=[others]
-    )
+    return write_labelled(tmp_path_factory.mktemp("shards") / "labelled")
 
 
 @pytest.fixture(scope="module")
@@ -127,27 +99,6 @@ def trained(labelled, rated, tmp_path_factory):
     for name, found in started.items():
         assert not any(each.returncode for each in found), printed[name]
     return folder, {name: [re.findall(r"^\{.*\}$", text, re.M) for text in texts] for name, texts in printed.items()}
-
-
-def numbers_of(path):
-    """All arrays of a checkpoint: weights, momenta and counts of steps."""
-    found = {}
-    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
-def check_equal(ours, theirs):
-    """Compares two runs: weights after the last epoch, and the log."""
-    ours_numbers, theirs_numbers = numbers_of(ours / "last.keras"), numbers_of(theirs / "last.keras")
-    assert ours_numbers.keys() == theirs_numbers.keys()
-    for name, values in theirs_numbers.items():
-        if values.dtype.kind == "f":
-            np.testing.assert_allclose(ours_numbers[name], values, rtol=0, atol=1e-5, err_msg=name)
-        else:
-            np.testing.assert_array_equal(ours_numbers[name], values, err_msg=name)
-    for row, expected in zip(read_log(ours), read_log(theirs), strict=True):
-        assert row == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize(("way", "name"), [("processes", "clips"), ("processes", "recordings"), ("devices", "clips")])

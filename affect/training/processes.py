@@ -24,6 +24,7 @@ import numpy as np
 from affect.config import list_changes
 from affect.data.ranks import Rank
 from affect.errors import InputError
+from affect.training.peers import GRACE_S
 
 # How long a process waits for the others to be started, and JAX to find them then.
 WAIT_S, JAX_WAIT_S = 300, 60
@@ -269,13 +270,13 @@ def _receive_others(place, about, wait_s, end):
             "Choose another port."
         ) from error
     with server:
-        while len(peers) < count - 1 and not problem:
+        while len(peers) < count - 1:
             server.settimeout(max(0.01, end - time.monotonic()))
             try:
                 connection, _ = server.accept()
             except TimeoutError:
                 missing = ", ".join(str(number) for number in range(1, count) if number not in peers)
-                problem = (
+                problem = problem or (
                     f"After {wait_s:g} s process {missing} of {count} has not come to {place.coordinator}. See what it "
                     "says, and start all processes again."
                 )
@@ -286,14 +287,15 @@ def _receive_others(place, about, wait_s, end):
                 continue
             number = said["rank"]
             if changed := list_changes(about, said.get("about")):
-                problem = (
+                problem = problem or (
                     f"Process {number} differs from process 0 in {', '.join(changed[:5])}. All processes need the same "
                     "command, but for --rank, the same affect and the same shards."
                 )
             elif number in peers or not 0 < number < count:
-                problem = f"Two processes have --rank {number}. Give each its own, from 0 to {count - 1}."
-            place_of = number if number not in peers else -number
-            peers[place_of] = connection
+                problem = problem or f"Two processes have --rank {number}. Give each its own, from 0 to {count - 1}."
+            if problem:
+                end = min(end, time.monotonic() + GRACE_S)  # so that the others, too, are told
+            peers[number if number not in peers else -number] = connection
         for connection in peers.values():
             with contextlib.suppress(OSError):
                 connection.sendall(json.dumps({"problem": problem}).encode() + b"\n")
