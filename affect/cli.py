@@ -306,22 +306,45 @@ def train(
     workdir: Annotated[Path, typer.Option(help="Folder of the run.")],
     recipe: RecipeOption = None,
     settings: SetOption = None,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Train in N processes, also on several machines, with KERAS_BACKEND=jax. Start this command N times. "
+            "With slurm for N, srun does.",
+        ),
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Number of this process, from 0. Process 0 writes the run.")] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Address at which process 0 awaits the others.")
+    ] = None,
 ) -> None:
     """Train a model; a run that was stopped goes on."""
     require("train", "affect train")
+    from affect.training.processes import check_backend, find_place, join
+
+    place = find_place(coordinator, processes, rank)
+    if processes is not None:
+        check_backend()
     experiment = load_config(config, settings or (), recipe)
     for split in filter(None, (experiment.data.train_split, experiment.data.selection_split)):
         _check_shards(data, split=split)
     if experiment.recipe == "paper":
         _warn_of_faces(data)
     _check_weights(experiment)
-    from affect.models.device import describe_device
+    from affect.data.shards import Shards
     from affect.tasks import find_task
-    from affect.training.train import train
+    from affect.training.parallel import check_divides
+    from affect.training.train import describe_work, train
 
-    terminal.print_device(describe_device(experiment.train), workdir)
-    result = train(experiment, data=data, workdir=workdir)
-    terminal.print_training(result, find_task(experiment).format_training(result), workdir)
+    if place:
+        check_divides(experiment.data.batch_clips, place.rank)
+    with join(place, describe_work(experiment, Shards(data))) if place else nullcontext():
+        result = train(
+            experiment, data=data, workdir=workdir, say_device=lambda device: terminal.print_device(device, workdir)
+        )
+    if place is None or place.rank.number == 0:
+        terminal.print_training(result, find_task(experiment).format_training(result), workdir)
 
 
 def _check_exists(path) -> None:

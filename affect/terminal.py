@@ -151,7 +151,17 @@ def print_device(device: dict[str, Any], workdir: Path) -> None:
         workdir: Folder of the run.
     """
     repeats = "deterministic" if device["deterministic"] else "not deterministic"
-    print(f"{workdir}: on {device['name']}, precision {device['precision']}, {repeats}", flush=True)
+    devices = device["name"] if device["devices"] == 1 else f"{device['devices']} × {device['name']}"
+    if device["processes"] > 1:
+        devices += f" in {device['processes']} processes"
+    print(f"{workdir}: on {devices}, precision {device['precision']}, {repeats}", flush=True)
+    if device["visible"] > device["devices"]:
+        remedy = (
+            "Set data.batch_clips to a multiple of their number, with data.keep_last_batch=false."
+            if device["backend"] == "jax"
+            else "Keras on JAX uses all: KERAS_BACKEND=jax affect train ..."
+        )
+        say(f"{device['visible']} devices are visible, and training uses {device['devices']} of them. {remedy}")
     say_without_logs(workdir)
 
 

@@ -68,6 +68,33 @@ DROPOUT = "test_minimised.py::test_dropout_drops_while_it_learns_and_at_no_other
 
 MUTANTS = (
     *of(
+        "affect/data/ranks.py",
+        (
+            "the rows of a process are those of another one",
+            "return rows == self.number",
+            "return rows == self.processes - 1 - self.number",
+            "test_processes.py::test_each_row_of_a_batch_is_read_by_one_process_in_order",
+        ),
+    ),
+    *of(
+        "affect/data/batches.py",
+        (
+            "each process evaluates all batches",
+            "rank.reads_batch(place // data.batch_clips)",
+            "rank.reads_batch(rank.number)",
+            "test_shards.py::test_processes_evaluate_the_batches_of_one_process",
+        ),
+    ),
+    *of(
+        "affect/training/processes.py",
+        (
+            "processes that differ train together",
+            'if changed := list_changes(about, said.get("about")):',
+            "if changed := []:",
+            "test_processes.py::test_processes_that_differ_say_in_what",
+        ),
+    ),
+    *of(
         "pipelines/claims.py",
         (
             "a process whose claim was taken over goes on",

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs affect prepare as an array of jobs under a real Slurm on this machine: munge, slurmctld and slurmd on loopback.
+# Runs affect prepare as an array of jobs, and affect train in several processes, under a real Slurm on this machine:
+# munge, slurmctld and slurmd on loopback.
 #
 #     tests/slurm_cluster.sh PYTHON        or: make test-cluster
 #

@@ -45,7 +45,7 @@ LANGUAGES = {
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
 SHELL = [block for block in BLOCKS if block.language in ("sh", "sh-session")]
 # Programs that a document may call beside affect, which are not ours to check.
-PROGRAMS = {"docker", "git", "head", "pytest", "qsub", "sbatch", "sha256sum", "wait"}
+PROGRAMS = {"docker", "git", "head", "pytest", "qsub", "sbatch", "srun", "sha256sum", "wait"}
 # Words of no textbook, or with a private meaning.
 PRIVATE = re.compile(r"\b(anew|whoever|hangs? on|stands? in|in place of|the road|the house|lessons?)\b", re.IGNORECASE)
 

@@ -158,8 +158,8 @@ def test_the_loss_of_recordings_is_their_square_error_concordance_and_the_penalt
     train(experiment, data=rated.folder, workdir=tmp_path, progress=False)
     trained, (row,) = load_trained(tmp_path), read_log(tmp_path)
     recordings, _ = read_recordings(rated, "train")
-    batches, steps, _ = train_windows(recordings, experiment.windows, experiment.data, face_size=16, seed=0)
-    assert steps == 1
+    batches, sizes, _ = train_windows(recordings, experiment.windows, experiment.data, face_size=16, seed=0)
+    assert len(sizes) == 1
     triple = next(iter(batches))
     inputs, labels, weights = at_end(*triple) if model.predicts == "end" else triple
     predictions, attention = outputs_of(trained.model, inputs)

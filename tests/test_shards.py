@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from affect.config import Data
 from affect.data.batches import eval_batches, keep_in_memory, split_selection, train_batches
+from affect.data.ranks import ALONE, Rank
 from affect.data.shards import Shards
 from affect.data.views import clip_inputs, space_evenly
 from affect.errors import InputError
@@ -27,11 +28,13 @@ def numbers(faces):
     return np.rint(faces[..., 0, 0, 0] / 8).astype(int), np.rint(faces[..., 0, 0, 1] / 8).astype(int)
 
 
-def epochs(shards, count, *, data=DATA, keys=None, seed=0, first_epoch=0, threads=None, classes=("happy", "sad")):
+def epochs(
+    shards, count, *, data=DATA, keys=None, seed=0, first_epoch=0, threads=None, classes=("happy", "sad"), rank=ALONE
+):
     """Returns epochs of training, each a list of (faces, mask, labels)."""
     keys = [clip["key"] for clip in shards.clips] if keys is None else keys
     dataset, steps = train_batches(
-        shards, data, classes=classes, keys=keys, face_size=SIZE, seed=seed, first_epoch=first_epoch
+        shards, data, classes=classes, keys=keys, face_size=SIZE, seed=seed, first_epoch=first_epoch, rank=rank
     )
     if threads:
         options = tf.data.Options()
@@ -51,8 +54,8 @@ def assert_same(left, right):
                 np.testing.assert_array_equal(array, twin)
 
 
-def evaluated(shards, *, data=DATA, split="test", classes=("happy", "sad"), keys=None, face_size=SIZE):
-    batches = eval_batches(shards, data, split=split, classes=classes, face_size=face_size, keys=keys)
+def evaluated(shards, *, data=DATA, split="test", classes=("happy", "sad"), keys=None, face_size=SIZE, rank=ALONE):
+    batches = eval_batches(shards, data, split=split, classes=classes, face_size=face_size, keys=keys, rank=rank)
     return [{name: value.numpy() for name, value in batch.items()} for batch in batches]
 
 
@@ -591,3 +594,31 @@ def test_batches_that_fit_into_memory_are_decoded_once(faces, times):
     dataset = keep_in_memory(whole, faces, 64)
     assert [[*dataset.as_numpy_iterator()] for _ in range(2)] == [[1], [1]]
     assert len(read) == times
+
+
+# Several processes
+
+
+def test_processes_read_the_rows_of_one_process(seven):
+    data = replace(DATA, batch_clips=4, keep_last_batch=True, flip=True, rotation_deg=5.0)
+    keys = [clip["key"] for clip in seven.clips][:6]  # batches of 4 and 2
+    whole = epochs(seven, 2, data=data, keys=keys)
+    of_ranks = [epochs(seven, 2, data=data, keys=keys, rank=Rank(number, 2)) for number in range(2)]
+    joined = [
+        [tuple(map(np.concatenate, zip(*batches, strict=True))) for batches in zip(*same, strict=True)]
+        for same in zip(*of_ranks, strict=True)
+    ]
+    assert [len(batch[-1]) for batch in whole[0]] == [4, 2]
+    assert_same(joined, whole)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_processes_evaluate_the_batches_of_one_process(seven, processes):
+    whole = evaluated(seven, split="train")
+    assert len(whole) == 4
+    for number in range(processes):
+        own = evaluated(seven, split="train", rank=Rank(number, processes))
+        assert len(own) == len(whole[number::processes])
+        for batch, same in zip(own, whole[number::processes], strict=True):
+            for name, values in same.items():
+                np.testing.assert_array_equal(batch[name], values)

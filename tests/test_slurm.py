@@ -1,4 +1,4 @@
-"""An array of jobs under a real Slurm, which tests/slurm_cluster.sh starts: make test-cluster."""
+"""Preparation and training under a real Slurm, which tests/slurm_cluster.sh starts: make test-cluster."""
 
 import os
 import re
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from affect.config import read_json, to_json, write_json
 from affect.pipelines.prepare import PARTS, prepare
 from tests.folders import contents
 from tests.pictures import SMALL_FACES
+from tests.trained_apart import CLIPS, check_equal, write_labelled
 
 pytestmark = pytest.mark.cluster
 PARTS_OF_ARRAY = 4
@@ -93,3 +95,27 @@ def test_an_array_under_slurm_has_the_bytes_of_a_local_run(labelled_videos, tmp_
     assert wait_for(joined) == {1: "FAILED"}  # exit code 1, because one video shows no face
     assert "affect: test/sad/1: " in log_of(joined, 1)
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_training_under_srun_learns_what_one_process_does(tmp_path):
+    data, config = write_labelled(tmp_path / "shards").folder, tmp_path / "config.json"
+    write_json(config, {"experiment": to_json(CLIPS)})
+    lines = {
+        name: f"export KERAS_BACKEND=jax; {start} {sys.executable} -m affect train {config} --data {data} "
+        f"--workdir {tmp_path / name} {options}"
+        for name, start, options in (
+            ("alone", "exec", ""),
+            ("step", "srun --ntasks=2", "--processes slurm"),
+        )
+    }
+    alone = sbatch(tmp_path, lines["alone"], "--array=1", "--cpus-per-task=1")
+    assert wait_for(alone) == {1: "COMPLETED"}, log_of(alone, 1)
+    step = sbatch(tmp_path, lines["step"], "--array=1", "--ntasks=2", "--cpus-per-task=1")
+    assert wait_for(step) == {1: "COMPLETED"}, log_of(step, 1)
+    assert log_of(step, 1).count("epochs, best is") == 1  # one task prints
+    assert read_json(tmp_path / "step" / "config.json")["device"]["processes"] == 2
+    check_equal(tmp_path / "step", tmp_path / "alone")
+    # Without a step there is no place.
+    batch = sbatch(tmp_path, lines["step"].replace("srun --ntasks=2", "exec"), "--array=1", "--ntasks=2")
+    assert wait_for(batch) == {1: "FAILED"}
+    assert "affect: --processes slurm needs a step of Slurm, which srun starts: " in log_of(batch, 1)

@@ -10,6 +10,7 @@ from scipy import fft
 from affect.config import Data, VideoRegressor, Windows
 from affect.data.clips import Dimensions
 from affect.data.lgbp import FEATURES, lgbp_top
+from affect.data.ranks import ALONE, Rank
 from affect.data.recordings import cut_window, recording_of
 from affect.data.windows import at_end, eval_windows, read_recordings, train_windows
 from affect.errors import InputError
@@ -155,11 +156,11 @@ def test_evaluation_sees_each_point_of_the_grid_once(recordings):
     assert whole["weights"][:5].sum() == 11  # without the two faces of 3.5 and 3.75 s, which are rated later
 
 
-def pass_over(recordings, seed, first_epoch=0, epochs=1, data=DATA):
-    dataset, steps, left_out = train_windows(
-        recordings, SETTINGS, data, face_size=SIZE, seed=seed, first_epoch=first_epoch
+def pass_over(recordings, seed, first_epoch=0, epochs=1, data=DATA, rank=ALONE):
+    dataset, sizes, left_out = train_windows(
+        recordings, SETTINGS, data, face_size=SIZE, seed=seed, first_epoch=first_epoch, rank=rank
     )
-    return list(dataset.take(steps * epochs).as_numpy_iterator()), left_out
+    return list(dataset.take(len(sizes) * epochs).as_numpy_iterator()), left_out
 
 
 def test_training_is_a_function_of_the_seed_and_the_epoch(recordings):
@@ -192,8 +193,8 @@ def test_the_network_learns_from_windows(recordings):
     )
     model = build_video_regressor(config)
     model.compile("sgd", ConcordanceLoss(0.5), jit_compile=False)
-    dataset, steps, _ = train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0)
-    history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+    dataset, sizes, _ = train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0)
+    history = model.fit(dataset, steps_per_epoch=len(sizes), epochs=1, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"][0])
 
 
@@ -236,10 +237,10 @@ def test_the_network_learns_from_features(recordings):
     data = replace(DATA, random_crop=False)
     batches = {}
     for features in ("faces", "lgbp_top"):
-        dataset, steps, _ = train_windows(
+        dataset, sizes, _ = train_windows(
             recordings, SETTINGS, data, face_size=SIZE, seed=0, first_epoch=2, features=features
         )
-        batches[features] = list(dataset.take(2 * steps).as_numpy_iterator())
+        batches[features] = list(dataset.take(2 * len(sizes)).as_numpy_iterator())
     for (of_faces, *faces), (of_features, *same) in zip(*batches.values(), strict=True):
         assert list(of_features) == ["features", "frame_mask"]
         assert (of_features["features"].any(axis=2) == of_faces["frame_mask"]).all()
@@ -247,7 +248,7 @@ def test_the_network_learns_from_features(recordings):
             np.testing.assert_array_equal(x, y)
     model = build_video_regressor(VideoRegressor("bilstm", features="lgbp_top", recurrent_units=3, hidden_units=4))
     model.compile("sgd", ConcordanceLoss(0.5), jit_compile=False)
-    history = model.fit(dataset, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+    history = model.fit(dataset, steps_per_epoch=len(sizes), epochs=1, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"][0])
     with pytest.raises(InputError, match="'lgbp_top' are of the central crop alone: expected data.random_crop=False"):
         train_windows(recordings, SETTINGS, DATA, face_size=SIZE, seed=0, features="lgbp_top")
@@ -263,3 +264,19 @@ def test_what_cannot_be_learnt_from_is_refused(shards, recordings, tmp_path):
     text = r"recording long must have the parts 0 to 0, each once. Received: \[1\]"
     with pytest.raises(InputError, match=text):
         read_recordings(lacking, "train")
+
+
+def test_processes_read_the_rows_and_evaluate_the_batches_of_one_process(recordings):
+    data = replace(DATA, flip=True)
+    whole, _ = pass_over(recordings, seed=3, epochs=2, data=data)
+    shares = [pass_over(recordings, seed=3, epochs=2, data=data, rank=Rank(number, 2))[0] for number in range(2)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for values, first, second in zip(*(keras.tree.flatten(each) for each in (batch, *parts)), strict=True):
+            np.testing.assert_array_equal(np.concatenate([first, second]), values)
+    whole = list(eval_windows(recordings, SETTINGS, DATA, face_size=SIZE).as_numpy_iterator())
+    for number in range(2):
+        own = eval_windows(recordings, SETTINGS, DATA, face_size=SIZE, rank=Rank(number, 2))
+        assert len(own) == len(whole[number::2])
+        for batch, same in zip(own.as_numpy_iterator(), whole[number::2], strict=True):
+            for name, values in same.items():
+                np.testing.assert_array_equal(batch[name], values)

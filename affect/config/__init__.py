@@ -21,7 +21,7 @@ from affect.config.loading import (
     load_rows,
     override,
 )
-from affect.config.values import from_json, list_choices, read_json, to_json, write_json
+from affect.config.values import from_json, list_changes, list_choices, read_json, to_json, write_json
 
 __all__ = [
     "EFFECTS",
@@ -42,6 +42,7 @@ __all__ = [
     "find_without_effect",
     "from_json",
     "list_bundled_configs",
+    "list_changes",
     "list_choices",
     "load_config",
     "load_rows",

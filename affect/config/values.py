@@ -24,6 +24,21 @@ def _convert_tuples(value):
     return [_convert_tuples(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def list_changes(before: Any, now: Any, prefix: str = "") -> list[str]:
+    """Returns the names of the fields that differ between two configs in JSON, such as `model.heads`.
+
+    Args:
+        before: One of the configs.
+        now: The other, whose fields are compared.
+        prefix: Name of the field that they are.
+    """
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return [] if before == now else [prefix]
+    names = [name for name in now if before.get(name) != now[name]]
+    changes = [list_changes(before.get(name), now[name], f"{prefix}.{name}".lstrip(".")) for name in names]
+    return [found for names in changes for found in names]
+
+
 def from_json(cls: type[Config], values: Any, where: str) -> Config:
     """Builds a dataclass from the dict that `to_json` returns; every field is checked.
 

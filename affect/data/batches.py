@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from affect.config import Data
 from affect.data import records
 from affect.data.augment import central_view, random_views, spread_view, view_faces
+from affect.data.ranks import ALONE, Rank
 from affect.data.shards import Shards
 from affect.data.views import space_evenly
 from affect.errors import InputError
@@ -209,10 +210,12 @@ def train_batches(
     first_epoch: int = 0,
     views: int | None = None,
     table: ClipTable | None = None,
+    rank: Rank = ALONE,
 ) -> tuple[tf.data.Dataset, int]:
     """Returns endless training batches.
 
     They depend on the seed and the epoch alone, so a resumed run continues with the batches that it would have had.
+    Several processes have the same batches: each reads all records, and samples and decodes the clips of its own rows.
 
     Args:
         shards: Where the clips are.
@@ -225,6 +228,7 @@ def train_batches(
         views: Epochs whose views are drawn; the epochs after them repeat these views in turn. `None` draws views in
             every epoch.
         table: From `list_clips`, with the same keys and views. The dataset then gives the rows of the faces.
+        rank: Which of several processes reads them; `processes` divides the size of each batch.
 
     Returns:
         `(dataset, steps)`. The dataset gives `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)}, label int32
@@ -234,6 +238,7 @@ def train_batches(
         out; another epoch has another order.
     """
     sizes = batch_sizes(len(keys), data)
+    is_own = tf.constant(rank.find_rows(sizes))
     files = tf.constant(shards.files(data.train_split))
     if table is None:
         parse = _make_parser(classes, keys, voted=shards.classes if data.soft_labels else None)
@@ -250,7 +255,8 @@ def train_batches(
         clips = clips.filter(lambda clip: clip["index"] >= 0)
         order = tf.random.stateless_uniform([], draw, maxval=2**31 - 1, dtype=tf.int64)
         clips = clips.shuffle(data.shuffle_clips, seed=order, reshuffle_each_iteration=False)
-        return clips.take(sum(sizes)).map(lambda clip: clip | {"epoch": number})
+        clips = clips.take(sum(sizes)).enumerate().filter(lambda row, clip: is_own[row])
+        return clips.map(lambda row, clip: clip | {"epoch": number})
 
     def sample(clip):
         # The draw depends on the clip and the epoch, so that the order and the number of threads do not change it.
@@ -273,7 +279,7 @@ def train_batches(
 
     dataset = tf.data.Dataset.range(first_epoch, 2**31).flat_map(epoch)
     dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batch_epochs(dataset.map(_split_pair), sizes).prefetch(2), len(sizes)
+    return batch_epochs(dataset.map(_split_pair), rank.divide(sizes)).prefetch(2), len(sizes)
 
 
 def _seed_view(seed, epoch, index):
@@ -341,7 +347,14 @@ def keep_in_memory(dataset: tf.data.Dataset, faces: int, face_size: int) -> tf.d
 
 
 def eval_batches(
-    shards: Shards, data: Data, *, split: str, classes: Sequence[str], face_size: int, keys: Sequence[str] | None = None
+    shards: Shards,
+    data: Data,
+    *,
+    split: str,
+    classes: Sequence[str],
+    face_size: int,
+    keys: Sequence[str] | None = None,
+    rank: Rank = ALONE,
 ) -> tf.data.Dataset:
     """Returns batches for evaluation: each clip once, up to `data.eval_frames` evenly spaced frames, central crop.
 
@@ -354,6 +367,7 @@ def eval_batches(
         classes: Class names in the model's order.
         face_size: Height and width of the model's faces in pixels.
         keys: Keys of the clips; `None` is all clips of the split.
+        rank: Which of several processes reads them, each some of the batches.
 
     Returns:
         Dataset of dicts: `faces` uint8 (B, F, H, W, 3), `frame_mask` bool (B, F), `timestamp_s` float64 (B, F), `label`
@@ -374,6 +388,9 @@ def eval_batches(
         view = central_view(data.crop_ratio)
         return _decode(clip, chosen, view, face_size, frames=tf.maximum(tf.size(chosen), 1))
 
+    if rank.processes > 1:
+        clips = clips.enumerate().filter(lambda place, clip: rank.reads_batch(place // data.batch_clips))
+        clips = clips.map(lambda place, clip: clip)
     dataset = clips.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.padded_batch(data.batch_clips).prefetch(2)
 

@@ -16,6 +16,7 @@ from affect.data.augment import central_view, random_views, view_faces
 from affect.data.batches import batch_epochs, batch_sizes
 from affect.data.labels import DIMENSIONS
 from affect.data.lgbp import FEATURES, describe_window
+from affect.data.ranks import ALONE, Rank
 from affect.data.recordings import EvaluationGrid, Recording, count_windows, cut_window
 from affect.data.shards import Shards
 from affect.errors import InputError
@@ -103,7 +104,8 @@ def train_windows(
     seed: int,
     first_epoch: int = 0,
     features: Features = "faces",
-) -> tuple[tf.data.Dataset, int, int]:
+    rank: Rank = ALONE,
+) -> tuple[tf.data.Dataset, list[int], int]:
     """Returns endless training batches of windows.
 
     As in `train_batches`, they depend on the seed and the epoch alone. A window starts every `stride_s`. Windows
@@ -119,13 +121,14 @@ def train_windows(
         seed: Of the order and the views.
         first_epoch: Epoch to start with.
         features: What the model reads.
+        rank: Which of several processes reads them: its rows of each batch.
 
     Returns:
-        `(dataset, steps, left_out)`. The dataset gives `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)},
+        `(dataset, sizes, left_out)`. The dataset gives `({"faces": uint8 (B, F, H, W, 3), "frame_mask": bool (B, F)},
         labels float32 (B, F, 2), weights float32 (B, F))`; with `"lgbp_top"`, `features` float32 (B, F,
-        `affect.data.lgbp.FEATURES`) replaces `faces`. `steps` is the number of batches in an epoch, `left_out` the
-        number of windows that were left out. With `data.keep_last_batch`, the windows that do not fill a batch are a
-        smaller batch. Otherwise the epoch leaves them out; another epoch has another order.
+        `affect.data.lgbp.FEATURES`) replaces `faces`. `sizes` are the sizes of the batches of an epoch, `left_out`
+        the number of windows that were left out. With `data.keep_last_batch`, the windows that do not fill a batch are
+        a smaller batch. Otherwise the epoch leaves them out; another epoch has another order.
 
     Raises:
         InputError: When no window has a frame to learn from, or features are combined with random views.
@@ -147,18 +150,19 @@ def train_windows(
             "Lower windows.delay_s, or prepare recordings that show a face."
         )
     sizes = batch_sizes(len(useful), data)
+    own_rows = np.flatnonzero(rank.find_rows(sizes))
 
     def list_windows():
         for epoch in itertools.count(first_epoch):
             order = np.random.default_rng([seed, epoch]).permutation(len(useful))
-            for index in order[: sum(sizes)]:
+            for index in order[own_rows]:
                 yield useful[index], (seed * 1_000_003 + epoch) % 2**31, index
 
     def view_of(draw):
         return random_views(data, draw, tf.range(config.frames))
 
-    dataset = batch_epochs(_decode(list_windows, config, view_of, face_size, features), sizes)
-    return dataset.map(as_triple).prefetch(2), len(sizes), len(windows) - len(useful)
+    dataset = batch_epochs(_decode(list_windows, config, view_of, face_size, features), rank.divide(sizes))
+    return dataset.map(as_triple).prefetch(2), sizes, len(windows) - len(useful)
 
 
 def eval_windows(
@@ -170,6 +174,7 @@ def eval_windows(
     features: Features = "faces",
     each_end: bool = False,
     kept_bytes: int = KEPT_BYTES,
+    rank: Rank = ALONE,
 ) -> tf.data.Dataset:
     """Returns batches for evaluation: each point of the grid of each recording once, in order, with the central crop.
 
@@ -185,6 +190,7 @@ def eval_windows(
         each_end: Whether each point of the grid is the last frame of its own window, for a network that predicts the
             last frame alone. The first windows are then masked before the start of the recording.
         kept_bytes: Size of the cache of features, which is used when the dataset is read again.
+        rank: Which of several processes reads them, each some of the batches.
 
     Returns:
         Dataset of dicts, of known length: `faces` or `features`, `frame_mask`, `labels` and `weights` as in
@@ -195,12 +201,13 @@ def eval_windows(
 
     def list_windows():
         for place, window in enumerate(grid.cut(recordings)):
-            yield window, 0, place
+            if rank.reads_batch(place // data.batch_clips):
+                yield window, 0, place
 
     view = central_view(data.crop_ratio)
     dataset = _decode(list_windows, config, lambda draw: view, face_size, features, kept_bytes)
     dataset = dataset.batch(data.batch_clips)
-    steps = -(-grid.count(recordings) // data.batch_clips)
+    steps = rank.count_batches(-(-grid.count(recordings) // data.batch_clips))
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 import random
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import keras
@@ -19,52 +20,65 @@ from affect.errors import InputError
 
 
 def list_versions() -> dict[str, str]:
-    """Returns the versions of affect, Keras, TensorFlow, NumPy and Python by name."""
+    """Returns the versions of affect, Keras, TensorFlow, NumPy and Python by name, and of JAX where it computes."""
     return {
         "affect": affect.__version__,
         "keras": keras.__version__,
         "tensorflow": tf.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
+        **({"jax": version("jax")} if keras.backend.backend() == "jax" else {}),
     }
 
 
-def describe_device(config: Train) -> dict[str, Any]:
+def describe_device(config: Train, *, devices: int = 1, processes: int = 1) -> dict[str, Any]:
     """Describes the device of a run and how it computes, as in the run's `config.json`.
 
     Args:
         config: `precision` and `deterministic` are used.
+        devices: How many devices compute.
+        processes: How many processes these belong to.
 
     Returns:
-        Dict of `name`, `"CPU"` without an accelerator; `precision`; and `deterministic`, whether a run gives the same
-        bits when it is repeated on this device.
+        Dict of `name`, `"CPU"` without an accelerator; `precision`; `deterministic`, whether a run gives the same bits
+        when it is repeated on this device; `devices`, which compute,
+        of those that are `visible`; their `processes`; and the `backend` of Keras.
 
     Raises:
         InputError: When the backend was started so that it cannot be deterministic.
     """
-    name, backend = _find_accelerator(), keras.backend.backend()
+    (name, visible), backend = _find_accelerators(), keras.backend.backend()
     deterministic = name is None if config.deterministic is None else config.deterministic
     if deterministic and name and backend == "jax" and "--xla_gpu_deterministic_ops" not in os.getenv("XLA_FLAGS", ""):
         raise InputError(
             "JAX is deterministic on an accelerator only when it is started so. Set the environment variable "
             "XLA_FLAGS=--xla_gpu_deterministic_ops=true for this command, or leave train.deterministic=null."
         )
-    return {"name": name or "CPU", "precision": config.precision, "deterministic": deterministic}
+    return {
+        "name": name or "CPU",
+        "precision": config.precision,
+        "deterministic": deterministic,
+        "devices": devices,
+        "visible": visible,
+        "processes": processes,
+        "backend": backend,
+    }
 
 
-def _find_accelerator() -> str | None:
-    """Returns the name of the accelerator that Keras's backend computes on, or `None`."""
+def _find_accelerators() -> tuple[str | None, int]:
+    """Returns the name of the accelerators on which Keras's backend can compute, or `None`, and their number."""
     if keras.backend.backend() == "jax":
         import jax
 
         device = jax.devices()[0]
-        return None if device.platform == "cpu" else device.device_kind
+        return None if device.platform == "cpu" else device.device_kind, jax.device_count()
     if keras.backend.backend() == "torch":
         import torch
 
-        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None, 1
     gpus = tf.config.list_physical_devices("GPU")
-    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
+    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
+    return name, max(1, len(gpus))
 
 
 def leave_accelerator_to_backend() -> None:

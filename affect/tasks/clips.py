@@ -137,6 +137,7 @@ class ClipClassification:
             split_selection,
             train_batches,
         )
+        from affect.data.ranks import ALONE
         from affect.models.published import weights_sha256
 
         train, config = experiment.train, experiment.model
@@ -166,7 +167,7 @@ class ClipClassification:
         is_frozen = config.backbone is not None and train.backbone_learning_rate == 0
         views = train.feature_views if is_frozen and draws_views(experiment) else None
 
-        def draw_batches(model, first_epoch, table=None):
+        def draw_batches(model, first_epoch, table=None, rank=ALONE):
             training, _ = train_batches(
                 shards,
                 experiment.data,
@@ -177,14 +178,15 @@ class ClipClassification:
                 first_epoch=first_epoch,
                 views=views,
                 table=table,
+                rank=rank,
             )
             if experiment.data.soft_labels:
                 return training
             return training.map(lambda inputs, label: (inputs, one_hot(label)))
 
-        def batches(model, first_epoch=0):
-            shared: dict[str, Any] = {"classes": classes, "face_size": self.face_size(model, config)}
-            training = draw_batches(model, first_epoch)
+        def batches(model, first_epoch=0, rank=ALONE):
+            shared: dict[str, Any] = {"classes": classes, "face_size": self.face_size(model, config), "rank": rank}
+            training = draw_batches(model, first_epoch, rank=rank)
             if not selection_keys:
                 return training, None
             split = selection_split or experiment.data.train_split
@@ -192,8 +194,8 @@ class ClipClassification:
                 lambda clip: ({"faces": clip["faces"], "frame_mask": clip["frame_mask"]}, one_hot(clip["label"]))
             )
             # Without a known number of batches Keras warns that the data ran out.
-            steps = -(-len(selection_keys) // experiment.data.batch_clips)
-            faces = len(selection_keys) * experiment.data.eval_frames
+            steps = rank.count_batches(-(-len(selection_keys) // experiment.data.batch_clips))
+            faces = len(selection_keys) * experiment.data.eval_frames // rank.processes
             selection = keep_in_memory(selection, faces, shared["face_size"])
             return training, selection.apply(tf.data.experimental.assert_cardinality(steps))
 
@@ -223,7 +225,7 @@ class ClipClassification:
             loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=train.label_smoothing),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
             weights_sha256=weights_sha256(config.backbone, config.weights) if config.weights else None,
-            steps=len(batch_sizes(len(train_keys), experiment.data)),
+            sizes=batch_sizes(len(train_keys), experiment.data),
             batches=batches,
             counts={
                 "train_clips": len(train_keys),

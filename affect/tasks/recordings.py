@@ -100,6 +100,7 @@ class RecordingRegression:
 
     def prepare_training(self, experiment: Experiment, shards: "Shards", workdir: Path | None) -> Training:
         from affect.data.batches import keep_in_memory, split_selection
+        from affect.data.ranks import ALONE
         from affect.data.windows import as_triple, at_end, eval_windows, train_windows
         from affect.losses import ConcordanceLoss
         from affect.metrics import SeriesMetric
@@ -138,16 +139,18 @@ class RecordingRegression:
         as_learnt = at_end if config.predicts == "end" else lambda *window: window
         shared: dict[str, Any] = {"face_size": config.face_size, "features": config.features}
 
-        def batches(_, first_epoch=0):
-            batches, _, _ = train_windows(training, windows, data, seed=train.seed, first_epoch=first_epoch, **shared)
+        def batches(_, first_epoch=0, rank=ALONE):
+            batches, _, _ = train_windows(
+                training, windows, data, seed=train.seed, first_epoch=first_epoch, rank=rank, **shared
+            )
             if not selection:
                 return batches.map(as_learnt), None
-            held_out = eval_windows(selection, windows, data, **shared).map(as_triple)
-            faces = EvaluationGrid(windows).count(selection) * windows.frames
+            held_out = eval_windows(selection, windows, data, rank=rank, **shared).map(as_triple)
+            faces = EvaluationGrid(windows).count(selection) * windows.frames // rank.processes
             held_out = keep_in_memory(held_out, faces, config.face_size)
             return batches.map(as_learnt), held_out.map(as_learnt)
 
-        _, steps, windows_left_out = train_windows(training, windows, data, seed=train.seed, **shared)
+        _, sizes, windows_left_out = train_windows(training, windows, data, seed=train.seed, **shared)
         return Training(
             experiment=replace(experiment, windows=windows),
             classes=DIMENSIONS,
@@ -158,7 +161,7 @@ class RecordingRegression:
                 for output, dimension in enumerate(DIMENSIONS)
                 for formula in FORMULAS
             ],
-            steps=steps,
+            sizes=sizes,
             batches=batches,
             counts={
                 "train_recordings": len(training),

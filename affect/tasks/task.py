@@ -204,10 +204,12 @@ class Training:
         classes: Names of the outputs.
         selection: Keys of the clips, or names of the recordings, that select the epoch; empty for none.
         loss: Keras loss.
-        steps: Batches in an epoch.
-        batches: `batches(model, first_epoch=0)` → endless training batches, and the selection batches or `None`.
+        sizes: Sizes of the batches of an epoch.
+        batches: `batches(model, first_epoch=0, rank=ALONE)` → endless training batches, of each of which a process has
+            its rows; and the selection batches, of which it has some, or `None`.
         counts: How many clips, recordings or windows are used and how many are left out.
-        metrics: Keras metrics that count every example alike.
+        metrics: Keras metrics that count every example alike. Their variables, and those of `weighted_metrics`, are
+            sums over the examples, so that those of several devices can be added.
         weighted_metrics: Keras metrics that use the weights of the examples.
         class_weights: Class index → weight, for `model.fit`; `None` weights all classes alike.
         weights_sha256: SHA-256 of the published weights that training starts from; `None` without them.
@@ -222,7 +224,7 @@ class Training:
     classes: tuple[str, ...]
     selection: list[str]
     loss: Any
-    steps: int
+    sizes: list[int]
     batches: Callable[..., tuple[Any, Any]]
     counts: dict[str, int]
     metrics: list[Any] = field(default_factory=list)
@@ -233,6 +235,11 @@ class Training:
     fitted_on: tuple[Any, ...] = ()
     is_frozen: bool = False
     freeze_faces: Callable[[], FrozenFaces] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return len(self.sizes)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import csv
 import json
 import math
 import shutil
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,24 @@ from typing import Any
 import keras
 import numpy as np
 
-from affect.config import Experiment, Faces, Train, find_without_effect, from_json, read_json, to_json, write_json
+from affect.config import (
+    Experiment,
+    Faces,
+    Train,
+    find_without_effect,
+    from_json,
+    list_changes,
+    read_json,
+    to_json,
+    write_json,
+)
 from affect.config.experiment import SelectionMetric
 from affect.data.batches import names_damage
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.extras import find_missing
-from affect.files import is_intact, replace_file, seal
+from affect.files import is_intact, replace_file, seal, sha256_of
 from affect.models.device import describe_device, leave_accelerator_to_backend, list_versions, make_repeatable
 from affect.models.precision import use_precision
 from affect.progress import make_progress
@@ -30,10 +41,26 @@ from affect.tasks import Training, find_task
 from affect.tasks.postprocessing import POSTPROCESSING
 from affect.training.features import FrozenNetwork, freeze
 from affect.training.optimizers import PyTorchSGD
+from affect.training.parallel import (
+    EvaluateSelection,
+    Replicas,
+    check_divides,
+    check_no_strategy,
+    find_rank,
+    find_replicas,
+    leave_scope,
+)
 
 
 @names_damage
-def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, progress: bool = True) -> dict[str, Any]:
+def train(
+    experiment: Experiment,
+    *,
+    data: str | Path,
+    workdir: str | Path,
+    progress: bool = True,
+    say_device: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Trains a model with `model.fit`, or resumes a run that was stopped.
 
     Batches and dropout depend only on the seed and the epoch, and `last.keras` holds weights and optimizers. So a run
@@ -41,7 +68,12 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
     holds. Seeds, determinism and precision belong to the process; after the call they are what they were before.
 
     If the whole backbone is frozen, it sees each view of a face once, before the first epoch
-    (`affect.training.features`), and the epochs read its features.
+    (`affect.training.features`), and the epochs read its features. On several devices it sees them in every epoch.
+
+    Keras on JAX divides each batch over all devices that can have equal parts of it. After `jax.distributed.initialize`
+    these are the devices of all processes. Each process must call `train` with the same arguments, where `workdir` is
+    a folder that they share. Each reads its rows of every batch, and the first process alone writes. The weights are
+    those of one device up to the order in which sums are added.
 
     The folder of the run holds:
 
@@ -66,6 +98,7 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
         data: Folder of shards.
         workdir: Folder of the run; created.
         progress: Whether to show progress.
+        say_device: Is given `device`, as in `config.json`, before training starts; in the first process alone.
 
     Returns:
         Dict: `epochs`; `best_epoch`, counted from 1; the log's row of the best epoch; `train_clips` and
@@ -75,55 +108,27 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
 
     Raises:
         InputError: If there is nothing to learn, a field has no effect (`affect.config.EFFECTS`), the loss is not
-            finite, or `workdir` holds a run of another config or other data.
+            finite, or `workdir` holds a run of another config or other data; if processes differ in what they train, or
+            cannot divide a batch; or in the scope of a strategy of TensorFlow.
     """
     config, workdir, shards = experiment.train, Path(workdir), Shards(data)
+    leave_accelerator_to_backend()
+    check_no_strategy()
+    rank = find_rank()
+    check_divides(experiment.data.batch_clips, rank)
+    Replicas(rank).check_same(describe_work(experiment, shards), "All need the same affect, config and shards.")
     task = find_task(experiment)
     training = task.prepare_training(experiment, shards, workdir)
-    leave_accelerator_to_backend()
-    device = describe_device(config)
-    with make_repeatable(config.seed, device["deterministic"]):
-        with use_precision(config.precision):
-            model = task.build(experiment.model, training.classes, config)
-        _open_run(workdir, _describe_run(training, shards, device), data, training.delay)
-        optimizer, jit_compile = build_optimizer(model, config, training.steps), _may_jit(device)
-        learner = FrozenNetwork(model) if training.is_frozen else model
-        for network in {model, learner}:
-            network.compile(
-                optimizer=optimizer,
-                loss=training.loss,
-                metrics=training.metrics,
-                weighted_metrics=training.weighted_metrics,
-                jit_compile=jit_compile,
-            )
-        optimizer.build(model.trainable_variables)  # else the first step is traced twice
-        checkpoint = _begin_checkpoint(training, shards, workdir)
-        first_epoch = checkpoint.restore(model, training.steps)
-        if first_epoch < config.epochs:
-            (workdir / POSTPROCESSING).unlink(missing_ok=True)  # fitted to other weights
-            shared = {"jit_compile": jit_compile, "shows_progress": progress}
-            with (
-                freeze(training, model, workdir, first_epoch=first_epoch, **shared)
-                if training.is_frozen
-                else nullcontext(training.batches(model, first_epoch))
-            ) as (batches, selection_batches):
-                learner.fit(
-                    batches,
-                    validation_data=selection_batches,
-                    class_weight=training.class_weights,
-                    epochs=config.epochs,
-                    initial_epoch=first_epoch,
-                    steps_per_epoch=training.steps,
-                    shuffle=False,  # because the batches are shuffled already
-                    verbose=0,
-                    callbacks=[
-                        keras.callbacks.TerminateOnNaN(),
-                        keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
-                        *_log_to_tensorboard(workdir),
-                        *([EpochProgress(config.epochs, training.steps, first_epoch)] if progress else []),
-                        checkpoint,  # last, because it reads what the others have logged
-                    ],
-                )
+    replicas = find_replicas(training.sizes)
+    replicas.check_same(
+        {"published weights": training.weights_sha256},
+        "Import the same file on each machine: affect weights import ...",
+    )
+    device = describe_device(config, devices=max(1, len(replicas.devices)), processes=rank.processes)
+    if say_device and replicas.is_first:
+        say_device(device)
+
+    def finish():
         rows = read_log(workdir)
         _check_finite(rows, config, workdir)
         best = checkpoint.best_of(rows)
@@ -134,6 +139,65 @@ def train(experiment: Experiment, *, data: str | Path, workdir: str | Path, prog
             **training.counts,
             **task.finish_training(training, workdir, partial(load_trained, workdir)),
         }
+
+    with make_repeatable(config.seed, device["deterministic"]):
+        with replicas.scope():
+            with use_precision(config.precision):
+                model = task.build(experiment.model, training.classes, config)
+            run = _describe_run(training, shards, device)
+            replicas.run_once(partial(_open_run, workdir, run, data, training.delay))
+            _wait_for_shared(workdir / "config.json", replicas)
+            optimizer = build_optimizer(model, config, training.steps)
+            learner = FrozenNetwork(model) if training.is_frozen and not replicas.are_several else model
+            for network in {model, learner}:
+                network.compile(
+                    optimizer=optimizer,
+                    loss=training.loss,
+                    metrics=_make_again(training.metrics),
+                    weighted_metrics=_make_again(training.weighted_metrics),
+                    jit_compile=_may_jit(device),
+                )
+            optimizer.build(model.trainable_variables)  # else the first step is traced twice
+            checkpoint = _begin_checkpoint(training, shards, workdir, writes=replicas.is_first)
+            _check_same_checkpoint(workdir, replicas)
+            first_epoch = checkpoint.restore(model, training.steps)
+            if first_epoch < config.epochs:
+                with _open_batches(training, model, learner, workdir, replicas, first_epoch, progress) as batches:
+                    _fit(learner, batches, training, workdir, checkpoint, replicas, first_epoch, progress)
+        return replicas.run_once(finish)
+
+
+def _open_batches(training, model, learner, workdir, replicas, first_epoch, progress):
+    """Returns a context of `(batches, selection_batches)`, of features if the learner takes them."""
+    if learner is model:
+        return nullcontext(training.batches(model, first_epoch, replicas.rank))
+    options = {"first_epoch": first_epoch, "jit_compile": learner.jit_compile, "shows_progress": progress}
+    return freeze(training, model, workdir, **options)
+
+
+def _fit(model, batches, training, workdir, checkpoint, replicas, first_epoch, progress):
+    """Trains the epochs that are left."""
+    epochs = training.experiment.train.epochs
+    batches, selection_batches = batches
+    callbacks = [keras.callbacks.TerminateOnNaN()]
+    if replicas.are_several and selection_batches is not None:
+        callbacks.append(EvaluateSelection(replicas, selection_batches))
+    if replicas.is_first:
+        (workdir / POSTPROCESSING).unlink(missing_ok=True)  # fitted to other weights
+        callbacks += [keras.callbacks.CSVLogger(workdir / "log.csv", append=True), *_log_to_tensorboard(workdir)]
+        if progress:
+            callbacks.append(EpochProgress(epochs, training.steps, first_epoch))
+    model.fit(
+        batches,
+        validation_data=None if replicas.are_several else selection_batches,
+        class_weight=training.class_weights,
+        epochs=epochs,
+        initial_epoch=first_epoch,
+        steps_per_epoch=training.steps,
+        shuffle=False,  # because the batches are shuffled already
+        verbose=0,
+        callbacks=[*callbacks, checkpoint],  # last, because it reads what the others have logged
+    )
 
 
 @names_damage
@@ -156,11 +220,52 @@ def _describe_run(training, shards, device):
         "experiment": to_json(training.experiment),
         "classes": list(training.classes),
         "faces": shards.faces,
-        "shards": {shard["name"]: shard["sha256"] for shard in shards.shards},
+        "shards": _list_sums(shards),
         "selection": training.selection,
         "weights_sha256": training.weights_sha256,
         "device": device,
     }
+
+
+def describe_work(experiment: Experiment, shards: Shards) -> dict[str, Any]:
+    """Returns what must be the same in all processes of a training, as JSON can hold it.
+
+    Args:
+        experiment: The config.
+        shards: The data.
+    """
+    return {"config": to_json(experiment), "shards": _list_sums(shards), "versions": list_versions()}
+
+
+def _list_sums(shards):
+    """Returns the checksum of each shard by its name."""
+    return {shard["name"]: shard["sha256"] for shard in shards.shards}
+
+
+def _wait_for_shared(path, replicas, wait_s=90):
+    """Waits until a file that the first process has written is seen; a network's file system may need a minute."""
+    end = time.monotonic() + wait_s
+    while not (found := path.is_file()) and time.monotonic() < end:
+        time.sleep(0.5)
+    for number, is_seen in enumerate(replicas.gather(found)):
+        if not is_seen:
+            raise InputError(
+                f"Process {number} does not see {path}, which process 0 has written. Give all processes the same "
+                "--workdir, a folder that their machines share."
+            )
+
+
+def _check_same_checkpoint(workdir, replicas):
+    """Checks that all processes go on from the same checkpoint."""
+    if replicas.rank.processes > 1:
+        last = workdir / "last.keras"
+        seen = {str(last): sha256_of(last) if last.is_file() else None}
+        replicas.check_same(seen, "Their machines must share the folder. Start all processes again in a minute.")
+
+
+def _make_again(metrics):
+    """Returns the same metrics with variables on the devices of the scope that this is called in."""
+    return [type(metric).from_config(metric.get_config()) for metric in metrics]
 
 
 def _log_to_tensorboard(workdir):
@@ -176,12 +281,12 @@ def _may_jit(device):
     return False if on_cpu else "auto"
 
 
-def _begin_checkpoint(training, shards, workdir):
+def _begin_checkpoint(training, shards, workdir, writes):
     config = training.experiment.train
     # Fill in the defaults of settings that older shards lack.
     faces = to_json(from_json(Faces, shards.faces, f"{shards.folder}: faces"))
     metric = config.selection_metric if training.selection else None
-    return Checkpoint(workdir, metric, config.seed, {"classes": list(training.classes), "faces": faces})
+    return Checkpoint(workdir, metric, config.seed, {"classes": list(training.classes), "faces": faces}, writes)
 
 
 def _check_finite(rows, config, workdir):
@@ -259,6 +364,7 @@ class Checkpoint(keras.callbacks.Callback):
             dimensions; `None` keeps the last epoch as the best.
         seed: Seed of the run.
         description: Entries that each file holds beside the epoch, such as the classes.
+        writes: Whether this process writes the files and cuts the log; of several processes, one does.
     """
 
     def __init__(
@@ -267,12 +373,14 @@ class Checkpoint(keras.callbacks.Callback):
         metric: SelectionMetric | None,
         seed: int,
         description: dict[str, Any] | None = None,
+        writes: bool = True,
     ):
         super().__init__()
         self.workdir = Path(workdir)
         self.metric = metric
         self.seed = seed
         self.description = description or {}
+        self.writes = writes
         self.steps = self.epochs = 0
         self.network: Any = None
 
@@ -292,21 +400,24 @@ class Checkpoint(keras.callbacks.Callback):
         """
         self.network, self.steps, last = model, steps, self.workdir / "last.keras"
         if not last.is_file():
-            (self.workdir / "log.csv").unlink(missing_ok=True)
+            if self.writes:
+                (self.workdir / "log.csv").unlink(missing_ok=True)
             return 0
         if is_intact(last) is False:
             raise InputError(
                 f"The checkpoint {last} is damaged: its checksum differs. Copy it again, or train in another --workdir."
             )
-        model.load_weights(last)
+        with leave_scope():
+            model.load_weights(last)
         with zipfile.ZipFile(last) as archive:
             if DESCRIPTION in archive.namelist():
                 epoch = json.loads(archive.read(DESCRIPTION))["epochs"]
             else:  # written by an older version; rounded up, because steps may have been skipped
                 epoch = -(-int(model.optimizer.iterations) // steps)
         # Drop the rows that were logged after the last save, because these epochs run again.
-        log = self.workdir / "log.csv"
-        _write_rows(log, [row for row in _read_rows(log) if int(row["epoch"]) < epoch])
+        if self.writes:
+            log = self.workdir / "log.csv"
+            _write_rows(log, [row for row in _read_rows(log) if int(row["epoch"]) < epoch])
         return epoch
 
     def best_of(self, rows: Sequence[dict[str, float]]) -> int:
@@ -332,6 +443,8 @@ class Checkpoint(keras.callbacks.Callback):
             return
         self.epochs = epoch + 1
         self._count_skipped_steps()
+        if not self.writes:
+            return
         # Save the best first. If the run is killed between the two, it repeats the epoch with the same result.
         rows = read_log(self.workdir)
         if self.best_of(rows) == len(rows) - 1:
@@ -352,7 +465,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def save(self, name: str) -> None:
         """Writes a sealed checkpoint of the model into the folder of the run."""
-        with replace_file(self.workdir / name) as temporary:
+        with replace_file(self.workdir / name) as temporary, leave_scope():
             self.network.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description}))
@@ -427,16 +540,7 @@ def _open_run(workdir, run, data, delay):
         raise InputError(f"{workdir} is a run on other shards than {data}. Choose another --workdir.")
     # An older file lacks newer fields, which get their defaults, and may hold fields that have no effect.
     experiment = from_json(Experiment, before.get("experiment"), f"{path}: experiment")
-    changed = _list_changes(to_json(experiment), run["experiment"])
+    changed = list_changes(to_json(experiment), run["experiment"])
     if changed := [name for name in changed if name not in find_without_effect(experiment)]:
         names = ", ".join(changed)
         raise InputError(f"{workdir} is a run of another config, which differs in {names}. Choose another --workdir.")
-
-
-def _list_changes(before, now, prefix=""):
-    """Returns the names of the fields that differ between two configs in JSON, such as `model.heads`."""
-    if not isinstance(before, dict) or not isinstance(now, dict):
-        return [] if before == now else [prefix]
-    names = [name for name in now if before.get(name) != now[name]]
-    changes = [_list_changes(before.get(name), now[name], f"{prefix}.{name}".lstrip(".")) for name in names]
-    return [found for names in changes for found in names]
