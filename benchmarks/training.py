@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import keras
@@ -52,7 +52,6 @@ from affect.models.precision import use_precision
 from affect.tasks import find_task
 from affect.training.train import build_optimizer, train
 
-app = typer.Typer(add_completion=False)
 # Floating-point operations of VGG16's convolutions on a face of 224 × 224; a step takes three times as many.
 VGG16_FLOP = 30.7e9
 AFEW_FRAMES = 30 * 773 * 16
@@ -105,14 +104,15 @@ def view_one_by_one(jpegs: tf.Tensor, view: dict[str, Any], face_size: int) -> t
     return tf.map_fn(view_face, jpegs, fn_output_signature=tf.TensorSpec((face_size, face_size, 3), tf.uint8))
 
 
-@app.command()
-def pipeline(
-    shards: Annotated[Path, typer.Argument(help="Folder of shards.")],
-    face_size: Annotated[int, typer.Option(help="Of the network, in pixels.")] = 64,
-    faces: Annotated[int, typer.Option(help="Faces of a measurement.")] = 2048,
-    rounds: Annotated[int, typer.Option(min=1)] = 5,
-) -> None:
-    """Milliseconds that reading a face takes."""
+def measure_pipeline(shards: Path, rounds: int, face_size: int = 64, faces: int = 2048) -> None:
+    """Prints the milliseconds that reading a face takes.
+
+    Args:
+        shards: Folder of shards.
+        rounds: Measurements, of which the median counts.
+        face_size: Of the network, in pixels.
+        faces: Faces of a measurement.
+    """
     found = Shards(shards)
     data = PLANTED.data
     keys = [clip["key"] for clip in found.of_split(data.train_split) if clip["frames_with_a_face"] and clip["label"]]
@@ -148,13 +148,14 @@ def pipeline(
     print_table("way", "CPU ms a face", "× decode, resize", rows=rows)
 
 
-@app.command()
-def epoch(
-    shards: Annotated[Path, typer.Argument(help="Folder of shards.")],
-    short: Annotated[int, typer.Option(help="Epochs of the shorter run.")] = 4,
-    epochs: Annotated[int, typer.Option(help="Epochs of the longer run.")] = 12,
-) -> None:
-    """CPU milliseconds of an epoch with a frozen mini-Xception."""
+def measure_epoch(shards: Path, short: int = 4, epochs: int = 12) -> None:
+    """Prints the CPU milliseconds of an epoch with a frozen mini-Xception.
+
+    Args:
+        shards: Folder of shards.
+        short: Epochs of the shorter run.
+        epochs: Epochs of the longer run.
+    """
     rows = []
     for name, views in (("new views in every epoch", None), ("stored features, one view", 1)):
         taken = []
@@ -271,19 +272,20 @@ def make_torch_way(precision: str) -> Callable[[], Any]:
     return step
 
 
-@app.command()
-def step(
-    network: Annotated[list[str] | None, typer.Option(help="vgg16 and paper_b.")] = None,
-    precision: Annotated[list[str] | None, typer.Option(help="float32 and bfloat16.")] = None,
-    rounds: Annotated[int, typer.Option(min=1)] = 3,
-    peak_tflops: Annotated[float | None, typer.Option(help="Of the accelerator, at this precision.")] = None,
-) -> None:
-    """Seconds of one step: vgg16 with 16 faces of 224 pixels, paper_b with a window of 40 faces of 96 pixels."""
+def measure_step(networks: list[str], precisions: list[str], rounds: int, peak_tflops: float | None) -> None:
+    """Prints the seconds of one step: VGG16 with 16 faces of 224 pixels, paper B with 40 faces of 96 pixels.
+
+    Args:
+        networks: `"vgg16"` and `"paper_b"`.
+        precisions: As of `train.precision`.
+        rounds: Steps of each way, of which the median counts.
+        peak_tflops: Of the accelerator, at this precision.
+    """
     is_cpu = describe_device(PAPER_A.train)["name"] == "CPU"
     jit_compile = False if is_cpu and keras.backend.backend() == "tensorflow" else "auto"
     rows = []
-    for name in network or ("vgg16", "paper_b"):
-        for of in precision or ("float32", "bfloat16"):
+    for name in networks:
+        for of in precisions:
             ways = make_keras_ways(name, of, jit_compile)
             if name == "vgg16" and importlib.util.find_spec("torch"):
                 ways["torch"] = make_torch_way(of)
@@ -303,15 +305,27 @@ def step(
                 row.append(f"{share:.1%}" if share else "–")
                 rows.append([*row, f"{AFEW_FRAMES / frames_s / 60:.0f}" if is_vgg16 else "–"])
     if not importlib.util.find_spec("torch"):
-        print("torch is not installed: see python -m benchmarks.training --help")
+        print("torch is not installed: pip install torch --index-url https://download.pytorch.org/whl/cpu")
     columns = ("network", "precision", "way", "s a step", "affect / way", "frames/s", "of peak", "30 epochs, min")
     print_table(*columns, rows=rows)
 
 
-@app.callback(help=__doc__)
-def describe() -> None:
-    """Holds the help of all commands."""
+def main(
+    part: Annotated[Literal["pipeline", "epoch", "step"], typer.Argument(help="What is measured.")],
+    shards: Annotated[Path, typer.Argument(help="Folder of shards; step needs none.")] = Path("demo/shards"),
+    network: Annotated[list[str] | None, typer.Option(help="vgg16 and paper_b.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="float32 and bfloat16.")] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    peak_tflops: Annotated[float | None, typer.Option(help="Of the accelerator, at this precision.")] = None,
+) -> None:
+    """What training costs."""
+    if part == "pipeline":
+        measure_pipeline(shards, rounds)
+    elif part == "epoch":
+        measure_epoch(shards)
+    else:
+        measure_step(network or ["vgg16", "paper_b"], precision or ["float32", "bfloat16"], rounds, peak_tflops)
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)
