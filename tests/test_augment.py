@@ -1,6 +1,8 @@
 """Views of a face, read off pixels computed by hand. Faces are PNG, lossless, which the JPEG decoder reads too."""
 
 import math
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -217,3 +219,19 @@ def test_one_view_of_a_clip_is_the_view_of_each_of_its_frames():
 
 def test_a_crop_of_nothing_is_one_pixel():
     np.testing.assert_array_equal(cut(np.full((8, 8, 3), 30), 4, crop_ratio=0.0), np.full((4, 4, 3), 30))
+
+
+def test_a_script_may_end_while_its_batches_are_read(shards):
+    code = (
+        "import sys\n"
+        "from affect.config import load_config\n"
+        "from affect.training.train import prepare_training\n"
+        "from affect.tasks import find_task\n"
+        "experiment = load_config('smoke', ['data.rotation_deg=5'])\n"
+        "training = prepare_training(experiment, sys.argv[1])\n"
+        "model = find_task(experiment).build(experiment.model, training.classes, experiment.train)\n"
+        "batches = iter(training.batches(model)[0])\n"
+        "next(batches)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, shards], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

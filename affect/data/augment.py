@@ -1,7 +1,9 @@
 """Views of a face: the crop of the stored face that the model sees. A view is drawn for a clip or for a frame."""
 
+import atexit
+import gc
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import cv2
@@ -86,12 +88,25 @@ def view_faces(jpegs: Any, view: Mapping[str, Any], face_size: int) -> Any:
     Returns:
         uint8 (F, face_size, face_size, 3), RGB.
     """
+    _end_iterators_at_exit()
     jpegs = tf.convert_to_tensor(jpegs)
     turns = view["angle_rad"] is not None
     settings = {"crop_ratio": view["crop_ratio"], "border": view["border"] if turns else None, "face_size": face_size}
     draws = spread_view(view, tf.size(jpegs)).values()
     faces = tf.numpy_function(partial(_view, **settings), [jpegs, *draws], tf.uint8)
     return tf.ensure_shape(faces, (jpegs.shape[0], face_size, face_size, 3))
+
+
+@cache
+def _end_iterators_at_exit():
+    atexit.register(_end_iterators)
+
+
+def _end_iterators():
+    """Ends the threads of datasets that are still read: a thread that calls Python while it ends aborts the process."""
+    for each in gc.get_objects():
+        if issubclass(type(each), tf.data.Iterator):
+            vars(each).clear()
 
 
 def spread_view(view: Mapping[str, Any], count: Any) -> dict[str, Any]:
