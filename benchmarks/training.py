@@ -14,10 +14,9 @@ SHARDS is a folder of clips with classes and stored faces, such as `demo/shards`
   count: with new views in every epoch, and with stored features.
 - `step`: `train_on_batch` of one batch, all layers learn, weights are random. `affect` is the model built and compiled
   as `affect train` does. `keras` is the same network written with keras.layers and keras.applications. `torch` is
-  VGG16's convolutions with mean pooling in PyTorch, channels last, if torch is installed:
-  `pip install torch --index-url https://download.pytorch.org/whl/cpu`. The ways take turns; the median counts. It also
-  runs with KERAS_BACKEND=jax. Where there is a GPU it prints frames a second, the share of `--peak-tflops`, and the
-  minutes that 30 epochs of 773 clips of 16 frames take, as AFEW has them.
+  VGG16's convolutions with mean pooling in PyTorch, channels last, after `pip install torch`. The ways
+  take turns; the median counts. It also runs with KERAS_BACKEND=jax. On a GPU it prints frames a second, the share of
+  `--peak-tflops`, and the minutes that 30 epochs of 773 clips of 16 frames take, as AFEW has them.
 """
 
 import importlib.util
@@ -305,7 +304,7 @@ def measure_step(networks: list[str], precisions: list[str], rounds: int, peak_t
                 row.append(f"{share:.1%}" if share else "–")
                 rows.append([*row, f"{AFEW_FRAMES / frames_s / 60:.0f}" if is_vgg16 else "–"])
     if not importlib.util.find_spec("torch"):
-        print("torch is not installed: pip install torch --index-url https://download.pytorch.org/whl/cpu")
+        print("torch is not installed: pip install torch")
     columns = ("network", "precision", "way", "s a step", "affect / way", "frames/s", "of peak", "30 epochs, min")
     print_table(*columns, rows=rows)
 
