@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV ?= .venv
 BIN = $(VENV)/bin
 # The tests that also hold on the JAX backend: layers, regularizers, losses, metrics, backbones, models.
-# JAX compiles each shape anew, which takes most of the time; without its optimizations it takes 40 % less.
+# JAX compiles again for each shape, which takes most of the time; without its optimizations it takes 40 % less.
 BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_regularizers.py \
 	tests/test_backbones.py tests/test_frame_classifier.py tests/test_losses.py tests/test_series_metrics.py \
 	tests/test_spatiotemporal_attention.py tests/test_video_networks.py tests/test_network.py tests/test_mask_frames.py

@@ -311,12 +311,12 @@ def train(
         typer.Option(
             metavar="N",
             help="Train in N processes, also on several machines, with KERAS_BACKEND=jax. Start this command N times. "
-            "With slurm for N, srun does.",
+            "Or N is slurm: srun starts it.",
         ),
     ] = None,
     rank: Annotated[int | None, typer.Option(help="Number of this process, from 0. Process 0 writes the run.")] = None,
     coordinator: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Address at which process 0 awaits the others.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Address at which process 0 waits for the others.")
     ] = None,
 ) -> None:
     """Train a model; a run that was stopped goes on."""

@@ -250,6 +250,7 @@ if hasattr(os, "register_at_fork"):
 
 def _request(path, section, limits):
     """Yields the answers of a decoder to a request (see `decoder.py`). Empty answers are left out."""
+    waited = bool(_idle)
     decoder, given, is_free = _take_decoder(), 0, False
     try:
         # A decoder keeps the working folder in which it was started, so it needs an absolute path.
@@ -258,6 +259,7 @@ def _request(path, section, limits):
             decoder.ask({"path": os.path.abspath(path), "section": section, **most})
             while not is_free:
                 answer = decoder.answer()
+                waited = False
                 if "error" in answer:
                     raise InputError(f"{path} {answer['error']}")
                 given += "frame" in answer
@@ -269,13 +271,16 @@ def _request(path, section, limits):
             f"{path} gave no frame for {limits.stall_s:g} s after {given} frames; its decoder was stopped."
         ) from error
     except (EOFError, OSError) as error:
-        raise InputError(f"{path} crashed the decoder after {given} frames ({decoder.end()}).") from error
+        if not waited:
+            raise InputError(f"{path} crashed the decoder after {given} frames ({decoder.end()}).") from error
     finally:
         # After an error, or in the middle of a video, the state of the decoder is unknown, so it is ended.
         if is_free:
             _idle.append(decoder)
         else:
             decoder.end()
+    if not is_free:  # it had ended while it waited for a video, which did not show yet
+        yield from _request(path, section, limits)
 
 
 def _take_decoder():

@@ -447,8 +447,8 @@ MUTANTS = (
         ),
         (
             "dropout left out",
-            "frame_logits = x if spatial_pooling is None else classifier(dropout(x))",
-            "frame_logits = x if spatial_pooling is None else classifier(x)",
+            "frame_logits = classifier(dropout(x))",
+            "frame_logits = classifier(x)",
             DROPOUT,
         ),
         (
@@ -465,8 +465,8 @@ MUTANTS = (
         ),
         (
             "a clip without a face has the classifier's bias",
-            "logits = classifier(dropout(x)) * is_seen",
-            "logits = classifier(dropout(x))",
+            "return classifier(dropout(x)) * is_seen",
+            "return classifier(dropout(x))",
             "test_frame_classifier.py::test_a_clip_without_frames_says_nothing_where_features_are_pooled",
         ),
     ),
@@ -641,8 +641,8 @@ MUTANTS = (
         "affect/data/batches.py",
         (
             "frames unsorted",
-            "return _decode(clip, tf.sort(chosen), view_of,",
-            "return _decode(clip, chosen, view_of,",
+            "chosen, number = tf.sort(chosen), epoch",
+            "chosen, number = chosen, epoch",
             "test_shards.py::test_training_frames_are_drawn_without_replacement_in_time_order",
         ),
         (
@@ -671,7 +671,7 @@ MUTANTS = (
         ),
         (
             "unwanted clips are trained on",
-            'clips = clips.filter(lambda clip: wanted.lookup(clip["key"]) >= 0)\n        order',
+            'clips = clips.filter(lambda clip: clip["index"] >= 0)\n        order',
             "order",
             "test_shards.py::test_only_the_wanted_clips_are_trained_on",
         ),

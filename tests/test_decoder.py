@@ -32,13 +32,15 @@ def clip(tmp_path_factory):
 
 def decoders(pid=None):
     """Returns the ids of the decoders that a process has, by default this one."""
-    children = [path.read_text() for path in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children")]
-    return [int(child) for child in " ".join(children).split() if b"decoder.py" in cmdline(child)]
+    tasks = Path(f"/proc/{pid or os.getpid()}/task").glob("*/children")
+    children = b" ".join(map(read, tasks)).decode().split()
+    return [int(child) for child in children if b"decoder.py" in read(f"/proc/{child}/cmdline")]
 
 
-def cmdline(pid):
+def read(path):
+    """Returns the content of a file in /proc, which is empty for a process that has ended, or not there."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a process that has ended
+        return Path(path).read_bytes()
     except FileNotFoundError:
         return b""
 
@@ -136,6 +138,15 @@ def test_a_process_that_ended_between_two_videos_costs_none(fresh, clip):
     assert len(list(read_frames(clip))) == 100
 
 
+def test_a_process_whose_end_does_not_show_yet_costs_none(fresh, clip, monkeypatch):
+    list(read_frames(clip))
+    (pid,) = decoders()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: state(pid) == "Z")
+    monkeypatch.setattr(subprocess.Popen, "poll", lambda process: None)
+    assert len(list(read_frames(clip))) == 100
+
+
 def test_a_hang_costs_that_video_only(fresh, clip):
     frames = read_frames(clip, limits=Limits(stall_s=2.5))
     next(frames)
@@ -180,7 +191,7 @@ def test_an_idle_decoder_ends_with_its_reader(clip):
     reader.stdout.readline()
     reader.kill()
     reader.communicate()
-    until(lambda: not cmdline(pid))
+    until(lambda: not read(f"/proc/{pid}/cmdline"))
 
 
 def test_a_busy_decoder_ends_with_its_reader(tmp_path):
@@ -195,7 +206,7 @@ def test_a_busy_decoder_ends_with_its_reader(tmp_path):
     pipe = until(writer)  # nothing is written, so that the decoder waits for its first bytes
     reader.kill()
     reader.communicate()
-    until(lambda: not cmdline(pid))
+    until(lambda: not read(f"/proc/{pid}/cmdline"))
     os.close(pipe)
 
 

@@ -192,19 +192,25 @@ def test_without_room_on_the_disk_it_trains_on_faces_and_says_so(clips, tmp_path
     shards, _ = clips
     experiment = with_views(2, train_split="all", selection_ratio=0.0)
     training = find_task(experiment).prepare_training(experiment, shards, None)
-    model = built(experiment)
+    model, made = built(experiment), []
     with monkeypatch.context() as patch:
         if fails == "before":
-            usage = type("usage", (), {"free": 0})
+            usage = type("usage", (), {"free": 2**30})  # kept for checkpoints
             patch.setattr("shutil.disk_usage", lambda folder: usage)
         else:
             make = tempfile.TemporaryFile
-            patch.setattr("tempfile.TemporaryFile", lambda **arguments: FullDisk(make(**arguments)))
+            patch.setattr(
+                "tempfile.TemporaryFile", lambda **arguments: made.append(make(**arguments)) or FullDisk(made[0])
+            )
         with freeze(training, model, tmp_path, kept_bytes=0) as (batches, _):
             inputs, _ = next(iter(batches))
+            assert all(file.closed for file in made)  # so that a checkpoint has its room
     assert set(inputs) == {"faces", "frame_mask"}
     error = capsys.readouterr().err
-    assert error.startswith("affect: the features of faces are not stored (") and error.count("\n") == 1
+    assert (
+        error.startswith(f"affect: There is no room for the features of faces in {tmp_path} (")
+        and error.count("\n") == 1
+    )
 
 
 def test_features_that_would_be_seen_once_are_not_stored(clips, tmp_path):

@@ -240,8 +240,8 @@ def test_two_processes_of_which_one_has_another_config_say_so(labelled, tmp_path
         for rank in range(2)
     ]
     line = (
-        "affect: Process 1 differs from process 0 in config.train.epochs. All processes need the same command, but for "
-        "--rank, the same affect and the same shards."
+        "affect: Process 1 differs from process 0 in config.train.epochs. Start all processes with the same command "
+        "except for --rank, the same version of affect and the same shards."
     )
     assert [said(each) for each in pair] == [(2, [line]), (2, [line])]
     assert not (tmp_path / "run").exists()

@@ -142,11 +142,14 @@ def test_processes_that_were_given_the_same_meet():
     assert meet_all(places_of(range(3), 3), [about] * 3) == [[1, 2], [0], [0]]
 
 
-def test_processes_that_differ_say_in_what():
-    abouts = [{"config": {"train": {"epochs": 3}}, "shards": {"a": name}} for name in ("1", "1", "2")]
+@pytest.mark.parametrize(
+    ("shards", "name"), [({"a": "2", "b": "1"}, "a"), ({"a": "1"}, "b"), ({"a": "1", "b": "1", "c": "1"}, "c")]
+)
+def test_processes_that_differ_say_in_what(shards, name):
+    abouts = [{"config": {"train": {"epochs": 3}}, "shards": each} for each in ({"a": "1", "b": "1"},) * 2 + (shards,)]
     line = (
-        "Process 2 differs from process 0 in shards.a. All processes need the same command, but for --rank, the same "
-        "affect and the same shards."
+        f"Process 2 differs from process 0 in shards.{name}. Start all processes with the same command except for "
+        "--rank, the same version of affect and the same shards."
     )
     assert meet_all(places_of(range(3), 3), abouts) == [line] * 3
 
@@ -159,13 +162,13 @@ def test_two_processes_of_one_rank_are_refused():
 def test_another_number_of_processes_is_refused():
     address = free_address()
     found = meet_all([Place(address, Rank(0, 2)), Place(address, Rank(1, 3))], [{}] * 2)
-    assert all(each.startswith("Process 1 differs from process 0 in --processes. All") for each in found)
+    assert all(each.startswith("Process 1 differs from process 0 in --processes. Start all") for each in found)
 
 
 def test_a_process_that_does_not_come_is_named():
     address = free_address()
     with pytest.raises(
-        InputError, match=rf"^After 0.2 s process 1, 2 of 3 has not come to {address}. See what it says"
+        InputError, match=rf"^Process 0 waited 0.2 s at {address}. These of the 3 processes did not connect: 1, 2. Read"
     ):
         meet(Place(address, Rank(0, 3)), {}, wait_s=0.2)
     with pytest.raises(InputError, match=rf"^Process 0 could not be reached at --coordinator {address} for 0.2 s \("):
@@ -175,7 +178,9 @@ def test_a_process_that_does_not_come_is_named():
 def test_a_port_that_is_taken_is_named():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(InputError, match=r"^Process 0 cannot listen at port .* Choose another port\.$"):
+        with pytest.raises(
+            InputError, match=r"^Process 0 cannot listen at port .* Choose another port, or check that only"
+        ):
             meet(Place(address, Rank(0, 2)), {}, wait_s=1)
 
 

@@ -21,7 +21,7 @@ def checkpoint(tmp_path):
     def save(value):
         model.layers[0].kernel.assign([[value]])
         found = Checkpoint(tmp_path, None, 0)
-        found.set_model(model)
+        found.restore(model, 1)
         found.save("best.keras")
 
     return save
@@ -65,7 +65,7 @@ class KilledModel:
 def test_killed_while_it_is_saved_the_best_is_that_of_before(checkpoint, tmp_path):
     checkpoint(2.0)
     killed = Checkpoint(tmp_path, None, 0)
-    killed.set_model(KilledModel())
+    killed.restore(KilledModel(), 1)
     with pytest.raises(KeyboardInterrupt):
         killed.save("best.keras")
     assert is_intact(tmp_path / "best.keras")

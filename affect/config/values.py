@@ -29,13 +29,13 @@ def list_changes(before: Any, now: Any, prefix: str = "") -> list[str]:
 
     Args:
         before: One of the configs.
-        now: The other, whose fields are compared.
+        now: The other.
         prefix: Name of the field that they are.
     """
     if not isinstance(before, dict) or not isinstance(now, dict):
         return [] if before == now else [prefix]
-    names = [name for name in now if before.get(name) != now[name]]
-    changes = [list_changes(before.get(name), now[name], f"{prefix}.{name}".lstrip(".")) for name in names]
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    changes = [list_changes(before.get(name), now.get(name), f"{prefix}.{name}".lstrip(".")) for name in names]
     return [found for names in changes for found in names]
 
 

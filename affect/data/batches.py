@@ -94,7 +94,7 @@ def split_selection(clips: Sequence[Mapping[str, Any]], ratio: float, seed: int)
 
 @dataclass(frozen=True)
 class ClipTable:
-    """Clips without their faces, and where these are in a table, which has a row for each view of each face.
+    """Clips without their faces. A table of features has a row for each view of each face; this lists those of clips.
 
     The views of a face are rows side by side; so are the faces of a clip.
 

@@ -1,5 +1,6 @@
 """A table of features: computed once, in memory or in a temporary file, and read by rows."""
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 
 # Largest size of a table in memory.
 KEPT_BYTES = 2**30
+# Disk that a table leaves free, for checkpoints.
+RESERVED_BYTES = 2**31
 
 
 class FeatureTable:
@@ -36,9 +39,9 @@ class FeatureTable:
         if not self.is_on_disk:
             self._rows = np.zeros((rows, *shape), dtype)
             return
-        free = shutil.disk_usage(folder).free
-        if self.bytes > free:
-            raise OSError(f"{folder} has {free / 2**30:.1f} GiB of free disk, and {self.bytes / 2**30:.1f} are needed")
+        free, needed = shutil.disk_usage(folder).free, self.bytes + RESERVED_BYTES
+        if needed > free:
+            raise OSError(f"{free / 2**30:.1f} GiB are free, and {needed / 2**30:.1f} GiB are needed")
         self._file = tempfile.TemporaryFile(dir=folder, prefix="tmp-features-")  # noqa: SIM115, because `close` closes it
         self._rows = np.memmap(self._file, dtype, "w+", shape=(rows, *shape))
 
@@ -47,7 +50,7 @@ class FeatureTable:
 
         Args:
             first: First row.
-            features: (N, ...), of the dtype of the table.
+            features: (N, ...).
 
         Raises:
             OSError: If the disk is full.
@@ -56,7 +59,7 @@ class FeatureTable:
             self._rows[first : first + len(features)] = features
         else:  # not through the mapping, because a full disk would kill the process there
             self._file.seek(first * self._row_bytes)
-            self._file.write(features.tobytes())
+            self._file.write(np.asarray(features, self.dtype).tobytes())
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Returns rows; -1 is a row of zeros.
@@ -80,4 +83,5 @@ class FeatureTable:
         """Removes the features from memory and disk."""
         self._rows = np.zeros((0,), np.uint8)
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what the full disk did not take
+                self._file.close()

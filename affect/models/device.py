@@ -41,8 +41,8 @@ def describe_device(config: Train, *, devices: int = 1, processes: int = 1) -> d
 
     Returns:
         Dict of `name`, `"CPU"` without an accelerator; `precision`; `deterministic`, whether a run gives the same bits
-        when it is repeated on this device; `devices`, which compute,
-        of those that are `visible`; their `processes`; and the `backend` of Keras.
+        when it is repeated on this device; `devices`, the number that compute; `visible`, the number that could;
+        `processes`; and the `backend` of Keras.
 
     Raises:
         InputError: When the backend was started so that it cannot be deterministic.

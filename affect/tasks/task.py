@@ -186,7 +186,7 @@ class FrozenFaces:
         rows: Number of views of all faces.
         seen: Faces that all epochs together see.
         faces: `faces(model, batch_faces)` → dataset of `(rows, faces)`: each view of each face once.
-        batches: `batches(model, first_epoch)` → endless training batches, with `rows` in place of faces.
+        batches: `batches(model, first_epoch)` → endless training batches, with `rows` instead of `faces`.
     """
 
     rows: int
@@ -205,8 +205,8 @@ class Training:
         selection: Keys of the clips, or names of the recordings, that select the epoch; empty for none.
         loss: Keras loss.
         sizes: Sizes of the batches of an epoch.
-        batches: `batches(model, first_epoch=0, rank=ALONE)` → endless training batches, of each of which a process has
-            its rows; and the selection batches, of which it has some, or `None`.
+        batches: `batches(model, first_epoch=0, rank=ALONE)` → `(training, selection)`: endless batches with the rows of
+            this process; and its share of the selection batches, or `None`.
         counts: How many clips, recordings or windows are used and how many are left out.
         metrics: Keras metrics that count every example alike. Their variables, and those of `weighted_metrics`, are
             sums over the examples, so that those of several devices can be added.

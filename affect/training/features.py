@@ -52,10 +52,10 @@ def freeze(
     kept_bytes: int = KEPT_BYTES,
     shows_progress: bool = False,
 ) -> Iterator[tuple[Any, Any]]:
-    """Gives the batches for a `FrozenNetwork`, with the features of all faces that it would see more than once.
+    """Gives the batches for a `FrozenNetwork`, with the features of faces.
 
-    These are the selection faces; and the training faces, if their views repeat and all epochs see more of them than
-    there are views. They are what a frozen backbone makes of the same faces, up to the noise of float32 in another
+    These are the selection faces, always; and the training faces, if their views repeat and all epochs see more of them
+    than there are views. They are what a frozen backbone makes of the same faces, up to the noise of float32 in another
     batch size. If there is neither memory nor disk for them, the batches have faces, which give the same result.
 
     Args:
@@ -89,16 +89,19 @@ def freeze(
         try:
             table = FeatureTable(total, shape, dtype, folder, kept_bytes)
             _fill(table, total, sources, model.get_layer("backbone"), jit_compile, shows_progress)
-        except OSError as error:  # no room on the disk
+        except OSError as error:
             print(
-                f"affect: the features of faces are not stored ({error}). The backbone computes them in every epoch.",
+                f"affect: There is no room for the features of faces in {folder} ({error.strerror or error}). Training "
+                "continues, and the backbone computes them in every epoch. To train faster, free disk space and start "
+                "again.",
                 file=sys.stderr,
             )
-            yield batches, selection
-            return
-        if frozen:
+            if table is not None:
+                table.close()
+            table = None
+        if table is not None and frozen:
             batches = _read_rows(frozen.batches(model, first_epoch), table)
-        if selection is not None:
+        if table is not None and selection is not None:
             selection = _read_rows(_repeat(listed), table)
         yield batches, selection
     finally:

@@ -1,6 +1,6 @@
 """Training on several devices, also of several processes: each computes on its part of every batch, by Keras on JAX.
 
-What Keras computes inside `model.fit` is of the whole batch: the loss, its gradient, batch normalisation, the masks of
+In `model.fit` Keras computes these over the whole batch: the loss, its gradient, batch normalisation, the masks of
 dropout and the metrics. Sums are added in another order, so numbers differ in their last digits.
 """
 
@@ -113,8 +113,8 @@ class Replicas:
 def leave_scope() -> Iterator[None]:
     """Leaves the scope of `Replicas.scope` for a `with` block in which Keras saves or loads a model.
 
-    Meanwhile Keras makes an optimizer, once in a process, to see what optimizers have. In the scope its variables would
-    be put on the devices of all processes, of which some do not take part.
+    When Keras first saves or loads a model, it makes an optimizer to list its attributes. In the scope its variables
+    would need all processes, but one process may save alone.
     """
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
@@ -168,7 +168,8 @@ def check_divides(size: int, rank: Rank) -> None:
     if size % rank.processes:
         raise InputError(
             f"{rank.processes} processes cannot divide a batch of {size} into equal parts. Set data.batch_clips to a "
-            f"multiple of {rank.processes}, with as many training examples at least and data.keep_last_batch=false."
+            f"multiple of {rank.processes} that is at most the number of training examples, and "
+            "data.keep_last_batch=false."
         )
 
 

@@ -167,18 +167,20 @@ def join(place: Place, about: Mapping[str, Any], *, wait_s: float = WAIT_S) -> I
         yield
     except BaseException as error:
         if _is_of_lost_process(error):
-            time.sleep(sum(SILENT_S) + SILENT_S[1] * SILENT_S[2])  # the watcher says which one, and ends this process
-        _say(watcher, f"stopped {number}")
+            time.sleep(
+                SILENT_S[0] + SILENT_S[1] * SILENT_S[2] + GRACE_S
+            )  # the watcher says which one, and ends this process
         # JAX would wait for the other processes.
         code = 2 if isinstance(error, InputError) else 130 if isinstance(error, KeyboardInterrupt) else 1
         atexit.register(_leave, code)
+        _say(watcher, f"stopped {number}")
         raise
     _say(watcher, f"done {number}")
 
 
 @contextlib.contextmanager
 def _mute_stdout():
-    """Mutes standard output, on which the library that connects CPUs says so without being asked."""
+    """Mutes standard output, because Gloo, which connects CPUs, prints a line there."""
     sys.stdout.flush()
     kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
@@ -226,7 +228,7 @@ def _start_watcher(place, peers):
 
 
 def _say(watcher, word):
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         watcher.communicate(f"{word}\n".encode(), timeout=5)
 
 
@@ -246,7 +248,9 @@ def meet(place: Place, about: Mapping[str, Any], *, wait_s: float = WAIT_S) -> d
     """
     end = time.monotonic() + wait_s
     about = json.loads(json.dumps({"--processes": place.rank.processes, **about}))
-    peers = _receive_others(place, about, wait_s, end) if place.rank.number == 0 else _go(place, about, wait_s, end)
+    peers = (
+        _receive_others(place, about, wait_s, end) if place.rank.number == 0 else _connect(place, about, wait_s, end)
+    )
     for connection in peers.values():
         connection.settimeout(None)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -267,7 +271,7 @@ def _receive_others(place, about, wait_s, end):
     except OSError as error:
         raise InputError(
             f"Process 0 cannot listen at port {port} of --coordinator {place.coordinator} ({error.strerror}). "
-            "Choose another port."
+            "Choose another port, or check that only one process has --rank 0."
         ) from error
     with server:
         while len(peers) < count - 1:
@@ -277,8 +281,8 @@ def _receive_others(place, about, wait_s, end):
             except TimeoutError:
                 missing = ", ".join(str(number) for number in range(1, count) if number not in peers)
                 problem = problem or (
-                    f"After {wait_s:g} s process {missing} of {count} has not come to {place.coordinator}. See what it "
-                    "says, and start all processes again."
+                    f"Process 0 waited {wait_s:g} s at {place.coordinator}. These of the {count} processes did not "
+                    f"connect: {missing}. Read their messages, then start all again."
                 )
                 break
             said = _read_line(connection, 10)
@@ -288,8 +292,8 @@ def _receive_others(place, about, wait_s, end):
             number = said["rank"]
             if changed := list_changes(about, said.get("about")):
                 problem = problem or (
-                    f"Process {number} differs from process 0 in {', '.join(changed[:5])}. All processes need the same "
-                    "command, but for --rank, the same affect and the same shards."
+                    f"Process {number} differs from process 0 in {', '.join(changed[:5])}. Start all "
+                    "processes with the same command except for --rank, the same version of affect and the same shards."
                 )
             elif number in peers or not 0 < number < count:
                 problem = problem or f"Two processes have --rank {number}. Give each its own, from 0 to {count - 1}."
@@ -306,7 +310,7 @@ def _receive_others(place, about, wait_s, end):
     return peers
 
 
-def _go(place, about, wait_s, end):
+def _connect(place, about, wait_s, end):
     host, port = _split_address(place.coordinator)
     while True:
         try:

@@ -67,8 +67,8 @@ def train(
     that was stopped and resumed ends with the same weights as one that was not, to the bit if `train.deterministic`
     holds. Seeds, determinism and precision belong to the process; after the call they are what they were before.
 
-    If the whole backbone is frozen, it sees each view of a face once, before the first epoch
-    (`affect.training.features`), and the epochs read its features. On several devices it sees them in every epoch.
+    If the whole backbone is frozen, its features are stored where that saves time (`affect.training.features`): at each
+    start, also of a resumed run. On several devices they are not stored.
 
     Keras on JAX divides each batch over all devices that can have equal parts of it. After `jax.distributed.initialize`
     these are the devices of all processes. Each process must call `train` with the same arguments, where `workdir` is
