@@ -2,7 +2,7 @@
 
     python -m benchmarks.training pipeline SHARDS
     python -m benchmarks.training epoch SHARDS
-    python -m benchmarks.training step [--network vgg16|paper_b] [--precision bfloat16] [--peak-tflops 989]
+    python -m benchmarks.training step [--network vgg16|paper_b] [--precision bfloat16] [--pytorch PYTHON]
 
 SHARDS is a folder of clips with classes and stored faces, such as `demo/shards` of `affect demo`. All times of
 `pipeline` and `epoch` are CPU seconds of this process, because other programs do not change them much.
@@ -13,20 +13,22 @@ SHARDS is a folder of clips with classes and stored faces, such as `demo/shards`
 - `epoch`: `affect train` of `configs/planted.py` for a few epochs, less a shorter run, so that the start does not
   count: with new views in every epoch, and with stored features.
 - `step`: `train_on_batch` of one batch, all layers learn, weights are random. `affect` is the model built and compiled
-  as `affect train` does. `keras` is the same network written with keras.layers and keras.applications. `torch` is
-  VGG16's convolutions with mean pooling in PyTorch, channels last, after `pip install torch`. The ways
-  take turns; the median counts. It also runs with KERAS_BACKEND=jax. On a GPU it prints frames a second, the share of
-  `--peak-tflops`, and the minutes that 30 epochs of 773 clips of 16 frames take, as AFEW has them.
+  as `affect train` does. `keras` is the same network written with keras.layers and keras.applications. With
+  `--pytorch PYTHON`, `pytorch` is VGG16's convolutions with mean pooling in PyTorch, channels last, in a process of
+  that Python, because PyTorch and TensorFlow can crash in one. The ways take turns; the median counts. It also runs
+  with KERAS_BACKEND=jax. On a GPU it prints frames a second, the share of `--peak-tflops`, such as 989, and the minutes
+  that 30 epochs of 773 clips of 16 frames take, as AFEW has them.
 """
 
-import importlib.util
+import atexit
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO, cast
 
 import cv2
 import keras
@@ -237,41 +239,29 @@ def make_keras_ways(network: str, precision: str, jit_compile: Any) -> dict[str,
     }
 
 
-def make_torch_way(precision: str) -> Callable[[], Any]:
-    """Returns a function that takes one step of VGG16 in PyTorch.
+def start_pytorch(python: Path, precision: str) -> Callable[[], Any]:
+    """Starts `benchmarks/training_in_pytorch.py`, and returns a function that takes one step there.
 
     Args:
+        python: Python that has PyTorch.
         precision: As of `train.precision`.
     """
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    modules, channels = [], 3
-    for block, (count, filters) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))):
-        modules += [torch.nn.MaxPool2d(2)] if block else []
-        for _ in range(count):
-            modules += [torch.nn.Conv2d(channels, filters, 3, padding=1), torch.nn.ReLU(inplace=True)]
-            channels = filters
-    modules += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(512, len(EMOTIONS))]
-    network = torch.nn.Sequential(*modules).to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9, nesterov=True, weight_decay=5e-5)
-    faces = torch.randn(16, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
-    label = torch.zeros(1, dtype=torch.long, device=device)
-    is_half = precision != "float32"
+    script = Path(__file__).with_name("training_in_pytorch.py")
+    process = subprocess.Popen([python, script, precision], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.kill)
+    requests, answers = cast(TextIO, process.stdin), cast(TextIO, process.stdout)
 
     def step():
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16, enabled=is_half):
-            scores = network(faces)
-        loss = torch.nn.functional.cross_entropy(torch.logsumexp(scores.float(), 0, keepdim=True), label)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        print(file=requests, flush=True)
+        if not answers.readline():
+            raise RuntimeError(f"{script} ended; {python} must have PyTorch: pip install torch numpy")
 
     return step
 
 
-def measure_step(networks: list[str], precisions: list[str], rounds: int, peak_tflops: float | None) -> None:
+def measure_step(
+    networks: list[str], precisions: list[str], rounds: int, peak_tflops: float | None, pytorch: Path | None
+) -> None:
     """Prints the seconds of one step: VGG16 with 16 faces of 224 pixels, paper B with 40 faces of 96 pixels.
 
     Args:
@@ -279,6 +269,7 @@ def measure_step(networks: list[str], precisions: list[str], rounds: int, peak_t
         precisions: As of `train.precision`.
         rounds: Steps of each way, of which the median counts.
         peak_tflops: Of the accelerator, at this precision.
+        pytorch: Python that has PyTorch; `None` leaves PyTorch out.
     """
     is_cpu = describe_device(PAPER_A.train)["name"] == "CPU"
     jit_compile = False if is_cpu and keras.backend.backend() == "tensorflow" else "auto"
@@ -286,8 +277,8 @@ def measure_step(networks: list[str], precisions: list[str], rounds: int, peak_t
     for name in networks:
         for of in precisions:
             ways = make_keras_ways(name, of, jit_compile)
-            if name == "vgg16" and importlib.util.find_spec("torch"):
-                ways["torch"] = make_torch_way(of)
+            if name == "vgg16" and pytorch:
+                ways["pytorch"] = start_pytorch(pytorch, of)
             times: dict[str, list[float]] = {way: [] for way in ways}
             for turn in range(rounds + 1):  # the first one traces the graphs
                 for way, take in ways.items():
@@ -303,8 +294,6 @@ def measure_step(networks: list[str], precisions: list[str], rounds: int, peak_t
                 share = 3 * VGG16_FLOP * frames_s / 1e12 / peak_tflops if peak_tflops and is_vgg16 else None
                 row.append(f"{share:.1%}" if share else "–")
                 rows.append([*row, f"{AFEW_FRAMES / frames_s / 60:.0f}" if is_vgg16 else "–"])
-    if not importlib.util.find_spec("torch"):
-        print("torch is not installed: pip install torch")
     columns = ("network", "precision", "way", "s a step", "affect / way", "frames/s", "of peak", "30 epochs, min")
     print_table(*columns, rows=rows)
 
@@ -316,6 +305,7 @@ def main(
     precision: Annotated[list[str] | None, typer.Option(help="float32 and bfloat16.")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     peak_tflops: Annotated[float | None, typer.Option(help="Of the accelerator, at this precision.")] = None,
+    pytorch: Annotated[Path | None, typer.Option(help="Python that has PyTorch, to measure it too.")] = None,
 ) -> None:
     """What training costs."""
     if part == "pipeline":
@@ -323,7 +313,9 @@ def main(
     elif part == "epoch":
         measure_epoch(shards)
     else:
-        measure_step(network or ["vgg16", "paper_b"], precision or ["float32", "bfloat16"], rounds, peak_tflops)
+        measure_step(
+            network or ["vgg16", "paper_b"], precision or ["float32", "bfloat16"], rounds, peak_tflops, pytorch
+        )
 
 
 if __name__ == "__main__":
