@@ -60,6 +60,8 @@ def test_slurm_names_the_place():
     assert find_place(None, "slurm", None, SLURM | {"SLURM_PROCID": "0"}).coordinator == place.coordinator
     assert find_place(None, "slurm", None, SLURM | {"SLURM_STEP_ID": "4"}).coordinator != place.coordinator
     assert find_place(None, "slurm", None, SLURM | {"SLURM_STEP_NODELIST": "a-1,b"}).coordinator == f"a-1:{port}"
+    racks = SLURM | {"SLURM_STEP_NODELIST": "rack[1-2]n[01-04,07],other[3,4]"}
+    assert find_place(None, "slurm", None, racks).coordinator == f"rack1n01:{port}"
     assert find_place(None, "slurm", None, SLURM | {"SLURM_STEP_NUM_TASKS": "1"}) is None
     # Tasks that see all accelerators of their machine take one each; a task that was given its own uses it.
     assert find_place(None, "slurm", None, SLURM | {"CUDA_VISIBLE_DEVICES": "0,1"}).device == 1

@@ -112,8 +112,8 @@ def _find_place_in_slurm(environment):
     job, step, nodes, count, number = (environment[name] for name in names)
     if int(count) == 1:
         return None
-    host, _, numbers = nodes.partition("[") if "[" in nodes.partition(",")[0] else (nodes.partition(",")[0], "", "")
-    first = host + re.split("[],-]", numbers)[0]  # node007 of node[007-009,012],other
+    (several,) = re.findall(r"^(?:[^[,]|\[[^]]*\])*", nodes)  # rack[1-2]n[007-009,012] of rack[1-2]n[007-009,012],other
+    first = re.sub(r"\[([^],-]*)[^]]*\]", r"\1", several)  # rack1n007
     port = 61_440 + (int(job) * 17 + int(step)) % 4096  # the same in each process, another for another step
     tasks_of_node = environment.get("SLURM_STEP_TASKS_PER_NODE", "1")
     visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
