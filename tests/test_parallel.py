@@ -217,8 +217,8 @@ def test_tensorflow_and_a_batch_that_cannot_be_divided_are_refused(labelled, tmp
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "affect: 3 processes cannot divide a batch of 4 into equal parts. Set data.batch_clips to a multiple of 3, "
-        "with as many training examples at least and data.keep_last_batch=false.\n"
+        "affect: 3 processes cannot divide a batch of 4 into equal parts. Set data.batch_clips to a multiple of 3 "
+        "that is at most the number of training examples, and data.keep_last_batch=false.\n"
     )
     assert not (tmp_path / "run").exists()
 
