@@ -86,6 +86,16 @@ def shards(labelled_videos, tmp_path_factory):
     return out
 
 
+@pytest.fixture
+def bright(monkeypatch):
+    """Makes the detectors of `tests.bright` known by their names."""
+    from affect.pipelines.detectors import DETECTORS
+    from tests.bright import Bright, Two
+
+    monkeypatch.setitem(DETECTORS, "bright", Bright)
+    monkeypatch.setitem(DETECTORS, "two", Two)
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory):
     """Context: name → path in a folder that all processes of a run share, for one of them at a time."""

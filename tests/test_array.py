@@ -20,7 +20,7 @@ from affect.pipelines.array import join_parts, prepare_part, write_command
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.parts import open_parts
 from affect.pipelines.prepare import PARTS, prepare
-from tests.bright import FAKE, Bright, Two, write_clips
+from tests.bright import FAKE, Bright, write_clips
 from tests.commands import affect, refused
 from tests.folders import contents
 from tests.pictures import write_video
@@ -28,10 +28,7 @@ from tests.pictures import write_video
 BEAT_S = 0.05
 
 
-@pytest.fixture(autouse=True)
-def bright(monkeypatch):
-    monkeypatch.setitem(DETECTORS, "bright", Bright)
-    monkeypatch.setitem(DETECTORS, "two", Two)
+pytestmark = pytest.mark.usefixtures("bright")
 
 
 @pytest.fixture(scope="module")

@@ -27,16 +27,10 @@ from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
 from affect.pipelines.faces import FACES_VERSION
 from affect.pipelines.prepare import PARTS, prepare
-from tests.bright import FAKE, Bright, Two, write_clips
+from tests.bright import FAKE, Bright, write_clips
 from tests.commands import affect
 from tests.folders import contents
 from tests.pictures import SMALL_FACES, overwrite, write_video
-
-
-@pytest.fixture
-def bright(monkeypatch):
-    monkeypatch.setitem(DETECTORS, "bright", Bright)
-    monkeypatch.setitem(DETECTORS, "two", Two)
 
 
 @pytest.fixture(scope="module")

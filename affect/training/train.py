@@ -153,8 +153,8 @@ def train(
                 network.compile(
                     optimizer=optimizer,
                     loss=training.loss,
-                    metrics=_make_again(training.metrics),
-                    weighted_metrics=_make_again(training.weighted_metrics),
+                    metrics=_copy_metrics(training.metrics),
+                    weighted_metrics=_copy_metrics(training.weighted_metrics),
                     jit_compile=_may_jit(device),
                 )
             optimizer.build(model.trainable_variables)  # else the first step is traced twice
@@ -263,7 +263,7 @@ def _check_same_checkpoint(workdir, replicas):
         replicas.check_same(seen, "Their machines must share the folder. Start all processes again in a minute.")
 
 
-def _make_again(metrics):
+def _copy_metrics(metrics):
     """Returns the same metrics with variables on the devices of the scope that this is called in."""
     return [type(metric).from_config(metric.get_config()) for metric in metrics]
 
