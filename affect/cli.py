@@ -569,7 +569,7 @@ def predict(
             elif write:
                 write(reading)
             elif len(reading.faces):
-                terminal.print_prediction(predictor, reading.result, reading.face if faces == "all" else None)
+                terminal.print_prediction(reading, names_face=faces == "all")
             if plot and len(reading.faces):
                 drawn.append(reading.result)
     if plot and drawn:
@@ -737,8 +737,8 @@ def explain(
         terminal.say_seen(video, reading)
         for remark in remarks:
             say(remark)
-        sentence = trained.task.sentence(reading.result)
-        print(f"{out}: {video}{sentence}; {terminal.describe_faces(reading.result)}")
+        faces = terminal.describe_faces(terminal.count_faces(reading))
+        print(f"{out}: {video}{trained.task.sentence(reading)}; {faces}")
     else:
         means = explain_classes(trained, cast(Path, data), out, split=split, track=show_progress)
         print(f"{out}: attention over {', '.join(means)}")

@@ -62,7 +62,7 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
     for remark in reading.save_figure(figure, frames=6, width_cm=20):
         terminal.say(remark)
     terminal.say_seen(video, reading)
-    terminal.print_prediction(trained, reading.result)
+    terminal.print_prediction(reading)
     write_json(out / "prediction.json", reading.result)
     terminal.print_headline("export, check and convert: the model for a service and for a phone")
     version = export(run, out / "savedmodels" / "demo")

@@ -207,17 +207,16 @@ def print_table(result: dict[str, Any], layout: "TableLayout", rows: Iterable[Ma
     Console().print(table)
 
 
-def print_prediction(predictor: "Predictor", result: dict[str, Any], face: int | None = None) -> None:
+def print_prediction(reading: "Reading", *, names_face: bool = False) -> None:
     """Prints what a model predicts for a video with a face.
 
     Args:
-        predictor: The model.
-        result: Its prediction.
-        face: Number of the person, if several are read; `None` prints none.
+        reading: The prediction.
+        names_face: Whether the number of the person is printed.
     """
-    label, who = predictor.task.headline(result), f", face {face}" if face else ""
-    print(f"{result['key']}{who}: " + "; ".join(filter(None, (label, describe_faces(result)))))
-    print_printout(predictor.task.format_prediction(predictor, result))
+    who = f", face {reading.face}" if names_face else ""
+    print(f"{reading.clip.key}{who}: " + "; ".join(filter(None, (reading.label, describe_faces(count_faces(reading))))))
+    print_printout(reading.predictor.task.format_prediction(reading))
 
 
 def write_csv(predictor: "Predictor", adjustment: rows.Adjustment) -> Callable[["Reading"], None]:

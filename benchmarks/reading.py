@@ -35,7 +35,7 @@ OURS = """
 import sys
 import affect
 reading = affect.load(sys.argv[1]).read(sys.argv[2])
-print("FRAMES", len(reading.frames), "FACES", len(reading.faces))
+print("FRAMES", len(reading.curves.times_s), "FACES", len(reading.faces))
 """
 FER = """
 import sys

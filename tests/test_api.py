@@ -9,6 +9,7 @@ import pytest
 
 import affect
 from affect.errors import InputError
+from affect.terminal import print_prediction
 from tests.serving_stub import serve
 
 OF_FRAME = ["video", "frame", "timestamp_s", "face", "has_face", "x0", "y0", "x1", "y1", "score", "importance"]
@@ -80,6 +81,15 @@ def test_a_reading_is_a_data_frame_and_a_figure(exported, video, tmp_path):
     assert table["importance"].sum() == pytest.approx(1, abs=1e-5)
     reading.save_figure(tmp_path / "figure.png", frames=3)
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_printing_makes_no_row_of_each_frame(exported, video, capsys):
+    """So the memory of `affect predict` does not grow by a dict a frame."""
+    for name in ("lstm", "regression"):
+        reading = affect.load(exported(name)[1].path).read(video)
+        print_prediction(reading, names_face=True)
+        assert f"{video}, face 1: " in capsys.readouterr().out
+        assert "result" not in vars(reading)
 
 
 def test_faces_outlive_their_reading_and_leave_nothing_behind(exported, video, tmp_path, monkeypatch):

@@ -53,6 +53,7 @@ from affect.tasks.task import (
 
 if TYPE_CHECKING:
     from affect.data.shards import Shards
+    from affect.reading.predictor import Reading
 
 # Most frames of a prediction in the terminal.
 SHOWN_FRAMES = 10
@@ -417,19 +418,17 @@ class ClipClassification:
             ]
         )
 
-    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
-        read = [frame for frame in result["frames"] if frame["probabilities"] is not None]
-        rows = [["clip", "", *(f"{p:.2f}" for p in result["probabilities"].values())]]
+    def format_prediction(self, reading: "Reading") -> Printout:
+        curves, classes = reading.curves, reading.predictor.classes
+        read = np.flatnonzero(~np.isnan(curves.importance))
+        rows = [["clip", "", *(f"{p:.2f}" for p in curves.overall)]]
         for frame in read[:: -(-len(read) // SHOWN_FRAMES)]:
-            probabilities = (f"{p:.2f}" for p in frame["probabilities"].values())
-            rows.append([f"{frame['timestamp_s']:.2f} s", f"{frame['importance']:.1%}", *probabilities])
-        return Printout([PrintedTable(["", "import.", *result["probabilities"]], rows, compact=True, first_apart=True)])
+            probabilities = (f"{p:.2f}" for p in curves.values[frame])
+            rows.append([f"{curves.times_s[frame]:.2f} s", f"{curves.importance[frame]:.1%}", *probabilities])
+        return Printout([PrintedTable(["", "import.", *classes], rows, compact=True, first_apart=True)])
 
-    def headline(self, result: dict[str, Any]) -> str:
-        return result["label"]
-
-    def sentence(self, result: dict[str, Any]) -> str:
-        return f" is {result['label']}, p = {result['probabilities'][result['label']]:.3f}"
+    def sentence(self, reading: "Reading") -> str:
+        return f" is {reading.label}, p = {max(reading.curves.overall):.3f}"
 
 
 class WholeClipClassification(ClipClassification):

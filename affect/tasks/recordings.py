@@ -46,6 +46,7 @@ from affect.tasks.task import (
 
 if TYPE_CHECKING:
     from affect.data.shards import Shards
+    from affect.reading.predictor import Reading
 
 
 class RecordingRegression:
@@ -406,20 +407,19 @@ class RecordingRegression:
         unrated = [f"{name} has no ratings." for name in report["unrated"]]
         return Printout([PrintedTable(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
 
-    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
+    def format_prediction(self, reading: "Reading") -> Printout:
         """Shows valence and arousal about each second."""
-        frames = result["frames"][:: max(1, round(trained.experiment.windows.frame_rate_hz))]
+        predictor, series = reading.predictor, reading.answer
+        seconds = slice(None, None, max(1, round(predictor.experiment.windows.frame_rate_hz)))
+        points = zip(series.times_s[seconds], series.predictions[seconds], series.frame_mask[seconds], strict=True)
         rows = [
-            [f"{frame['timestamp_s']:.2f} s", *(format_number(frame[name]) for name in trained.classes)]
-            for frame in frames
+            [f"{time_s:.2f} s", *(format_number(float(value) if has_face else None) for value in values)]
+            for time_s, values, has_face in points
         ]
-        return Printout([PrintedTable(["", *trained.classes], rows, compact=True)])
+        return Printout([PrintedTable(["", *predictor.classes], rows, compact=True)])
 
-    def headline(self, result: dict[str, Any]) -> str:
-        return ""
-
-    def sentence(self, result: dict[str, Any]) -> str:
-        return f", valence and arousal over {len(result['frames'])} frames"
+    def sentence(self, reading: "Reading") -> str:
+        return f", valence and arousal over {len(reading.answer.times_s)} frames"
 
 
 def _read_delay(workdir):

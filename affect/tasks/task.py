@@ -15,6 +15,7 @@ from affect.progress import Track, hide_progress
 
 if TYPE_CHECKING:
     from affect.data.shards import Shards
+    from affect.reading.predictor import Reading
     from affect.tasks.postprocessing import Postprocessing
     from affect.tasks.signatures import Signature
 
@@ -600,18 +601,14 @@ class Task(Protocol):
     def format_evaluation(self, report: dict[str, Any]) -> Printout:
         """Formats the result of `affect.training.evaluate.evaluate`."""
 
-    def format_prediction(self, trained: LoadedModel, result: dict[str, Any]) -> Printout:
-        """Formats the result of `predict`.
+    def format_prediction(self, reading: "Reading") -> Printout:
+        """Formats the prediction for a face.
 
         Args:
-            trained: The model.
-            result: From `predict`.
+            reading: The prediction.
         """
 
-    def headline(self, result: dict[str, Any]) -> str:
-        """Returns a prediction in one word; empty where there is none."""
-
-    def sentence(self, result: dict[str, Any]) -> str:
+    def sentence(self, reading: "Reading") -> str:
         """Returns the end of a sentence that begins with the name of a drawn video."""
 
 
