@@ -40,6 +40,7 @@ from affect.tasks.task import (
     FrozenFaces,
     Graph,
     LoadedModel,
+    Prediction,
     PrintedTable,
     Printout,
     ServedModel,
@@ -53,7 +54,6 @@ from affect.tasks.task import (
 
 if TYPE_CHECKING:
     from affect.data.shards import Shards
-    from affect.reading.predictor import Reading
 
 # Most frames of a prediction in the terminal.
 SHOWN_FRAMES = 10
@@ -418,7 +418,7 @@ class ClipClassification:
             ]
         )
 
-    def format_prediction(self, reading: "Reading") -> Printout:
+    def format_prediction(self, reading: Prediction) -> Printout:
         curves, classes = reading.curves, reading.predictor.classes
         read = np.flatnonzero(~np.isnan(curves.importance))
         rows = [["clip", "", *(f"{p:.2f}" for p in curves.overall)]]
@@ -427,7 +427,7 @@ class ClipClassification:
             rows.append([f"{curves.times_s[frame]:.2f} s", f"{curves.importance[frame]:.1%}", *probabilities])
         return Printout([PrintedTable(["", "import.", *classes], rows, compact=True, first_apart=True)])
 
-    def sentence(self, reading: "Reading") -> str:
+    def sentence(self, reading: Prediction) -> str:
         return f" is {reading.label}, p = {max(reading.curves.overall):.3f}"
 
 

@@ -29,6 +29,7 @@ from affect.tasks.task import (
     Drawing,
     Graph,
     LoadedModel,
+    Prediction,
     PrintedTable,
     Printout,
     ServedModel,
@@ -46,7 +47,6 @@ from affect.tasks.task import (
 
 if TYPE_CHECKING:
     from affect.data.shards import Shards
-    from affect.reading.predictor import Reading
 
 
 class RecordingRegression:
@@ -407,7 +407,7 @@ class RecordingRegression:
         unrated = [f"{name} has no ratings." for name in report["unrated"]]
         return Printout([PrintedTable(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
 
-    def format_prediction(self, reading: "Reading") -> Printout:
+    def format_prediction(self, reading: Prediction) -> Printout:
         """Shows valence and arousal about each second."""
         predictor, series = reading.predictor, reading.answer
         seconds = slice(None, None, max(1, round(predictor.experiment.windows.frame_rate_hz)))
@@ -418,7 +418,7 @@ class RecordingRegression:
         ]
         return Printout([PrintedTable(["", *predictor.classes], rows, compact=True)])
 
-    def sentence(self, reading: "Reading") -> str:
+    def sentence(self, reading: Prediction) -> str:
         return f", valence and arousal over {len(reading.answer.times_s)} frames"
 
 

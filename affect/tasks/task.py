@@ -15,7 +15,6 @@ from affect.progress import Track, hide_progress
 
 if TYPE_CHECKING:
     from affect.data.shards import Shards
-    from affect.reading.predictor import Reading
     from affect.tasks.postprocessing import Postprocessing
     from affect.tasks.signatures import Signature
 
@@ -99,6 +98,26 @@ class Curves:
         """Time of the most important frame; without importance, of the value that is farthest from 0, 0."""
         weights = np.hypot(*self.values.T) if np.isnan(self.importance).all() else self.importance
         return None if np.isnan(weights).all() else float(self.times_s[np.nanargmax(weights)])
+
+
+class Prediction(Protocol):
+    """What is known of a face of a video."""
+
+    @property
+    def answer(self) -> Any:
+        """From `Task.answer`."""
+
+    @property
+    def curves(self) -> Curves:
+        """The answer as arrays."""
+
+    @property
+    def label(self) -> str | None:
+        """The likeliest class; `None` for a regression."""
+
+    @property
+    def predictor(self) -> "LoadedModel":
+        """The model."""
 
 
 class Cut(Protocol):
@@ -601,14 +620,14 @@ class Task(Protocol):
     def format_evaluation(self, report: dict[str, Any]) -> Printout:
         """Formats the result of `affect.training.evaluate.evaluate`."""
 
-    def format_prediction(self, reading: "Reading") -> Printout:
+    def format_prediction(self, reading: "Prediction") -> Printout:
         """Formats the prediction for a face.
 
         Args:
             reading: The prediction.
         """
 
-    def sentence(self, reading: "Reading") -> str:
+    def sentence(self, reading: "Prediction") -> str:
         """Returns the end of a sentence that begins with the name of a drawn video."""
 
 
