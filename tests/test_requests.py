@@ -5,8 +5,10 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
 from affect.data.clips import Clip, Face
 from affect.errors import InputError
@@ -90,11 +92,20 @@ def test_columns_and_rows_are_answered_as_the_document_says(run, planted, face):
     np.testing.assert_allclose(found, expected["probabilities"], atol=1e-5)
 
 
-def test_the_status_says_what_is_ready_and_the_metadata_follow_a_label(run):
+def test_the_status_says_what_is_ready_and_the_metadata_follow_a_label(run, served):
     status, of_one, metadata = read_json_texts(run(find("/metadata")))
     version = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     assert status == of_one == {"model_version_status": [version]}
     assert metadata["model_spec"]["version"] == "1"
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "planted"
+    with grpc.insecure_channel(served[1]["grpc"].removeprefix("grpc://")) as channel:
+        answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request)
+        (found,) = answer.model_version_status
+        assert (found.version, found.State.Name(found.state)) == (1, "AVAILABLE")
+        request.model_spec.version.value = 7
+        with pytest.raises(grpc.RpcError, match="Could not find version 7 of model planted"):
+            model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request)
     assert {"jpeg", "frame"} <= set(metadata["metadata"]["signature_def"]["signature_def"])
 
 
@@ -225,7 +236,7 @@ def test_a_request_that_is_too_large_and_a_full_queue_are_one_line(tiny, jpeg, t
             first = pool.submit(ask, {"jpegs": np.full((30, 1), jpeg)})
             assert service.queued.acquire(timeout=30)
             try:
-                with pytest.raises(InputError, match=r"UNAVAILABLE: .*queue .* is full.*Wait, and ask again[^\n]*$"):
+                with pytest.raises(InputError, match=r"UNAVAILABLE: .*queue .* is full.*or wait and ask again[^\n]*$"):
                     ask({"jpegs": np.full((4, 1), jpeg)})
             finally:
                 service.answers.set()

@@ -43,7 +43,7 @@ HTTP_CODES = {
 }
 ADVICE = {
     "UNAVAILABLE": "Start it, or correct the address: docker compose -f savedmodels/serving/compose.yaml up",
-    "RESOURCE_EXHAUSTED": "The server has more to do than it can. Wait, and ask again.",
+    "RESOURCE_EXHAUSTED": "Send fewer clips at once, or wait and ask again.",
     "NOT_FOUND": "Name a model and a version that it serves; savedmodels/serving/models.config lists the models.",
     "DEADLINE_EXCEEDED": "Send fewer clips at once, or allow more time (timeout_s).",
     "INVALID_ARGUMENT": "Correct the request; affect.json of the exported model describes its signatures.",
