@@ -505,7 +505,8 @@ def predict(
     server: Annotated[
         str | None,
         typer.Option(
-            help="Address of TensorFlow Serving, which serves MODEL: grpc://HOST:8500/NAME or http://HOST:8501/NAME."
+            help="Address of TensorFlow Serving, which serves MODEL: grpc://HOST:8500/NAME or http://HOST:8501/NAME. "
+            "/VERSION or /labels/LABEL may follow."
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,

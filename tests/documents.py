@@ -62,6 +62,11 @@ def text_of(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def asks_server(block):
+    """Returns whether a block needs TensorFlow Serving: `tests/test_requests.py` runs it."""
+    return block.language in ("sh", "python") and "localhost:850" in block.text
+
+
 def blocks_of(document):
     """Returns the blocks of code of a document."""
     text = text_of(document)

@@ -68,6 +68,39 @@ DROPOUT = "test_minimised.py::test_dropout_drops_while_it_learns_and_at_no_other
 
 MUTANTS = (
     *of(
+        "affect/tasks/answers.py",
+        (
+            "a clip that fills its bucket is padded to the next one",
+            "if size >= len(places))",
+            "if size > len(places) or size == 120)",
+            "test_requests.py::test_a_clip_is_padded_to_the_next_bucket_and_its_answer_is_the_models",
+        ),
+        (
+            "the largest number of frames is no bucket",
+            "if frames < most), most]",
+            "if frames <= most)]",
+            "test_requests.py::test_the_last_bucket_is_the_largest_number_of_frames",
+        ),
+    ),
+    *of(
+        "affect/reading/server.py",
+        (
+            "over REST a label is not asked for",
+            'which = f"/labels/{self.label}"',
+            'which = ""',
+            "test_requests.py::test_a_version_is_tried_promoted_and_rolled_back_as_the_document_says",
+        ),
+    ),
+    *of(
+        "affect/serving/export.py",
+        (
+            "a server is not warmed up for the lengths that clients send",
+            "for size in frames if size <= MAX_JPEGS]",
+            "for size in frames if size > MAX_JPEGS]",
+            "test_export.py::test_warm_up_requests_are_those_of_tf_serving",
+        ),
+    ),
+    *of(
         "affect/data/ranks.py",
         (
             "the rows of a process are those of another one",

@@ -21,6 +21,7 @@ from tests.documents import (
     ROOT,
     SHIPPED,
     anchors_of,
+    asks_server,
     blocks_of,
     is_shipped,
     links_of,
@@ -68,7 +69,9 @@ def desk(shards, face_videos, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("block", **names_of([block for block in BLOCKS if block.language == "python"]))
+@pytest.mark.parametrize(
+    "block", **names_of([block for block in BLOCKS if block.language == "python" and not asks_server(block)])
+)
 def test_python_runs_as_it_is_written(block, desk, monkeypatch):
     monkeypatch.chdir(desk)
     code = compile("\n" * (block.line - 1) + block.text, block.document, "exec")
@@ -82,7 +85,7 @@ def test_shell_code_is_shell_code(block):
     assert shell_of(block).strip()
 
 
-@pytest.mark.parametrize("block", **names_of(SHELL))
+@pytest.mark.parametrize("block", **names_of([block for block in SHELL if not asks_server(block)]))
 def test_commands_are_those_that_there_are(block):
     for words in split_commands(shell_of(block)):
         check_command(words)

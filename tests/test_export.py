@@ -213,13 +213,21 @@ def test_warm_up_requests_are_those_of_tf_serving(name, exported):
     _, artefact = exported(name)
     records = tf.data.TFRecordDataset(str(artefact.path / "assets.extra" / "tf_serving_warmup_requests"))
     logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
-    requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
-    assert set(requests) == set(artefact.description["signatures"])
-    assert len(requests) == len(logs)
-    for signature, (_, expected) in artefact.golden().items():
-        assert requests[signature].model_spec.name == name
-        inputs = {key: tf.make_ndarray(value) for key, value in requests[signature].inputs.items()}
-        same(artefact.signature(signature)(inputs), expected)
+    requests = [log.predict_log.request for log in logs]
+    assert {request.model_spec.name for request in requests} == {name}
+    inputs = [{key: tf.make_ndarray(value) for key, value in request.inputs.items()} for request in requests]
+    golden = artefact.golden()
+    for request, found, (signature, (_, expected)) in zip(requests, inputs, golden.items(), strict=False):
+        assert request.model_spec.signature_name == signature
+        same(artefact.signature(signature)(found), expected)
+    # Then a clip of each length that clients send, with one face.
+    rest = inputs[len(golden) :]
+    frames = [found["jpegs"].shape for found in rest]
+    assert frames == [(1, size) for size in artefact.task.served_frames(artefact.experiment)]
+    for found in (rest[0], rest[-1]):
+        assert artefact.signature("jpeg")(found)["frame_mask"][0].tolist() == [True] + [False] * (
+            found["jpegs"].size - 1
+        )
 
 
 @pytest.fixture

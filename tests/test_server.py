@@ -240,6 +240,7 @@ def test_what_names_no_server(url):
 def test_a_server_is_named_by_a_url():
     assert connect("grpc://host:8500/tiny/2", 5.0) == GrpcClient("host:8500", "tiny", 2, 5.0)
     assert connect("https://host/tiny/") == RestClient("https://host", "tiny", None)
+    assert connect("grpc://host:8500/tiny/labels/stable") == GrpcClient("host:8500", "tiny", label="stable")
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -292,12 +293,13 @@ def test_a_model_of_whole_clips_reads_some_frames_and_shorter_clips_are_padded(s
     assert [len(jpeg["b64"]) > 0 for jpeg in row["jpegs"]] == [True] * 2 + [False] * 6
 
 
-def test_faces_are_sent_in_requests_that_a_server_batches(server, artefact, clients, clip):
+def test_faces_of_a_long_clip_are_sent_in_requests_that_a_server_takes(server, artefact, clients, jpegs):
     service, _, _ = server
     before = len(service.requests)
-    bind(clients["rows"], artefact).predict(clip)
+    faces = tuple(Face(index / 10, jpegs[index % 3], (), (), 1.0, ()) for index in range(33))
+    bind(clients["rows"], artefact).predict(Clip("video.mp4", frames_decoded=33, faces=faces))
     sent = [request for request in service.requests[before:] if request["signature_name"] == "frame"]
-    assert [len(request["instances"]) for request in sent] == [4, 4, 3]
+    assert [len(request["instances"]) for request in sent] == [32, 1]
 
 
 def test_clips_that_a_server_cannot_predict(artefact, clients, clip):

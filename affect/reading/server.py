@@ -1,6 +1,7 @@
 """A model behind TensorFlow Serving, called over gRPC or REST like a local one."""
 
 import base64
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -29,24 +30,27 @@ TIMEOUT_S = 60.0
 # differs by less (`affect.serving.check`).
 SERVED_TOLERANCE = 0.01
 
-# Faces in a request of the signature `frame`: the batch size in batching.config.
-SERVED_FACES = 4
+# Faces in a request of the signature `frame`: max_batch_size in batching.config.
+SERVED_FACES = 32
 
-# HTTP status of TensorFlow Serving → name of the error.
+# HTTP status of TensorFlow Serving → name of the error. 400 is also FAILED_PRECONDITION.
 HTTP_CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
-    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
 ADVICE = {
     "UNAVAILABLE": "Start it, or correct the address: docker compose -f savedmodels/serving/compose.yaml up",
+    "RESOURCE_EXHAUSTED": "Send fewer clips at once, or wait and ask again.",
     "NOT_FOUND": "Name a model and a version that it serves; savedmodels/serving/models.config lists the models.",
     "DEADLINE_EXCEEDED": "Send fewer clips at once, or allow more time (timeout_s).",
     "INVALID_ARGUMENT": "Correct the request; affect.json of the exported model describes its signatures.",
     "FAILED_PRECONDITION": "Pad all clips to the same number of frames, because the server runs several in one batch.",
 }
+# Words of TensorFlow Serving → the error whose advice helps, where its own name is used for several faults.
+PHRASES = {"padding is turned off": "FAILED_PRECONDITION", "scheduling queue": "RESOURCE_EXHAUSTED"}
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,10 @@ class Client(ABC):
     Args:
         address: Address of the server.
         name: Name of the model.
-        version: Version of the model; `None` is the server's latest.
+        version: Version of the model. `None` without a label is the highest that the server has loaded.
         timeout_s: Longest wait for an answer in seconds.
         max_message_bytes: Size in bytes of the largest request and of the largest answer.
+        label: Label of a version, from the server's models.config, instead of its number.
     """
 
     address: str
@@ -66,6 +71,7 @@ class Client(ABC):
     version: int | None = None
     timeout_s: float = TIMEOUT_S
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    label: str | None = None
 
     @abstractmethod
     def _ask(self, arrays, signature, served):
@@ -126,10 +132,12 @@ class Client(ABC):
     def _make_error(self, code, details):
         """Returns the `InputError` for a refused or failed request."""
         reason = " ".join(details.split())[:300] or "no reason given"
-        return InputError(f"{self}: {code}: {reason}. {ADVICE.get(code, 'See the log of the server.')}")
+        advised = next((name for phrase, name in PHRASES.items() if phrase in reason), code)
+        return InputError(f"{self}: {code}: {reason}. {ADVICE.get(advised, 'See the log of the server.')}")
 
     def __str__(self) -> str:
-        return f"{self.address}, model {self.name}" + ("" if self.version is None else f", version {self.version}")
+        which = "" if self.version is None else f", version {self.version}"
+        return f"{self.address}, model {self.name}" + (which if self.label is None else f", label {self.label}")
 
 
 class GrpcClient(Client):
@@ -157,7 +165,9 @@ class GrpcClient(Client):
 
     def _name_model(self, request):
         request.model_spec.name = self.name
-        if self.version is not None:
+        if self.label is not None:
+            request.model_spec.version_label = self.label
+        elif self.version is not None:
             request.model_spec.version.value = self.version
         return request
 
@@ -210,8 +220,10 @@ class RestClient(Client):
             raise self._make_format_error() from error
 
     def _call(self, method, suffix, **options):
-        version = "" if self.version is None else f"/versions/{self.version}"
-        url = f"{self.address}/v1/models/{self.name}{version}{suffix}"
+        which = "" if self.version is None else f"/versions/{self.version}"
+        if self.label is not None:
+            which = f"/labels/{self.label}"
+        url = f"{self.address}/v1/models/{self.name}{which}{suffix}"
         try:
             response = requests.request(method, url, timeout=self.timeout_s, **options)
         except requests.Timeout as error:
@@ -235,28 +247,25 @@ def connect(url: str, timeout_s: float = TIMEOUT_S) -> GrpcClient | RestClient:
     """Returns a client of a served model. Nothing is sent yet.
 
     Args:
-        url: `grpc://HOST:PORT/NAME`, `http://HOST:PORT/NAME` or `https://...`; `/VERSION` may follow.
+        url: `grpc://HOST:PORT/NAME`, `http://HOST:PORT/NAME` or `https://...`. `/VERSION` or `/labels/LABEL` may
+            follow.
         timeout_s: Longest wait for an answer in seconds.
 
     Raises:
         InputError: If it is no such URL.
     """
     parts = urlsplit(url)
-    name, _, version = parts.path.strip("/").partition("/")
-    if (
-        parts.scheme not in ("grpc", "http", "https")
-        or not parts.netloc
-        or not name
-        or not (version or "0").isdecimal()
-    ):
+    match = re.fullmatch(r"/([^/]+)(?:/(\d+)|/labels/([^/]+))?/?", parts.path)
+    if parts.scheme not in ("grpc", "http", "https") or not parts.netloc or not match:
         raise InputError(
-            "The address of a server is grpc://HOST:8500/NAME or http://HOST:8501/NAME, and /VERSION may follow. "
-            f"Received: {url!r}"
+            "The address of a server is grpc://HOST:8500/NAME or http://HOST:8501/NAME, and /VERSION or /labels/LABEL "
+            f"may follow. Received: {url!r}"
         )
+    name, version, label = match.groups()
     number = int(version) if version else None
     if parts.scheme == "grpc":
-        return GrpcClient(parts.netloc, name, number, timeout_s)
-    return RestClient(f"{parts.scheme}://{parts.netloc}", name, number, timeout_s)
+        return GrpcClient(parts.netloc, name, number, timeout_s, label=label)
+    return RestClient(f"{parts.scheme}://{parts.netloc}", name, number, timeout_s, label=label)
 
 
 def check_served(client: Client, artefact: SavedModel) -> None:

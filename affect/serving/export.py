@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,8 +22,9 @@ from affect.reading.artefact import FORMAT
 from affect.reading.run import Trained, load_trained
 from affect.reading.saved_model import ASSETS, KIND, write_sums
 from affect.serving.check import check
-from affect.tasks.signatures import TENSORS, Signature, build_signatures, decode_faces
+from affect.tasks.signatures import MAX_JPEGS, TENSORS, Signature, build_signatures, decode_faces
 
+WARMUP = "tf_serving_warmup_requests"
 # Fields of a network that its model card names.
 DESCRIBED = ("backbone", "temporal", "spatial_pooling", "temporal_pooling")
 
@@ -93,7 +94,7 @@ def export_trained(trained: Trained, out: str | Path, sources: dict[str, Any]) -
         (assets / "model_card.md").write_text(model_card(out.name, description), encoding="utf-8")
         np.savez_compressed(assets / "golden.npz", **_flatten(golden))
         if not find_missing("serving"):
-            _write_warmup(assets / "tf_serving_warmup_requests", out.name, golden)
+            write_warmup(assets / WARMUP, out.name, golden, trained.task.served_frames(trained.experiment))
         write_sums(version)
         report = check(version)
         if not report["passed"]:
@@ -193,15 +194,31 @@ def _flatten(pairs):
     }
 
 
-def _write_warmup(path, name, pairs):
-    """Writes the golden inputs as warm-up requests, which TF Serving runs before it serves a version."""
+def write_warmup(
+    path: Path, name: str, pairs: Mapping[str, tuple[dict[str, np.ndarray], Any]], frames: Sequence[int]
+) -> None:
+    """Writes the warm-up requests, which TF Serving runs before it serves a version. If one fails, it does not serve.
+
+    They are the golden inputs, and a clip of one face for each number of frames that clients pad to. A CPU computes for
+    padded frames what it computes for faces.
+
+    Args:
+        path: File.
+        name: Name of the model.
+        pairs: From `golden_pairs`, or `affect.reading.saved_model.SavedModel.golden`.
+        frames: Numbers of frames, from `affect.tasks.task.Task.served_frames`.
+    """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+    requests = [(signature, inputs) for signature, (inputs, _) in pairs.items()]
+    jpeg = pairs["jpeg"][0]["jpegs"][0, 0]
+    clips = [[jpeg] + [b""] * (size - 1) for size in frames if size <= MAX_JPEGS]
+    requests += [("jpeg", {"jpegs": np.array([clip], object)}) for clip in clips]
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature_name, (inputs, _) in pairs.items():
+        for signature, inputs in requests:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = name
-            request.model_spec.signature_name = signature_name
+            request.model_spec.signature_name = signature
             for key, value in inputs.items():
                 request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))

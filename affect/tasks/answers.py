@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Faces that are decoded and read at once.
 BATCH_FACES = 32
+# Numbers of frames that clips are padded to for a server. It prepares itself for each of them by the warm-up requests.
+FRAME_BUCKETS = (8, 16, 32, 64, 120)
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,15 @@ def read_faces(
     return Answer(places, softmax(logits), pooling.shares(frame_logits), softmax(frame_logits))
 
 
+def list_buckets(most: int) -> list[int]:
+    """Lists the numbers of frames that clips are padded to for a server, ascending.
+
+    Args:
+        most: Largest number of frames, `data.eval_frames`. It is the last bucket.
+    """
+    return [*(frames for frames in FRAME_BUCKETS if frames < most), most]
+
+
 def ask_server(served: ServedModel, clip: Clip, places: np.ndarray) -> Answer:
     """Sends faces of a clip to a server, as JPEG, and checks the server's classes.
 
@@ -136,8 +147,9 @@ def ask_server(served: ServedModel, clip: Clip, places: np.ndarray) -> Answer:
     Raises:
         InputError: If the server does not decode a face or has other classes.
     """
-    # All clips are padded to one length, because a server puts only clips of equal length into one batch.
-    jpegs = np.full((1, served.experiment.data.eval_frames), b"", object)
+    # A few lengths, because a server is slow when it sees a length for the first time.
+    frames = next(size for size in list_buckets(served.experiment.data.eval_frames) if size >= len(places))
+    jpegs = np.full((1, frames), b"", object)
     jpegs[0, : len(places)] = [clip.faces[place].jpeg for place in places]
     outputs = served.client.signature("jpeg")({"jpegs": jpegs})
     lost = len(places) - int(outputs["frame_mask"][0].sum())

@@ -27,6 +27,7 @@ from affect.tasks.answers import (
     Answer,
     ask_server,
     choose_places,
+    list_buckets,
     read_faces,
     run_split,
     summarise,
@@ -315,6 +316,9 @@ class ClipClassification:
         self, trained: LoadedModel, clip: Clip, *, batch_faces: int = BATCH_FACES, track: Track = hide_progress
     ) -> Answer | None:
         return read_faces(trained, clip.faces, batch_faces, track) if len(clip.faces) else None
+
+    def served_frames(self, experiment: Experiment) -> list[int]:
+        return list_buckets(experiment.data.eval_frames)
 
     def answer_served(self, served: ServedModel, clip: Clip, *, track: Track = hide_progress) -> Answer | None:
         if len(clip.faces):

@@ -270,6 +270,9 @@ class RecordingRegression:
         (series,) = estimate(trained, [recording_of(clip)], track=track)
         return series
 
+    def served_frames(self, experiment: Experiment) -> list[int]:
+        return [experiment.windows.frames]
+
     def answer_served(self, served: ServedModel, clip: Clip, *, track: Track = hide_progress) -> Series | None:
         return self.answer(served, clip, track=track)
 

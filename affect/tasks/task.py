@@ -480,6 +480,13 @@ class Task(Protocol):
             What `summarise` and `tabulate` take; `None` for a clip without a face.
         """
 
+    def served_frames(self, experiment: Experiment) -> list[int]:
+        """Returns the numbers of frames of the clips that `answer_served` sends, ascending.
+
+        Args:
+            experiment: The config of the model.
+        """
+
     def answer_served(self, served: ServedModel, clip: Clip, *, track: Track = hide_progress) -> Any:
         """Reads the faces of a clip by a server.
 
