@@ -749,21 +749,26 @@ def explain(
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the model's versions: savedmodels/NAME.")],
+    form: Annotated[
+        Literal["savedmodel", "onnx"],
+        typer.Option("--format", help="A SavedModel, or a file .onnx for each signature."),
+    ] = "savedmodel",
 ) -> None:
     """Write a SavedModel with named signatures as the next version, with all that is needed to use and check it."""
     require("train", "affect export")
+    if form == "onnx":
+        require("onnx", "affect export --format onnx")
     from affect.reading.run import find_trained
 
     find_trained(run)
     from affect.serving.export import export
 
-    terminal.print_export(export(run, out))
+    terminal.print_export(export(run, out, form=form))
 
 
 @app.command()
 def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")]) -> None:
     """Verify the checksums of an exported model and replay the golden pairs it carries."""
-    require("train", "affect check")
     from affect.serving.check import TOLERANCE, check
 
     report = check(model)

@@ -10,6 +10,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "dask": {"apache_beam": "apache-beam", "distributed": "distributed"},
     "dlib": {"dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"},
     "logs": {"tensorboard": "tensorboard"},
+    "onnx": {"onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
     "parquet": {"pyarrow": "pyarrow"},
     "plots": {
         "jinja2": "jinja2",

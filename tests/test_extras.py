@@ -43,7 +43,7 @@ def test_each_extra_is_what_setup_cfg_installs():
             if line and not line.startswith("affect[")
         ]
         assert sorted(named) == sorted(packages.values()), extra
-    assert "affect[logs, parquet, plots, serving, train]" in extras["test"]
+    assert "affect[logs, onnx, parquet, plots, serving, train]" in extras["test"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """An exported model, read from its files alone. The code of the models and Keras are not imported."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -138,6 +138,21 @@ class Artefact(VideoReader, ABC):
 
 def _call_by_name(function, **inputs):
     return function(inputs)
+
+
+def name_labels(classes: Sequence[str], probabilities: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
+    """Returns the output `label`, as the SavedModel computes it.
+
+    Args:
+        classes: Class names in order.
+        probabilities: float (B, E).
+        frame_mask: bool (B, F).
+
+    Returns:
+        bytes (B,): the likeliest class; empty for a clip without a face.
+    """
+    names = np.array([*(name.encode() for name in classes), b""])
+    return names[np.where(frame_mask.any(axis=1), probabilities.argmax(axis=-1), len(classes))]
 
 
 def read_description(description: dict[str, Any], kind: str, where: str, path: Path) -> dict[str, Any]:

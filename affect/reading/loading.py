@@ -10,6 +10,7 @@ from affect.extras import require
 if TYPE_CHECKING:
     from affect.reading.artefact import Artefact
     from affect.reading.predictor import Predictor
+    from affect.reading.saved_model import ExportedFolder
 
 # How the address of a server begins.
 SCHEMES = ("grpc://", "http://", "https://")
@@ -25,8 +26,8 @@ def load(model: str | Path, *, artefact: str | Path | None = None) -> "Predictor
             server's answers are compared with it.
 
     Returns:
-        An `affect.reading.run.Trained`, `affect.reading.saved_model.SavedModel`, `affect.reading.tflite.TFLiteModel` or
-        `affect.reading.server.Served`.
+        An `affect.reading.run.Trained`, `affect.reading.saved_model.SavedModel`, `affect.reading.onnx.ONNXModel`,
+        `affect.reading.tflite.TFLiteModel` or `affect.reading.server.Served`.
 
     Raises:
         InputError: If there is no model, it is damaged, or the server serves another one.
@@ -56,10 +57,11 @@ def read_model(path: str | Path) -> "Predictor":
     Raises:
         InputError: As those two; on a file of another kind. Only a `.py` config is executed.
     """
-    from affect.reading.saved_model import ASSETS
+    from affect.reading.saved_model import ASSETS, ONNX_MODEL
 
     path = find_bundled_artefact(path) or Path(path)
-    if path.suffix == ".tflite" or (path / ASSETS).is_dir() or (path / "saved_model.pb").is_file():
+    models = [path / name for name in ("saved_model.pb", ONNX_MODEL)]
+    if path.suffix == ".tflite" or (path / ASSETS).is_dir() or any(map(Path.is_file, models)):
         return read_artefact(path)
     if path.is_file() and path.suffix not in (".py", ".json"):
         raise InputError(
@@ -78,7 +80,8 @@ def read_artefact(path: str | Path) -> "Artefact":
         path: Folder `NAME/VERSION` that `affect export` wrote, or a `.tflite` file that `affect convert` wrote.
 
     Returns:
-        An `affect.reading.saved_model.SavedModel` or `affect.reading.tflite.TFLiteModel`.
+        An `affect.reading.saved_model.SavedModel`, `affect.reading.onnx.ONNXModel` or
+        `affect.reading.tflite.TFLiteModel`.
 
     Raises:
         InputError: If it is no such folder or file, or was changed after it was written.
@@ -87,6 +90,25 @@ def read_artefact(path: str | Path) -> "Artefact":
         from affect.reading.tflite import read_tflite
 
         return read_tflite(path)
-    from affect.reading.saved_model import read_saved_model
+    return read_exported_folder(path)
 
+
+def read_exported_folder(path: str | Path) -> "ExportedFolder":
+    """Reads the folder of an exported model.
+
+    Args:
+        path: Folder `NAME/VERSION` that `affect export` wrote.
+
+    Returns:
+        An `affect.reading.saved_model.SavedModel` or `affect.reading.onnx.ONNXModel`.
+
+    Raises:
+        InputError: If it is no such folder, or was changed after it was written.
+    """
+    from affect.reading.saved_model import ONNX_MODEL, read_saved_model
+
+    if (Path(path) / ONNX_MODEL).is_file():
+        from affect.reading.onnx import read_onnx
+
+        return read_onnx(path)
     return read_saved_model(path)

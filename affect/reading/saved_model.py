@@ -1,4 +1,4 @@
-"""A SavedModel that `affect export` wrote: its folder, checksums and golden pairs."""
+"""A folder that `affect export` wrote: its checksums and golden pairs, and the SavedModel in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,18 +17,13 @@ from affect.reading.artefact import Artefact, read_description
 KIND = "savedmodel"
 ASSETS = "assets.extra"
 SUMS = f"{ASSETS}/SHA256SUMS"
+# File of the signature `serving_default` in an ONNX model, as Triton and ONNX Runtime call it.
+ONNX_MODEL = "model.onnx"
 
 
 @dataclass(frozen=True)
-class SavedModel(Artefact):
-    """A folder `NAME/VERSION`. TensorFlow runs it, and is imported when the model is first called."""
-
-    def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        import tensorflow as tf
-
-        specs = self.description["signatures"][name]["inputs"]
-        tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
-        return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
+class ExportedFolder(Artefact):
+    """A folder `NAME/VERSION`."""
 
     @property
     def fingerprint(self) -> str:
@@ -48,6 +43,18 @@ class SavedModel(Artefact):
                 pairs[name][("inputs", "outputs").index(side)][tensor] = value
         return pairs
 
+
+@dataclass(frozen=True)
+class SavedModel(ExportedFolder):
+    """A SavedModel. TensorFlow runs it, and is imported when the model is first called."""
+
+    def call(self, name: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        specs = self.description["signatures"][name]["inputs"]
+        tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
+        return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
+
     @cached_property
     def loaded(self) -> Any:
         """The object that `tf.saved_model.load` returns."""
@@ -58,8 +65,9 @@ class SavedModel(Artefact):
 
 def latest_version(path: str | Path) -> Path:
     """Returns the folder of the highest version in a folder NAME. Any other path is returned unchanged."""
-    versions = [found for found in Path(path).glob("*/saved_model.pb") if found.parent.name.isdecimal()]
-    return max((found.parent for found in versions), key=lambda found: int(found.name), default=Path(path))
+    models = [found for name in ("saved_model.pb", ONNX_MODEL) for found in Path(path).glob(f"*/{name}")]
+    versions = [found.parent for found in models if found.parent.name.isdecimal()]
+    return max(versions, key=lambda found: int(found.name), default=Path(path))
 
 
 def read_saved_model(path: str | Path) -> SavedModel:
@@ -72,6 +80,26 @@ def read_saved_model(path: str | Path) -> SavedModel:
         InputError: If it is no such folder, or a file is missing, changed or was added.
     """
     path = Path(path)
+    if (path / ONNX_MODEL).is_file():
+        raise InputError(
+            f"{path} is an ONNX model. Expected the folder NAME/VERSION of a SavedModel. "
+            "Make one: affect export RUN NAME"
+        )
+    arguments = read_exported(path, KIND)
+    require("train", f"{path}, which TensorFlow runs,")
+    return SavedModel(path, **arguments)
+
+
+def read_exported(path: Path, kind: str) -> dict[str, Any]:
+    """Verifies the checksums of an exported model, and returns the arguments of its `ExportedFolder`.
+
+    Args:
+        path: Folder `NAME/VERSION`.
+        kind: Expected kind.
+
+    Raises:
+        InputError: As `read_saved_model`.
+    """
     if path.suffix == ".tflite":
         raise InputError(
             f"{path} is a TFLite file. Expected the folder NAME/VERSION of the SavedModel that it was converted from."
@@ -81,9 +109,8 @@ def read_saved_model(path: str | Path) -> SavedModel:
         hint = f"Name a version: {', '.join(versions)}." if versions else f"Make one: affect export RUN {path}"
         raise InputError(f"{path} is not an exported model: it has no {SUMS}. {hint}")
     _verify(path)
-    require("train", f"{path}, which TensorFlow runs,")
     file = path / ASSETS / "affect.json"
-    return SavedModel(path, **read_description(read_json(file), KIND, f"{file}: ", path))
+    return read_description(read_json(file), kind, f"{file}: ", path)
 
 
 def write_sums(path: Path) -> None:

@@ -21,7 +21,7 @@ from ai_edge_litert.interpreter import Interpreter
 from affect.errors import InputError
 from affect.extras import require
 from affect.files import is_intact, seal, sha256_of
-from affect.reading.artefact import Artefact, read_description
+from affect.reading.artefact import Artefact, name_labels, read_description
 
 KIND = "tflite"
 SUFFIX = ".tflite"
@@ -162,10 +162,7 @@ class Runner:
             if self._frames and frames and spec["shape"][1:2] == [None]:
                 outputs[key] = outputs[key][:, :frames]
         if "probabilities" in outputs:
-            names = np.array([*self._classes, ""], dtype=bytes)
-            likeliest = outputs["probabilities"].argmax(axis=-1)
-            has_face = arrays["frame_mask"].any(axis=1)
-            outputs["label"] = names[np.where(has_face, likeliest, len(self._classes))]
+            outputs["label"] = name_labels(self._classes, outputs["probabilities"], arrays["frame_mask"])
         return outputs
 
     def _pad(self, value):

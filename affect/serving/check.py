@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from affect.reading.artefact import measure_difference
-from affect.reading.saved_model import read_saved_model
+from affect.reading.loading import read_exported_folder
 
 TOLERANCE = 1e-5
 
@@ -23,9 +23,9 @@ def check(path: str | Path) -> dict[str, Any]:
         maximum over the signatures; and `passed`, whether this is at most `TOLERANCE`.
 
     Raises:
-        InputError: As `affect.reading.saved_model.read_saved_model`.
+        InputError: As `affect.reading.loading.read_exported_folder`.
     """
-    artefact = read_saved_model(path)
+    artefact = read_exported_folder(path)
     differences = {}
     for name, (inputs, expected) in artefact.golden().items():
         outputs = artefact.signature(name)(inputs)

@@ -1,10 +1,10 @@
-"""export(): a run → a SavedModel with named signatures, and everything that is needed to use, check and serve it."""
+"""export(): a run → a SavedModel or an ONNX model with named signatures, and all that is needed to use and serve it."""
 
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
@@ -14,22 +14,24 @@ import tensorflow as tf
 from affect.config import FrameClassifier, find_config, read_json, to_json, write_json
 from affect.data.clips import LANDMARKS
 from affect.errors import InputError
-from affect.extras import find_missing
+from affect.extras import find_missing, require
 from affect.files import sha256_of
 from affect.models.device import list_versions
 from affect.models.published import weights_sha256
 from affect.reading.artefact import FORMAT
 from affect.reading.run import Trained, load_trained
-from affect.reading.saved_model import ASSETS, KIND, write_sums
+from affect.reading.saved_model import ASSETS, write_sums
 from affect.serving.check import check
 from affect.tasks.signatures import MAX_JPEGS, TENSORS, Signature, build_signatures, decode_faces
 
 WARMUP = "tf_serving_warmup_requests"
+# What is written: the `kind` in affect.json.
+Form = Literal["savedmodel", "onnx"]
 # Fields of a network that its model card names.
 DESCRIBED = ("backbone", "temporal", "spatial_pooling", "temporal_pooling")
 
 
-def export(run: str | Path, out: str | Path) -> Path:
+def export(run: str | Path, out: str | Path, *, form: Form = "savedmodel") -> Path:
     """Exports a trained model as the next version of a name: `OUT/1`, `OUT/2`, ...
 
     The folder is written under a temporary name. It is read back, must reproduce its golden pairs, and is renamed. Its
@@ -37,10 +39,14 @@ def export(run: str | Path, out: str | Path) -> Path:
     signature; the outputs are computed by the trained network itself, operation by operation), the warm-up requests of
     TF Serving (with the extra `serving`), and `SHA256SUMS` of all files of the version.
 
+    An ONNX model is a file for each signature: `model.onnx` for `serving_default`, `frame.onnx` and so on. It has no
+    signature `jpeg`, because ONNX decodes no JPEG, and no warm-up requests.
+
     Args:
         run: Folder that `affect train` wrote, or a config that needs no training, as in
             `affect.reading.run.load_trained`.
         out: Folder of the name.
+        form: What is written.
 
     Returns:
         Folder of the version.
@@ -49,25 +55,29 @@ def export(run: str | Path, out: str | Path) -> Path:
         InputError: As `load_trained` and `export_trained`.
     """
     trained = load_trained(run)
-    return export_trained(trained, out, sources_of(run, trained))
+    return export_trained(trained, out, sources_of(run, trained), form=form)
 
 
-def export_trained(trained: Trained, out: str | Path, sources: dict[str, Any]) -> Path:
+def export_trained(trained: Trained, out: str | Path, sources: dict[str, Any], *, form: Form = "savedmodel") -> Path:
     """Exports a model that is in memory, as `export` describes.
 
     Args:
         trained: The model.
         out: Folder of the name.
         sources: Entries for `affect.json`, from `sources_of`.
+        form: What is written.
 
     Returns:
         Folder of the version.
 
     Raises:
         InputError: If Keras's backend is not TensorFlow, `out` is no folder, the model reads features and not faces, or
-            the SavedModel does not reproduce the network's outputs.
+            what was written does not reproduce the network's outputs; for ONNX, if the extra `onnx` is not installed,
+            or tf2onnx has no rule for an operator.
     """
     out = Path(out)
+    if form == "onnx":
+        require("onnx", "affect export --format onnx")
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             "A SavedModel is written on Keras's TensorFlow backend only; runs are the same on every backend. Set "
@@ -82,25 +92,33 @@ def export_trained(trained: Trained, out: str | Path, sources: dict[str, Any]) -
         raise InputError(f"{out} is a file. Expected a folder for the versions of the model, such as savedmodels/NAME.")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
-        version = Path(folder) / "version"
-        outputs = write_saved_model(trained, version)
+        version, saved_model = Path(folder) / "version", Path(folder) / "saved_model"
+        outputs = write_saved_model(trained, saved_model)
         signatures = build_signatures(trained)
+        if form == "onnx":
+            signatures = {name: signature for name, signature in signatures.items() if "jpegs" not in signature.inputs}
+        description = {"kind": form} | _describe(trained, signatures, outputs, sources)
+        if form == "onnx":
+            from affect.serving.onnx import write_onnx
+
+            write_onnx(saved_model, version, description["signatures"])
+        else:
+            saved_model.rename(version)
         golden = golden_pairs(trained, signatures)
         assets = version / ASSETS
         assets.mkdir()
-        description = _describe(trained, signatures, outputs, sources)
         write_json(assets / "affect.json", description)
         (assets / "labels.txt").write_text("".join(f"{name}\n" for name in description["classes"]), encoding="utf-8")
         (assets / "model_card.md").write_text(model_card(out.name, description), encoding="utf-8")
         np.savez_compressed(assets / "golden.npz", **_flatten(golden))
-        if not find_missing("serving"):
+        if form == "savedmodel" and not find_missing("serving"):
             write_warmup(assets / WARMUP, out.name, golden, trained.task.served_frames(trained.experiment))
         write_sums(version)
         report = check(version)
         if not report["passed"]:
             worst = max(report["differences"], key=report["differences"].get)
             raise InputError(
-                f"The SavedModel of {out.name} is not the network that was trained: {worst} differs by "
+                f"The {form} of {out.name} is not the network that was trained: {worst} differs by "
                 f"{report['differences'][worst]:.1e}. Nothing was exported."
             )
         return _publish(version, out)
@@ -258,7 +276,6 @@ def sources_of(run: str | Path, trained: Trained) -> dict[str, Any]:
 def _describe(trained, signatures, outputs, sources):
     """Returns the content of `affect.json`, which is enough to use the model without this package."""
     return {
-        "kind": KIND,
         "format": FORMAT,
         "task": trained.task.name,
         "classes": list(trained.classes),
