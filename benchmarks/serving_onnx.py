@@ -23,12 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import grpc
-import httpx
 import numpy as np
-import psutil
 import typer
-from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from rich.console import Console
 from rich.table import Table
 
@@ -40,7 +36,6 @@ SERVER = Path(__file__).parents[1] / "savedmodels" / "serving" / "kserve" / "ser
 CLIENTS = (1, 8, 32)
 NAME = "model"
 START_S, DIFFERENT_CLIPS, TRIES = 120, 4, 20
-BROKEN = (httpx.TransportError, grpc.RpcError)
 
 
 def find_free_port() -> int:
@@ -75,6 +70,8 @@ def serve(folder: Path, workers: int) -> Iterator[tuple[str, str, int]]:
 
 def is_ready(address: str) -> bool:
     """Returns whether the server answers that the model is ready."""
+    import httpx
+
     try:
         return httpx.get(f"{address}/v2/models/{NAME}/ready").is_success
     except httpx.TransportError:
@@ -92,8 +89,10 @@ def make_clips(model: ONNXModel, frames: int) -> list[tuple[dict[str, np.ndarray
     return clips
 
 
-def make_request(inputs: dict[str, np.ndarray]) -> InferRequest:
+def make_request(inputs: dict[str, np.ndarray]) -> Any:
     """Returns a clip as a request with binary tensors."""
+    from kserve import InferInput, InferRequest
+
     tensors = []
     for key, value in inputs.items():
         tensor = InferInput(key, list(value.shape), {"uint8": "UINT8", "bool": "BOOL"}[value.dtype.name])
@@ -116,6 +115,9 @@ async def load(send: Any, clips: Any, clients: int, requests: int, at_half: Any 
         Dict: `answered`, the number of requests with an answer; `largest_difference` of an answer; `sent_again`;
         `per_s`; and the percentiles `p50_ms`, `p95_ms`, `p99_ms`.
     """
+    import grpc
+    import httpx
+
     waiting, times, again, worst = iter(range(requests)), [], 0, 0.0
     called = False
 
@@ -128,7 +130,7 @@ async def load(send: Any, clips: Any, clients: int, requests: int, at_half: Any 
                 try:
                     answer = await send(make_request(inputs))
                     break
-                except BROKEN:
+                except (httpx.TransportError, grpc.RpcError):
                     if not left:
                         raise
                     again += 1
@@ -162,12 +164,16 @@ def measure_bare(model: ONNXModel, clips: Any, requests: int) -> dict[str, Any]:
 
 def kill_worker(server: int) -> None:
     """Kills one of the processes that answer HTTP."""
+    import psutil
+
     workers = [child for child in psutil.Process(server).children() if "spawn_main" in " ".join(child.cmdline())]
     os.kill(workers[0].pid, signal.SIGKILL)
 
 
 async def measure(model: ONNXModel, requests: int, frames: int, workers: int) -> list[dict[str, Any]]:
     """Returns the rows of the table."""
+    from kserve import InferenceGRPCClient, InferenceRESTClient, RESTConfig
+
     clips = make_clips(model, frames)
     rows = [{"way": "bare", "clients": 1} | measure_bare(model, clips, requests)]
     with serve(model.path, workers) as (address, rpc_address, server):

@@ -27,6 +27,7 @@ from affect.tasks.signatures import MAX_JPEGS, TENSORS, Signature, build_signatu
 WARMUP = "tf_serving_warmup_requests"
 # What is written: the `kind` in affect.json.
 Form = Literal["savedmodel", "onnx"]
+NAMES = {"savedmodel": "SavedModel", "onnx": "ONNX model"}
 # Fields of a network that its model card names.
 DESCRIBED = ("backbone", "temporal", "spatial_pooling", "temporal_pooling")
 
@@ -118,7 +119,7 @@ def export_trained(trained: Trained, out: str | Path, sources: dict[str, Any], *
         if not report["passed"]:
             worst = max(report["differences"], key=report["differences"].get)
             raise InputError(
-                f"The {form} of {out.name} is not the network that was trained: {worst} differs by "
+                f"The {NAMES[form]} of {out.name} is not the network that was trained: {worst} differs by "
                 f"{report['differences'][worst]:.1e}. Nothing was exported."
             )
         return _publish(version, out)
