@@ -393,13 +393,21 @@ def print_check(report: dict[str, Any]) -> None:
 
 def print_conversion(report: dict[str, Any]) -> None:
     """Prints what was converted and what it cost, a report of `affect.serving.convert.convert`."""
-    columns = ("signature", "output", "largest difference", "99 %", "mean", "the largest is in")
-    table = Table(*columns, title=f"compared on {report['compared_on']}")
+    table = Table(
+        "signature", "output", "largest difference", "99 %", "mean", title=f"compared on {report['compared_on']}"
+    )
     for name, outputs in report["differences"].items():
         for key, found in outputs.items():
             numbers = (f"{found[each]:.1e}" for each in ("largest", "quantile", "mean"))
-            table.add_row(name, key, *numbers, found["worst"])
+            table.add_row(name, key, *numbers)
     Console().print(table)
+    rows = [
+        (found["largest"], key, found["worst"])
+        for outputs in report["differences"].values()
+        for key, found in outputs.items()
+    ]
+    _, key, worst = max(rows)
+    print(f"{key} differs most in {worst}")
     if agreement := report["agreement"]:
         table = Table("class", *AGREEMENT, title="what is the same as the SavedModel's")
         for name, row in {"all": agreement, **agreement["by_class"]}.items():

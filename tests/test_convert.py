@@ -158,6 +158,18 @@ def test_int8_is_calibrated_on_other_clips_than_it_is_compared_on(exported, shar
     assert report["calibrated_on"] == f"3 clips of split test of {shards}"
 
 
+def test_damaged_shards_are_named_also_where_they_calibrate(exported, shards, tmp_path):
+    harmed = shutil.copytree(shards, tmp_path / "harmed")
+    (name,) = (shard["name"] for shard in Shards(shards).shards if shard["split"] == "train")
+    content = bytearray((harmed / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (harmed / name).write_bytes(content)
+    message = refused(
+        exported("joint_softmax")[1].path, tmp_path / "a.tflite", to="int8", data=shards, calibration_data=harmed
+    )
+    assert message.startswith(f"{harmed} is damaged: {name}.")
+
+
 def test_integers_alone(exported, shards, tmp_path):
     saved, out = exported("joint_softmax")[1], tmp_path / "model.tflite"
     report = convert(saved.path, out, to="int8", part="frame", integer_io=True, data=shards)

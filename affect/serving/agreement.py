@@ -148,7 +148,13 @@ def make_reference(artefact: Artefact, names: Sequence[str], samples: Iterable[S
 
 
 def answer_clip(artefact: Artefact, names: Sequence[str], sample: Sample) -> Answer | None:
-    """Returns a classifier's answer for a clip; `None` for a regression. Frames are pooled as an app pools them."""
+    """Returns a classifier's answer for a clip; `None` for a regression.
+
+    Args:
+        artefact: The SavedModel, or a file that was converted from it.
+        names: Names of the signatures that are converted. Without `serving_default`, frames are pooled as an app does.
+        sample: The clip.
+    """
     if list(names) != ["serving_default"]:
         config, networks = cast(FrameClassifier, artefact.experiment.model), artefact.frame_functions
         pooling: Any = RUNNING_POOLINGS[config.temporal_pooling](networks, config)
@@ -176,9 +182,13 @@ def compare(artefact: Artefact, names: Sequence[str], reference: Reference) -> d
         reference: The SavedModel's side.
 
     Returns:
-        Dict: `differences`, signature → output → `largest`, `quantile` (99 %) and `mean` difference and `worst`, where
-        the largest is; logits are compared after a softmax too, as `probabilities of LOGITS`. `agreement`, `None` for
-        a regression: see `_agree`.
+        Dict: `differences`, signature → output → `largest`, `quantile` (99 %) and `mean` difference, relative as in
+        `affect.reading.artefact.measure_difference`, and `worst`, where the largest is; logits are compared after a
+        softmax too, as `probabilities of LOGITS`. `agreement`, `None` for a regression, is of the answers for clips,
+        over all and `by_class` that the SavedModel names: `clips`, their number; the shares with the same `labels` and
+        `top_frame`, the most important frame, and of faces with the same label, `frame_labels`; the `largest` and
+        `mean` difference of `probabilities`; and the same of the total variation of the `importance` of frames, 0 if
+        nothing moved and 1 if all of it did. What is equal up to 1e-5 counts as the same label or frame.
     """
     found: dict[str, dict[str, list[tuple[float, float, str]]]] = {}
     for request, expected in reference.requests:
@@ -201,7 +211,8 @@ def compare(artefact: Artefact, names: Sequence[str], reference: Reference) -> d
 
 
 def _measure(value, expected, where):
-    return measure_difference(value, expected), float(np.abs(value - expected).mean()), where
+    largest = float(np.abs(expected).max(initial=1.0))
+    return measure_difference(value, expected), float(np.abs(value - expected).mean()) / largest, where
 
 
 def _summarise(rows):
@@ -215,13 +226,7 @@ def _summarise(rows):
 
 
 def _agree(classes, answers):
-    """Returns `clips` and what of their answers is the same, over all of them and `by_class` that the SavedModel names.
-
-    `labels` and `frame_labels` are shares of clips and of faces. `probabilities` has the `largest` and `mean`
-    difference. `importance` has the same of the total variation between the importance of frames: 0 if nothing moved, 1
-    if all of it did. `top_frame` is the share of clips whose most important frame is the SavedModel's. What is equal up
-    to 1e-5 counts as the same label or frame.
-    """
+    """Returns the `agreement` of `compare`."""
     rows = []
     for _, expected, found in answers:
         differences = np.abs(found.probabilities - expected.probabilities)

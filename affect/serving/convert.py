@@ -29,6 +29,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from affect.data.batches import names_damage
 from affect.data.shards import Shards
+from affect.data.views import place_template
 from affect.errors import InputError
 from affect.reading.saved_model import SUMS, SavedModel, read_saved_model
 from affect.reading.tflite import KIND, LABELS, METADATA, SUFFIX, count_operators, read_tflite, write_tflite
@@ -49,10 +50,10 @@ Part = Literal["clip", "frame"]
 NUMBERS = get_args(Number)
 # Signatures of each part. A model has only those that its pooling needs.
 PARTS: dict[Part, tuple[str, ...]] = {"clip": ("serving_default",), "frame": ("frame", "step", "classify")}
-# Layers that int8 computes in integers, by how their names begin: they are nearly all of the work. The layers after
-# them, which pool over places and frames, stay in float32. In integers they lose the importance of frames
-# (savedmodels/README.md has what was measured).
-INTEGER_LAYERS = re.compile(r"(^|[/;])(backbone|encoder|cnn3d)")
+# Layers that int8 computes in integers, a regular expression that is searched in their names: they are nearly all of
+# the work. The layers after them, which pool over places and frames, stay in float32. In integers they lose the
+# importance of frames (savedmodels/README.md has what was measured).
+INTEGER_LAYERS = r"(^|[/;])(backbone|encoder|cnn3d)"
 # Fewer people than this in calibration are reported.
 FEW_PEOPLE = 20
 TIMED_RUNS, TIMED_THREADS = 9, (1, 2)
@@ -60,15 +61,17 @@ TIMED_RUNS, TIMED_THREADS = 9, (1, 2)
 
 @dataclass(frozen=True)
 class Form:
-    """What is converted, and to what: `to`, `part`, `frames` and `integer_io` of `convert`."""
+    """What is converted, and to what: arguments of `convert`."""
 
     to: Number
     part: Part
     frames: int | None = None
     integer_io: bool = False
+    integer_layers: str = INTEGER_LAYERS
 
     @property
     def name(self) -> str:
+        """The end of the file's name."""
         return f"{self.part}-{self.to}{'-io' if self.integer_io else ''}"
 
 
@@ -89,7 +92,6 @@ class Calibration:
     is_named: bool
 
 
-@names_damage
 def convert(
     version: str | Path,
     out: str | Path | None = None,
@@ -104,6 +106,7 @@ def convert(
     frames: int | None = None,
     clips: int = 100,
     integer_io: bool = False,
+    integer_layers: str = INTEGER_LAYERS,
 ) -> dict[str, Any]:
     """Converts an exported model to TFLite, compares the two, and writes a single file.
 
@@ -129,6 +132,7 @@ def convert(
         clips: Most clips, evenly spaced over the split, to compare on.
         integer_io: Whether int8 computes everything in integers and gives int8 outputs, for chips without floating
             point. Part `frame` of a model that pools scores only.
+        integer_layers: Regular expression of the names of the layers that int8 computes in integers.
 
     Returns:
         Dict: `path`, `to`, `part`, `frames`, `integer_io`; `bytes`; `operators`, name → count; `compared_on` and
@@ -145,7 +149,7 @@ def convert(
     _check_choice("to", to, NUMBERS)
     _check_choice("part", part, PARTS)
     artefact = read_saved_model(version)
-    form = Form(to, part, frames, integer_io)
+    form = Form(to, part, frames, integer_io, integer_layers)
     out = Path(out or _place(artefact, form))
     if out.suffix != SUFFIX or out.is_dir():
         raise InputError(f"The output must be a file {SUFFIX}. Received: {out}")
@@ -160,7 +164,6 @@ def convert(
     return report | {"compared_on": _say_compared(samples, data, split)}
 
 
-@names_damage
 def convert_all(
     version: str | Path,
     out: str | Path | None = None,
@@ -260,7 +263,9 @@ def _read_calibration(artefact, form, data, split, calibration_data, calibration
             "--calibration-split, --calibration-data or --split."
         )
     width = form.frames or artefact.experiment.data.frames
-    samples = tuple(_pad(sample, width) for sample in _read_samples(artefact, folder, chosen, most, width))
+    found = _read_samples(artefact, folder, chosen, most, width)
+    longest = form.frames or max(sample.inputs["frame_mask"].shape[1] for sample in found)
+    samples = tuple(_pad(sample, longest) for sample in found)
     used = {sample.name for sample in samples}
     clips = [clip for clip in Shards(folder).of_split(chosen) if used & {clip["key"], clip["recording"]}]
     sentence = f"{len(samples)} clips of split {chosen} of {folder}"
@@ -268,6 +273,7 @@ def _read_calibration(artefact, form, data, split, calibration_data, calibration
     return Calibration(samples, sentence, len(people), all(clip["subject"] for clip in clips))
 
 
+@names_damage
 def _read_samples(artefact, data, split, most, frames):
     """Returns clips with a face."""
     if data is None:
@@ -418,7 +424,9 @@ def _quantize(artefact, calibrated, form):
         for operator in graph.operators
         for place in operator.outputs
     }
-    return mlir_quantize(calibrated, denylisted_nodes=sorted(name for name in made if not INTEGER_LAYERS.search(name)))
+    return mlir_quantize(
+        calibrated, denylisted_nodes=sorted(name for name in made if not re.search(form.integer_layers, name))
+    )
 
 
 def _take_bytes(artefact, model):
@@ -516,7 +524,9 @@ def _add_description(model, artefact, names, conversion):
                 scale, zero_point = float(scaling.scale[0]), int(scaling.zeroPoint[0])
                 spec = {"dtype": "int8", "scale": scale, "zero_point": zero_point}
                 signatures[name]["outputs"][output.name.decode()] |= spec
+    points = place_template(artefact.faces, artefact.experiment.data.crop_ratio, artefact.face_size)
     description = artefact.description | {"kind": KIND, "signatures": signatures, "conversion": conversion}
+    description["face_points"] = points.tolist()  # for an app that cuts faces itself
     (first,) = (definition for definition in defined.values() if definition.subgraphIndex == 0)
     inputs, outputs = (
         [{tensor.tensorIndex: tensor.name.decode() for tensor in named}[place] for place in places]
