@@ -782,47 +782,74 @@ def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An
 @app.command()
 def convert(
     model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An exported model.")],
-    to: Annotated[Numbers, typer.Option(help="Numbers of the file.")],
+    to: Annotated[Numbers | None, typer.Option(help="Numbers of the file.")] = None,
+    every_form: Annotated[
+        bool, typer.Option("--all", help="Write a file of every form and part, and print one table.")
+    ] = False,
     part: Annotated[
-        Literal["clip", "frame"],
-        typer.Option(help="The network for a whole clip; or for one face, so that your program pools over time."),
-    ] = "clip",
-    data: Annotated[Path | None, typer.Option(help="Folder of shards to compare on; int8 is calibrated on it.")] = None,
+        Literal["clip", "frame"] | None,
+        typer.Option(
+            help="The network for a whole clip; or for one face, so that your program pools over time. "
+            "Default: clip; both with --all."
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of shards to compare on. Default: golden faces.")] = None,
     split: Annotated[str, typer.Option(help="Split that is compared on.")] = "test",
+    clips: Annotated[int, typer.Option(min=1, help="Largest number of clips to compare on.")] = 100,
+    calibration_data: Annotated[
+        Path | None, typer.Option(help="Folder of shards that calibrates int8. Default: --data.")
+    ] = None,
     calibration_split: Annotated[
         str | None, typer.Option(help="Split that calibrates int8. Default: the one trained on.")
     ] = None,
+    calibration_clips: Annotated[int, typer.Option(min=1, help="Largest number of clips that calibrate int8.")] = 100,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip. Default: dynamic.")] = None,
-    clips: Annotated[int, typer.Option(min=1, help="Largest number of clips that are used.")] = 100,
+    integer_io: Annotated[
+        bool, typer.Option("--integer-io", help="Of int8, part frame: integers alone, also as outputs.")
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="TFLite file. Default: NAME-VERSION-PART-TO.tflite beside NAME.")
+        Path | None,
+        typer.Option(help="TFLite file, or folder with --all. Default: NAME-VERSION-PART-TO.tflite beside NAME."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Convert an exported model to a TFLite file, and say how far its answers are from the SavedModel's."""
+    """Convert an exported model to TFLite, and say what a file keeps of the SavedModel's answers and what it costs."""
+    if (to is None) != every_form:
+        raise InputError("Give either --to NUMBERS or --all.")
+    if every_form and (frames is not None or integer_io):
+        raise InputError("--all has no --frames and no --integer-io, which it tries itself. Give --to NUMBERS.")
     require("train", "affect convert")
     from affect.reading.saved_model import read_saved_model
 
     read_saved_model(model)
     if data is not None:
         _check_shards(data, split=split)
-    from affect.serving.convert import convert
+    if calibration_data is not None:
+        _check_shards(calibration_data)
+    from affect.serving.convert import convert, convert_all
 
-    report = convert(
-        model,
-        out,
-        to=to,
-        part=part,
-        data=data,
-        split=split,
-        calibration_split=calibration_split,
-        frames=frames,
-        clips=clips,
-    )
-    if as_json:
-        terminal.print_json(report)
+    shared: dict[str, Any] = {
+        "data": data,
+        "split": split,
+        "clips": clips,
+        "calibration_data": calibration_data,
+        "calibration_split": calibration_split,
+        "calibration_clips": calibration_clips,
+    }
+    if to is None:
+        reports = convert_all(model, out, part=part, **shared)
     else:
-        terminal.print_conversion(report)
+        form: dict[str, Any] = {"to": to, "part": part or "clip", "frames": frames, "integer_io": integer_io}
+        reports = [convert(model, out, **form, **shared)]
+    if as_json:
+        terminal.print_json(reports[0] if to else reports)
+    elif to:
+        terminal.print_conversion(reports[0])
+    else:
+        terminal.print_conversions(reports)
+    terminal.say_losses(reports)
+    if any("problem" in report for report in reports):
+        raise typer.Exit(1)
 
 
 @weights.command("get")

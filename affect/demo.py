@@ -87,7 +87,8 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
     }
     write_json(out / "summary.json", summary)
     accuracy, peaks = f"{summary['accuracy']:.3f}", f"{summary['peak_in_interval']:.1%}"
-    labels = f"{converted['label_agreement']:.1%} of {converted['labels_compared']} labels as the SavedModel's"
+    agreement = converted["agreement"]
+    labels = f"{agreement['labels']:.1%} of {agreement['clips']} labels as the SavedModel's"
     terminal.print_steps(
         "affect demo",
         [

@@ -392,24 +392,82 @@ def print_check(report: dict[str, Any]) -> None:
 
 def print_conversion(report: dict[str, Any]) -> None:
     """Prints what was converted and what it cost, a report of `affect.serving.convert.convert`."""
-    table = Table("signature", "output", "largest difference", "mean", title=f"compared on {report['compared_on']}")
+    table = Table(
+        "signature", "output", "largest difference", "99 %", "mean", title=f"compared on {report['compared_on']}"
+    )
     for name, outputs in report["differences"].items():
         for key, found in outputs.items():
-            table.add_row(name, key, f"{found['largest']:.1e}", f"{found['mean']:.1e}")
+            numbers = (f"{found[each]:.1e}" for each in ("largest", "quantile", "mean"))
+            table.add_row(name, key, *numbers)
     Console().print(table)
-    if report["label_agreement"] is not None:
-        print(f"labels: {report['label_agreement']:.1%} of {report['labels_compared']} are the same")
+    rows = [
+        (found["largest"], key, found["worst"])
+        for outputs in report["differences"].values()
+        for key, found in outputs.items()
+    ]
+    _, key, worst = max(rows)
+    print(f"{key} differs most in {worst}")
+    if agreement := report["agreement"]:
+        table = Table("class", *AGREEMENT, title="what is the same as the SavedModel's")
+        for name, row in {"all": agreement, **agreement["by_class"]}.items():
+            table.add_row(name, *_format_agreement(row))
+        Console().print(table)
+        print(f"labels: {agreement['labels']:.1%} of {agreement['clips']} are the same")
     if report["calibrated_on"]:
         print(f"calibrated on {report['calibrated_on']}")
     latency = report["latency_ms"]
-    print(
-        f"median latency on {latency['threads']} threads, faces {latency['shape']}: {latency['tflite']:.1f} ms, "
-        f"SavedModel {latency['saved_model']:.1f} ms"
-    )
+    times = ", ".join(f"{time_ms:.1f} ms on {threads}" for threads, time_ms in latency["tflite"].items())
+    print(f"median latency, faces {latency['shape']}: {times} threads; SavedModel {latency['saved_model']:.1f} ms")
     print("operators: " + ", ".join(f"{count} {name}" for name, count in report["operators"].items()))
     frames = "dynamic" if report["frames"] is None else report["frames"]
     frames = f", frames {frames}" if report["part"] == "clip" else ""
-    print(f"{report['path']}: {report['bytes']} bytes, {report['to']}{frames}")
+    integers = ", integer outputs" if report["integer_io"] else ""
+    print(f"{report['path']}: {report['bytes']} bytes, {report['to']}{integers}{frames}, batch 1")
+
+
+AGREEMENT = ("clips", "labels", "face labels", "probabilities", "top frame", "importance moved")
+
+
+def _format_agreement(row):
+    yield str(row["clips"])
+    yield from (f"{row[key]:.0%}" for key in ("labels", "frame_labels"))
+    yield f"{row['probabilities']['mean']:.1e}"
+    yield f"{row['top_frame']:.0%}"
+    yield f"{row['importance']['mean']:.1%}"
+
+
+def print_conversions(reports: list[dict[str, Any]]) -> None:
+    """Prints all forms of a model in one table, the reports of `affect.serving.convert.convert_all`."""
+    made = [report for report in reports if "problem" not in report]
+    compared = made[0]["compared_on"] if made else "nothing"
+    columns = ("part", "to", "bytes", "operators", "1 thread, ms", "2 threads, ms", *AGREEMENT[1:])
+    table = Table(*columns, title=f"compared on {compared}")
+    for report in made:
+        to = report["to"] + ("-io" if report["integer_io"] else "")
+        times = (f"{time_ms:.1f}" for time_ms in report["latency_ms"]["tflite"].values())
+        if report["agreement"]:
+            _, *agreement = _format_agreement(report["agreement"])
+        else:
+            outputs = report["differences"]["serving_default"].values()
+            agreement = ["", "", f"{max(found['mean'] for found in outputs):.1e}", "", ""]
+        operators = str(sum(report["operators"].values()))
+        table.add_row(report["part"], to, f"{report['bytes']:,}", operators, *times, *agreement)
+    Console(width=max(Console().width, 120)).print(table)
+    for report in made:
+        print(report["path"])
+
+
+def say_losses(reports: list[dict[str, Any]]) -> None:
+    """Says what forms lose beyond their limits, what their calibration lacks, and which could not be made."""
+    remarks = dict.fromkeys(warning for report in reports for warning in report.get("warnings", ()))
+    for report in reports:
+        name = f"{report['part']}, {report['to']}" + (" with integer outputs" if report["integer_io"] else "")
+        if "problem" in report:
+            say(f"{name}: {report['problem']}")
+        elif report["losses"]:
+            say(f"{name}: {'; '.join(report['losses'])}.")
+    for remark in remarks:
+        say(remark)
 
 
 def print_steps(title: str, rows: Iterable[tuple[object, object, object]]) -> None:

@@ -48,7 +48,8 @@ from affect.pipelines.prepare import prepare
 from affect.reading.loading import read_artefact
 from affect.reading.run import Trained
 from affect.reading.tflite import Runner
-from affect.serving.convert import NUMBERS, convert, to_flatbuffer
+from affect.serving.agreement import Request
+from affect.serving.convert import NUMBERS, Form, convert, to_flatbuffer
 from affect.serving.export import export_trained
 from benchmarks.planted import track
 
@@ -178,12 +179,14 @@ def tflite_rows(trained, whole, halves, folder, frames, *, seconds, numbers):
     rows = []
     for to in track(numbers, len(numbers), "TFLite"):
         shards = make_shards(trained, folder, frames) if to == "int8" else None
-        fixed = convert(whole.path, folder / f"{to}.tflite", to=to, frames=frames, data=shards, split="train", clips=2)
+        calibration = {"calibration_data": shards, "calibration_split": "train", "calibration_clips": 2}
+        fixed = convert(whole.path, folder / f"{to}.tflite", to=to, frames=frames, **calibration)
         files = {"clip": read_artefact(fixed["path"])}
         if to == "float32":
-            free = convert(whole.path, folder / "free.tflite", to=to, data=shards, split="train", clips=2)
+            free = convert(whole.path, folder / "free.tflite", to=to)
             files["free_frames"] = read_artefact(free["path"])
-        content = to_flatbuffer(halves, ["backbone"], frames, to, [("backbone", {"faces": inputs["faces"]})])
+        request = Request("a clip", "backbone", {"faces": inputs["faces"]})
+        content = to_flatbuffer(halves, ["backbone"], Form(to, "clip", frames), [request])
         runner = Runner(content, halves.description | {"conversion": {"frames": frames}})
         ways = {"backbone": lambda runner=runner: runner.run("backbone", {"faces": inputs["faces"]})}
         for name, file in files.items():

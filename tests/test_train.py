@@ -206,7 +206,7 @@ def test_a_run_in_half_precision_is_float32_when_it_is_read_back(half, shards, t
     assert evaluate(trained, shards, split="test")["all"]["clips"] == 4
     version = export(half[0], tmp_path / "half")
     report = convert(version, tmp_path / "half.tflite", to="float32", frames=3)
-    assert report["label_agreement"] == 1
+    assert report["agreement"]["labels"] == 1
 
 
 def test_a_checkpoint_loads_with_its_optimizer_and_goes_on(run):
@@ -551,7 +551,7 @@ def test_paper_as_network_in_half_precision_reaches_a_phone(shards, tmp_path, pr
     evaluate(load_trained(tmp_path / "run"), shards, split="test")
     version = export(tmp_path / "run", tmp_path / "half")
     for part in ("clip", "frame"):
-        assert convert(version, tmp_path / f"{part}.tflite", to="float32", part=part)["label_agreement"] == 1
+        assert convert(version, tmp_path / f"{part}.tflite", to="float32", part=part)["agreement"]["labels"] == 1
 
 
 @pytest.mark.large

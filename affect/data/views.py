@@ -11,7 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from affect.config import Data
+from affect.config import Data, Faces
 from affect.config.experiment import FrameSpacing
 from affect.data.clips import Clip, Face
 
@@ -66,6 +66,25 @@ def cut_square(face: np.ndarray, crop_ratio: float, offset: Sequence[float] | np
         for share, length in zip(offset, face.shape[:2], strict=True)
     )
     return face[top : top + side, left : left + side]
+
+
+def place_template(faces: Faces, crop_ratio: float, face_size: int) -> np.ndarray:
+    """Returns where the landmarks of a face go in what a model sees: the template, cropped and scaled as the face is.
+
+    A program that cuts faces for the model itself, such as an app, brings landmarks to these places.
+
+    Args:
+        faces: `template`, `margin_ratio` and `face_size` are used.
+        crop_ratio: As in `view_centre`.
+        face_size: Height and width of the model's faces in pixels.
+
+    Returns:
+        float64 (5, 2), x and y of the centres of pixels, in the order of `affect.data.clips.LANDMARKS`.
+    """
+    stored = (np.array(faces.template) + faces.margin_ratio) / (1 + 2 * faces.margin_ratio) * faces.face_size
+    places = np.arange(faces.face_size)
+    kept = cut_square(np.broadcast_to(places[:, None], (faces.face_size, faces.face_size)), crop_ratio)[:, 0]
+    return (stored - kept[0] + 0.5) * face_size / len(kept) - 0.5
 
 
 def average_lines(lines: np.ndarray, size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ of all bytes before it. This finds damage. It does not stop a forger, who can wr
 
 import json
 import os
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,16 @@ class TFLiteModel(Artefact):
     @cached_property
     def runner(self) -> "Runner":
         """The interpreter, created when the model is first called."""
-        return Runner(*_read(self.path))
+        return self.run_with(None)
+
+    def run_with(self, threads: int | None) -> "Runner":
+        """Returns a new interpreter.
+
+        Args:
+            threads: Threads of the interpreter; `None` is one for each core.
+        """
+        content, description = _read(self.path)
+        return Runner(content, description, threads)
 
 
 def read_tflite(path: str | Path) -> TFLiteModel:
@@ -83,14 +93,35 @@ def _read(path):
         content, intact = path.read_bytes(), is_intact(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-    if not intact:
+    if not intact and not _is_foreign(content):
         raise InputError(f"{path} is damaged: its checksum differs. Copy it again, or convert it again.")
+    if (description := _find_description(content)) is None:
+        raise InputError(
+            f"{path} was not written by affect: it does not say how faces are cut, or what its outputs mean. Expected "
+            "a file that affect convert wrote. LiteRT's Interpreter runs other files."
+        )
+    return content, json.loads(description)
+
+
+def _is_foreign(content):
+    """Returns whether bytes are a whole TFLite model without a description of affect's, or no TFLite model at all."""
+    if content[4:8] != b"TFL3":
+        return bool(content)
+    try:
+        return _find_description(content) is None
+    except (struct.error, IndexError, ValueError, TypeError):  # as flatbuffers fails where bytes are missing
+        return False
+
+
+def _find_description(content):
+    """Returns the bytes of the metadata `affect` of a TFLite model; `None` if it has none."""
+    if content[4:8] != b"TFL3":
+        return None
     model = schema.Model.GetRootAs(content)
     for index in range(model.MetadataLength()):
         if model.Metadata(index).Name() == METADATA.encode():
-            buffer = model.Buffers(model.Metadata(index).Buffer())
-            return content, json.loads(buffer.DataAsNumpy().tobytes())
-    raise InputError(f"{path} has no metadata {METADATA!r}. Convert it again.")
+            return model.Buffers(model.Metadata(index).Buffer()).DataAsNumpy().tobytes()
+    return None
 
 
 def count_operators(flatbuffer: bytes) -> dict[str, int]:
@@ -159,6 +190,8 @@ class Runner:
         outputs = {}
         for key, spec in specs["outputs"].items():
             outputs[key] = np.concatenate([answer[key] for answer in answers])
+            if "scale" in spec:  # converted with --integer-io
+                outputs[key] = (outputs[key] - np.float32(spec["zero_point"])) * np.float32(spec["scale"])
             if self._frames and frames and spec["shape"][1:2] == [None]:
                 outputs[key] = outputs[key][:, :frames]
         if "probabilities" in outputs:
