@@ -262,7 +262,7 @@ def test_it_survives_json(name, tmp_path):
 
 @pytest.mark.parametrize("experiment", distinct(set(ROWS) - {*OF_PAPER_B, "video_classes"}))
 def test_it_builds_and_takes_a_step(experiment):
-    size = 2 * experiment.model.output_stride  # four locations to attend to
+    size = 2 * (experiment.model.output_stride or 16)  # four locations to attend to
     config = replace(experiment.model, weights=None, face_size=size)
     classes = BACKBONES[config.backbone].classes if config.spatial_pooling is None else EMOTIONS[:3]
     keras.utils.set_random_seed(0)

@@ -8,6 +8,7 @@ silent. The tables in configs/README.md are made from it.
 
 import dataclasses
 import math
+import re
 from dataclasses import MISSING, dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -32,6 +33,7 @@ Optimizer = Literal["sgd", "adam"]
 WeightDecaySchedule = Literal["constant", "cosine"]
 SelectionMetric = Literal["accuracy", "loss", "ccc"]
 Precision = Literal["float32", "bfloat16", "float16"]
+LAST_BLOCKS = re.compile(r"last ([1-9]\d*) blocks?")  # of `train.trainable`
 
 # dlib's mean face shape (eyes: mean of their six points) in a unit box, in the order of
 # `affect.data.clips.LANDMARKS`. Paper A stores dlib's aligned faces.
@@ -198,13 +200,16 @@ class FrameClassifier:
     """The network of paper A: a CNN on each frame, attention over its locations, and classes pooled over time.
 
     Args:
-        backbone: Name in `affect.models.backbones.BACKBONES`.
-        weights: Weights of the backbone in the user's cache, or `None` for random ones. There is no default, because
-            nothing runs on random weights unless the user asks.
+        backbone: Name in `affect.models.backbones.BACKBONES`; `"applications/NAME"`, a model of Keras Applications;
+            `"hub/PRESET"`, a backbone of KerasHub; or the path of a file `.keras`, a model from images to maps. In a
+            `config.json`, the path is read from the folder of that file.
+        weights: Weights of the backbone: in the user's cache, or for other backbones as in
+            `affect.models.backbones.build_backbone`; `None` for random ones. There is no default, because nothing runs
+            on random weights unless the user asks.
         face_size: Height and width in pixels of the network's input; `None` is the backbone's own.
         input_scaling: `"published"`, the scaling that the backbone's weights were trained on (VGG-Face: BGR of 0 to 255
             minus its mean colour), or `"unit"`, colours in [0, 1].
-        output_stride: Stride of the backbone's local features in pixels.
+        output_stride: Stride of the backbone's local features in pixels; `None` is the backbone's own.
         spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS`: `"attention"` (SA in the paper's tables), `"shift"`
             (SHIFT) or `"average"`; or `None` for the backbone's own classifier, which needs no training and has its own
             classes.
@@ -233,8 +238,12 @@ class FrameClassifier:
         code="unit",
         why="with the other one, the same weights see 1/255 of their contrast",
     )
-    output_stride: int = choose(
-        16, paper="16", code="32, after the last pooling", why="four times as many locations to attend to"
+    output_stride: int | None = choose(
+        None,
+        paper="16",
+        code="32, after the last pooling",
+        ours="16",
+        why="four times as many locations to attend to",
     )
     spatial_pooling: str | None = "attention"
     heads: int = 2

@@ -20,11 +20,18 @@ from affect.layers import (
 )
 from affect.models.backbones import BACKBONES, build_backbone, build_head
 from affect.models.network import FaceNetwork
+from affect.models.other_backbones import adopt
 from affect.models.precision import use_precision
 from affect.regularizers import AttentionDiversity
 
 
-def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], train: Train | None = None) -> keras.Model:
+def build_frame_classifier(
+    config: FrameClassifier,
+    classes: Sequence[str],
+    train: Train | None = None,
+    *,
+    backbone: keras.Model | None = None,
+) -> keras.Model:
     """Builds the functional model: faces → local features → one vector for each frame → clip logits.
 
     A temporal pooling of scores follows the classifier; a temporal pooling of features precedes it (`affect.layers`).
@@ -35,6 +42,10 @@ def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], trai
         train: Given if the model is to be trained: a `backbone_learning_rate` of 0 freezes the backbone, and
             `frozen_blocks` freezes its first blocks. A frozen backbone computes as in evaluation, including batch
             normalisation.
+        backbone: A functional or Sequential model from images (B, H, W, 3), RGB pixels of 0 to 255, to maps
+            (B, h, w, D), which replaces `config.backbone`, its weights and its scaling. It is copied with its weights
+            (`affect.models.other_backbones.adopt`). To train it with `affect train`, save it as a file `.keras`, and
+            give the path as `model.backbone`.
 
     Returns:
         Model of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → clip logits float32 (B, E), all 0
@@ -48,13 +59,16 @@ def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], trai
     _check_name("temporal_pooling", config.temporal_pooling, TEMPORAL_POOLINGS)
     spatial_pooling = None if config.spatial_pooling is None else SPATIAL_POOLINGS[config.spatial_pooling]
     temporal_pooling = TEMPORAL_POOLINGS[config.temporal_pooling]
-    backbone = build_backbone(
-        config.backbone,
-        weights=config.weights,
-        face_size=config.face_size,
-        output_stride=config.output_stride,
-        input_scaling=config.input_scaling,
-    )
+    if backbone is not None:
+        backbone = adopt(backbone, config.face_size, config.output_stride)
+    else:
+        backbone = build_backbone(
+            config.backbone,
+            weights=config.weights,
+            face_size=config.face_size,
+            output_stride=config.output_stride,
+            input_scaling=config.input_scaling,
+        )
     if train is not None:
         _freeze(backbone, train)
     size = backbone.input_shape[1]
@@ -248,7 +262,7 @@ def _check_name(field: str, name: str | None, table: Mapping[str, Any], *others:
 
 
 def _check_head(config: FrameClassifier, classes: Sequence[str]) -> None:
-    own = BACKBONES[config.backbone].classes
+    own = BACKBONES[config.backbone].classes if config.backbone in BACKBONES else ()
     if tuple(classes) != own:
         raise InputError(
             f"The classes of {config.backbone}'s own classifier are {own or 'none'}. Received: {tuple(classes)}"
