@@ -282,4 +282,4 @@ def test_it_builds_and_takes_a_step(experiment):
         new = [np.array(weight) for weight in model.get_layer(name).trainable_weights]
         assert all(np.isfinite(weight).all() for weight in new), name
         assert not old or any((x != y).any() for x, y in zip(old, new, strict=True)), f"{name} did not learn"
-    assert before["frame_logits"] and bool(before["backbone"]) == bool(experiment.train.backbone_learning_rate)
+    assert before["frame_logits"] and bool(before["backbone"]) == (experiment.train.trainable != "head")

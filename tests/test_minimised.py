@@ -22,7 +22,7 @@ from affect.training.train import read_log, train
 from tests.clips import make_clip, textured, write_shards
 
 CLASSES = ("happy", "sad")
-STILL = Train(epochs=1, backbone_learning_rate=0.0, head_learning_rate=0.0, restart_epochs=1)
+STILL = Train(epochs=1, trainable="head", head_learning_rate=0.0, restart_epochs=1)
 IMAGES = FrameClassifier("mini_xception", None, face_size=32, hidden_units=4, diversity=0.7)
 VIDEO = VideoClassifier(
     None, face_size=16, blocks=2, filters=2, hidden_units=3, spatial_pooling="attention", diversity=0.7, dropout=0.0
@@ -40,7 +40,7 @@ RECORDINGS = Experiment(
     name="recordings",
     model=POOLED,
     data=Data(batch_clips=64, selection_ratio=0.0),
-    train=replace(STILL, backbone_learning_rate=1e-5, selection_metric="loss"),
+    train=replace(STILL, trainable="all", selection_metric="loss"),
     windows=Windows(length_s=2.0, stride_s=1.0, frame_rate_hz=4.0, delay_s=0.5, postprocess=False),
 )
 

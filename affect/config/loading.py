@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config.effects import check_effects, describe_no_effect, find_without_effect, read_field
-from affect.config.experiment import Experiment, FrameClassifier
+from affect.config.experiment import Experiment, FrameClassifier, Train
 from affect.config.values import check_value, from_json, read_json, to_json
 from affect.errors import InputError
 
@@ -210,8 +210,9 @@ def _run(file, path):
         return run_python(file)
     except Exception as error:  # The user's Python may raise anything.
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if "'mixed_precision'" in reason:
-            reason += " It is train.precision now: write precision='float16', 'bfloat16' or 'float32'."
+        for name, hint in Train.renamed.items():
+            if f"'{name}'" in reason:
+                reason += f": {hint}"
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("configs", "pipelines"):
             reason += f". It is part of affect: import affect.{error.name}."
         raise InputError(f"The config {path} does not load: {reason}") from error

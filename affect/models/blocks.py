@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from affect.config.experiment import LAST_BLOCKS
+from affect.config.experiment import TRAINABLE
 from affect.errors import InputError
 
 
@@ -48,8 +48,8 @@ def list_blocks(backbone: keras.Model) -> list[list[keras.Layer]]:
     """Returns the layers of a backbone, block by block.
 
     A block is what lies between two halvings of the map, as in VGG16: `block1` computes at the size of the face,
-    `block2` at half of it. A layer that halves the map begins a block. If the name of each layer with weights begins with
-    `block1_`, `block2_` and so on, these are the blocks.
+    `block2` at half of it. A layer that halves the map begins a block. If the name of each layer with weights begins
+    with `block1_`, `block2_` and so on, these are the blocks.
 
     Args:
         backbone: From `affect.models.backbones.build_backbone`.
@@ -81,8 +81,8 @@ def set_trainable(backbone: keras.Model, trainable: str) -> None:
         InputError: If the backbone has fewer blocks than that.
     """
     blocks = list_blocks(backbone)
-    last = LAST_BLOCKS.fullmatch(trainable)
-    number = int(last[1]) if last else len(blocks) if trainable == "all" else 0
+    last = TRAINABLE.fullmatch(trainable)
+    number = int(last[1]) if last and last[1] else len(blocks) if trainable == "all" else 0
     if number > len(blocks):
         raise InputError(
             f"The backbone has {len(blocks)} blocks. Expected train.trainable to be 'head', 'all', or 'last N blocks' "

@@ -1,6 +1,5 @@
 """The network of paper A."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from affect.layers import (
     SplitFrames,
 )
 from affect.models.backbones import BACKBONES, build_backbone, build_head
+from affect.models.blocks import set_trainable
 from affect.models.network import FaceNetwork
 from affect.models.other_backbones import adopt
 from affect.models.precision import use_precision
@@ -39,9 +39,8 @@ def build_frame_classifier(
     Args:
         config: Of the network.
         classes: E class names.
-        train: Given if the model is to be trained: a `backbone_learning_rate` of 0 freezes the backbone, and
-            `frozen_blocks` freezes its first blocks. A frozen backbone computes as in evaluation, including batch
-            normalisation.
+        train: Given if the model is to be trained: `trainable` says which part of it. What is frozen computes as in
+            evaluation, including batch normalisation.
         backbone: A functional or Sequential model from images (B, H, W, 3), RGB pixels of 0 to 255, to maps
             (B, h, w, D), which replaces `config.backbone`, its weights and its scaling. It is copied with its weights
             (`affect.models.other_backbones.adopt`). To train it with `affect train`, save it as a file `.keras`, and
@@ -70,7 +69,7 @@ def build_frame_classifier(
             input_scaling=config.input_scaling,
         )
     if train is not None:
-        _freeze(backbone, train)
+        set_trainable(backbone, train.trainable)
     size = backbone.input_shape[1]
     _, height, width, channels = backbone.output_shape
 
@@ -149,15 +148,6 @@ def separate_head(model: keras.Model) -> keras.Model:
     names = ("temporal_pooling", "dropout", "frame_logits")
     logits = _pool_time(x, frame_mask, *(model.get_layer(name) for name in names))
     return keras.Model({"features": features, "frame_mask": frame_mask}, logits)
-
-
-def _freeze(backbone: keras.Model, train: Train) -> None:
-    if not train.backbone_learning_rate:
-        backbone.trainable = False
-        return
-    for layer in backbone.layers:
-        block = re.match(r"block(\d+)_", layer.name)
-        layer.trainable = not block or int(block[1]) > train.frozen_blocks
 
 
 def _make_layer_initializers(inputs: int) -> dict[str, keras.Initializer]:

@@ -14,6 +14,7 @@ from affect.errors import InputError
 from affect.extras import require
 from affect.layers.pixel_scaling import PixelScaling
 from affect.models.blocks import measure_strides
+from affect.models.network import FeatureNetwork
 from affect.models.precision import POLICIES
 from affect.models.published import check_weights, name_own_weights
 
@@ -110,7 +111,7 @@ def adopt(
     copied.set_weights(model.get_weights())
     _finish_state(copied)
     last = copied.output if output_stride is None else _find_map(copied, output_stride, name)
-    return keras.Model(faces, last, name="backbone")
+    return FeatureNetwork(faces, last, name="backbone")
 
 
 class _Copy:
@@ -199,7 +200,8 @@ def _find_application(name: str, own_weights: bool, face_size: int | None) -> Fo
 def _measure_scaling(function: Callable[[Any], Any]) -> dict[str, Any]:
     """Returns the arguments of the `PixelScaling` that equals a function of pixels. All of Keras's are affine."""
     offset = np.asarray(function(np.zeros((1, 1, 1, 3), "float32")), "float64").ravel()
-    full = [np.asarray(function((255 * row).astype("float32")[None, None, None]), "float64").ravel() for row in np.eye(3)]
+    pure = 255 * np.eye(3, dtype="float32")
+    full = [np.asarray(function(colour[None, None, None].copy()), "float64").ravel() for colour in pure]
     return {"matrix": [list((values - offset) / 255) for values in full], "offset": list(offset)}
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 import time
 import zipfile
@@ -319,8 +320,6 @@ def _check_finite(rows, config, workdir):
 
 # The backbone of a run, as training began, if it is no backbone that another process can build by its name.
 BACKBONE_FILE = "backbone.keras"
-# Paths of a backbone's variables. In a model that was read from a file they have lost their prefix.
-BACKBONE = r"backbone/.*|block\d+_.*"
 
 
 def build_optimizer(model: keras.Model, config: Train, steps: int) -> keras.optimizers.Optimizer:
@@ -360,7 +359,10 @@ def build_optimizer(model: keras.Model, config: Train, steps: int) -> keras.opti
 
     backbone, groups = {layer.name: layer for layer in model.layers}.get("backbone"), {}
     if backbone is not None and backbone.trainable_variables:
-        groups[BACKBONE] = build_group(config.backbone_learning_rate)
+        # In a model that was read from a file, the paths of a backbone's variables have lost their prefix.
+        names = {layer.name for layer in backbone.layers if layer.weights} - {layer.name for layer in model.layers}
+        paths = f"backbone/.*|(?:{'|'.join(map(re.escape, sorted(names)))})/.*"
+        groups[paths] = build_group(config.backbone_learning_rate)
     # A single group uses MultiOptimizer too, because it counts every batch, even with accumulated gradients.
     optimizer = keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(build_group(config.head_learning_rate), groups)
