@@ -102,7 +102,9 @@ def cross_entropy_of(logits, labels, smoothing=0.0, weights=(1.0, 1.0)):
     ids=["images, all", "video, smoothing", "video, weights", "video, no penalty", "images, features pooled"],
 )
 def test_the_loss_of_clips_is_cross_entropy_of_their_logits_and_the_penalty(labelled, tmp_path, model, changes):
-    experiment = replace(CLIPS, model=model, train=replace(STILL, **changes))
+    experiment = replace(
+        CLIPS, model=model, train=replace(STILL, trainable="all" if model.backbone is None else "head", **changes)
+    )
     train(experiment, data=labelled.folder, workdir=tmp_path, progress=False)
     trained, (row,) = load_trained(tmp_path), read_log(tmp_path)
     keys = [entry["key"] for entry in labelled.clips if entry["split"] == "train"]
@@ -132,7 +134,7 @@ def test_precision_is_that_of_the_settings(labelled, tmp_path):
     """In bfloat16, of 8 bits, the same weights give about the same loss, and not the same."""
     losses = []
     for precision in ("float32", "bfloat16"):
-        experiment = replace(CLIPS, model=VIDEO, train=replace(STILL, precision=precision))
+        experiment = replace(CLIPS, model=VIDEO, train=replace(STILL, trainable="all", precision=precision))
         train(experiment, data=labelled.folder, workdir=tmp_path / precision, progress=False)
         losses.append(read_log(tmp_path / precision)[0]["loss"])
     assert losses[1] == pytest.approx(losses[0], rel=0.05)

@@ -134,6 +134,10 @@ def train(
     if say_device and replicas.is_first:
         say_device(device)
 
+    def build(experiment):
+        with use_precision(config.precision):
+            return task.build(experiment.model, training.classes, config)
+
     def finish():
         rows = read_log(workdir)
         _check_finite(rows, config, workdir)
@@ -148,16 +152,14 @@ def train(
 
     with make_repeatable(config.seed, device["deterministic"]):
         with replicas.scope():
-            with use_precision(config.precision):
-                model = task.build(experiment.model, training.classes, config)
+            model = build(experiment)
             recorded, backbone = _find_file_of_backbone(training.experiment, model)
             run = _describe_run(training, recorded, shards, device)
             replicas.run_once(partial(_open_run, workdir, run, data, training.delay, backbone))
             _wait_for_shared(workdir / "config.json", replicas)
             if backbone is not None:  # Build it as a run that repeats this one does, with the same random numbers.
                 keras.utils.set_random_seed(config.seed)
-                with use_precision(config.precision):
-                    model = task.build(find_backbone(recorded, workdir).model, training.classes, config)
+                model = build(find_backbone(recorded, workdir))
             optimizer = build_optimizer(model, config, training.steps)
             learner = FrozenNetwork(model) if training.is_frozen and not replicas.are_several else model
             for network in {model, learner}:
