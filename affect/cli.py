@@ -364,10 +364,10 @@ def _check_shards(data, *, check_sizes=True, split=None) -> None:
 
 def _check_weights(experiment) -> None:
     """Names published weights that are missing before TensorFlow is imported."""
-    from affect.models.published import read_cache
+    from affect.models.published import check_weights
 
     if getattr(experiment.model, "weights", None):
-        read_cache(experiment.model.backbone)
+        check_weights(experiment.model.backbone, experiment.model.weights)
 
 
 def _warn_of_faces(data) -> None:

@@ -9,6 +9,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "beam": {"apache_beam": "apache-beam"},
     "dask": {"apache_beam": "apache-beam", "distributed": "distributed"},
     "dlib": {"dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"},
+    "hub": {"keras_hub": "keras-hub"},
     "logs": {"tensorboard": "tensorboard"},
     "onnx": {"onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
     "parquet": {"pyarrow": "pyarrow"},

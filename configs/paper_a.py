@@ -8,7 +8,7 @@ Command:  affect train configs/paper_a.py --data shards/afew --workdir runs/pape
 Recipes:  --recipe ours (as without it), paper, authors_code or authors_first (configs/README.md); so too for the rows
           of paper_a_table1 and _table2.
 Memory:   3 clips of 16 faces of 224 × 224 a step. Where that is too much: --set data.batch_clips=1
-          --set train.accumulation_steps=3, or --set train.frozen_blocks=3; backbone_learning_rate=0 freezes it all.
+          --set train.accumulation_steps=3, or --set "train.trainable=last 2 blocks", or head.
 Not measured here: neither the data nor the weights can be had freely.
 
 `CONFIG` is ours: what the paper writes; where it is silent, its authors' code (github.com/Masseeh/EmotiW19); and
@@ -86,7 +86,7 @@ def _authors_code(row):
     """What the authors' code does; its log has λ = 10 where the paper has 1: --set model.diversity=10.
 
     Its last commit trains the classifier alone. Earlier ones train everything, as here; nearest to the last is --set
-    train.backbone_learning_rate=0, which still trains the attention.
+    train.trainable=head, which still trains the attention.
     """
     train = replace(row.train, pytorch_sgd=True, weight_decay=_decay(10), weight_decay_schedule="cosine")
     if row.model.spatial_pooling in ("attention", "shift"):

@@ -22,7 +22,7 @@ CONFIG = Experiment(
     data=Data(batch_clips=4, frames=16, flip=True, rotation_deg=5.0, selection_ratio=0.2),
     train=Train(
         epochs=30,
-        backbone_learning_rate=0.0,
+        trainable="head",
         feature_views=4,
         head_learning_rate=0.05,
         restart_epochs=10,

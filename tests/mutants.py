@@ -453,19 +453,31 @@ MUTANTS = (
         ),
     ),
     *of(
-        "affect/models/frame_classifier.py",
+        "affect/models/network.py",
         (
-            "backbone rate 0 learns",
-            "if not train.backbone_learning_rate:\n        backbone.trainable = False",
-            "if not train.backbone_learning_rate:\n        backbone.trainable = True",
-            "test_train.py::test_a_rate_of_zero_freezes_the_backbone",
+            "a frozen backbone has dropout",
+            "training=training if self.trainable else False",
+            "training=training",
+            "test_trainable.py::test_a_frozen_backbone_computes_as_in_evaluation",
+        ),
+    ),
+    *of(
+        "affect/models/blocks.py",
+        (
+            "a backbone learns with its head",
+            "backbone.trainable = number > 0",
+            "backbone.trainable = True",
+            "test_train.py::test_the_head_alone_is_trained",
         ),
         (
             "one block too many is frozen",
-            "int(block[1]) > train.frozen_blocks",
-            "int(block[1]) > train.frozen_blocks + 1",
+            "blocks[: len(blocks) - number]",
+            "blocks[: len(blocks) - number + 1]",
             "test_train.py::test_first_blocks_are_frozen",
         ),
+    ),
+    *of(
+        "affect/models/frame_classifier.py",
         (
             "penalty dropped from the network",
             "diversity_regularizer=AttentionDiversity(config.diversity),",
@@ -591,14 +603,14 @@ MUTANTS = (
         ),
         (
             "backbone at rate 0",
-            "groups[BACKBONE] = build_group(config.backbone_learning_rate)",
-            "groups[BACKBONE] = build_group(0.0)",
+            "groups[paths] = build_group(config.backbone_learning_rate)",
+            "groups[paths] = build_group(0.0)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
         ),
         (
             "one rate for all",
-            "groups[BACKBONE] = build_group(config.backbone_learning_rate)",
-            "groups[BACKBONE] = build_group(config.head_learning_rate)",
+            "groups[paths] = build_group(config.backbone_learning_rate)",
+            "groups[paths] = build_group(config.head_learning_rate)",
             "test_train.py::test_two_learning_rates_reach_their_own_variables",
         ),
         (

@@ -149,7 +149,7 @@ def test_settings_are_those_they_log(recipe):
     train, model = config.train, config.model
     rates = [golden["base_lr"] / divisor for divisor in golden["lrs"]]
     assert [train.backbone_learning_rate, train.head_learning_rate] == pytest.approx(rates)
-    assert (train.optimizer, train.epochs, train.frozen_blocks) == (golden["opt"], golden["ep"], 0)
+    assert (train.optimizer, train.epochs, train.trainable) == (golden["opt"], golden["ep"], "all")
     assert (model.heads, model.dropout) == (golden["attention_hop"], golden["dropout"])
     assert (golden["pooling"], model.temporal_pooling) == ("softmax", "joint_softmax")
     assert recipe == "authors_code" or model.diversity == golden.get("C", 0)

@@ -421,7 +421,7 @@ def test_a_number_without_meaning_is_refused(text, limits):
 
 def test_a_number_at_its_limit_is_taken():
     Data(batch_clips=1, frames=1, eval_frames=1, shuffle_clips=1, crop_ratio=1.0, rotation_deg=0.0)
-    Train(epochs=1, backbone_learning_rate=0.0, momentum=0.0, weight_decay=0.0, restart_factor=1.0, seed=2**32 - 1)
+    Train(epochs=1, trainable="head", momentum=0.0, weight_decay=0.0, restart_factor=1.0, seed=2**32 - 1)
 
 
 def test_json_gives_back_every_field(tmp_path):
@@ -661,8 +661,21 @@ def test_mixed_precision_of_an_older_file_is_a_precision(before, now):
         from_json(Train, {"mixed_precision": before, "precision": "float32"}, "config.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train.backbone_learning_rate=0", "To freeze the backbone, write train.trainable='head'. Received: 0.0"),
+        ("train.trainable=none", "must be 'head', 'all', or 'last N blocks'"),
+        ("train.trainable=last 0 blocks", "such as 'last 2 blocks'. Received: 'last 0 blocks'"),
+        ("train.frozen_blocks=2", "it is train.trainable now: write train.trainable='last 2 blocks'"),
+    ],
+)
+def test_what_is_trained_has_one_name(text, said):
+    assert said in refusal(override, BASE, text)
+
+
 def test_mixed_precision_elsewhere_is_refused_with_what_to_write(tmp_path):
-    with pytest.raises(InputError, match=r"It is train\.precision now: write precision='float16'"):
+    with pytest.raises(InputError, match=r"'mixed_precision': it is train\.precision now: write train\.prec"):
         python = "from affect.config import Train\nTrain(mixed_precision=True)\n"
         (tmp_path / "old.py").write_text(python)
         load_config(tmp_path / "old.py")

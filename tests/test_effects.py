@@ -49,7 +49,7 @@ NETWORKS = {
 KINDS = {name: Experiment(name, model) for name, model in NETWORKS.items()} | {
     "adam": Experiment("adam", XCEPTION, train=Train(optimizer="adam")),
     "no momentum": Experiment("no momentum", XCEPTION, train=Train(momentum=0.0)),
-    "frozen backbone": Experiment("frozen", XCEPTION, train=Train(backbone_learning_rate=0.0)),
+    "frozen backbone": Experiment("frozen", XCEPTION, train=Train(trainable="head")),
     "one period": Experiment("one period", XCEPTION, train=Train(epochs=5, restart_epochs=5)),
     "nothing selects": Experiment("all", XCEPTION, data=Data(selection_ratio=0.0)),
     "nothing selects a regression": Experiment("all", NETWORKS["sta"], data=Data(selection_ratio=0.0)),
@@ -62,6 +62,7 @@ KINDS = {name: Experiment(name, model) for name, model in NETWORKS.items()} | {
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
 CHOICES = {
+    "train.trainable": "last 1 block",
     "data.train_split": "dev",
     "data.selection_split": "dev",
     "data.frame_spacing": "floor",
@@ -107,7 +108,7 @@ def another(name, value, default):
         ("paper_b", "data.shuffle_clips=8", "the windows of a regression are all shuffled"),
         ("paper_b", "train.momentum=0.5", "it needs train.optimizer='sgd'"),
         ("paper_b", "train.nesterov=false", "it needs train.optimizer='sgd'"),
-        ("paper_b", "train.frozen_blocks=2", "it needs a backbone that learns"),
+        ("paper_b", "train.trainable=head", "this network has no backbone and learns as a whole"),
         ("paper_b", "train.feature_views=4", "it needs a frozen backbone, and this network has none"),
         ("paper_a", "train.feature_views=4", "features change while the backbone learns"),
         ("fer2013", "train.feature_views=4", "a network with its backbone's own classifier"),

@@ -27,7 +27,7 @@ FROZEN = Experiment(
     name="frozen",
     model=FrameClassifier(backbone="mini_xception", weights=None, face_size=32, hidden_units=4, dropout=0.2),
     data=Data(batch_clips=3, frames=8, eval_frames=5, selection_ratio=0.25),
-    train=Train(epochs=3, backbone_learning_rate=0.0, head_learning_rate=0.05, restart_epochs=2, class_weights=True),
+    train=Train(epochs=3, trainable="head", head_learning_rate=0.05, restart_epochs=2, class_weights=True),
 )
 PLAIN = replace(FROZEN, data=replace(FROZEN.data, **ONE_VIEW))
 CLASSES = ("happy", "sad")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from affect.config import Train, read_json
+from affect.models.blocks import set_trainable
 from affect.training.train import PyTorchSGD, build_optimizer
 
 GOLDEN = read_json(Path(__file__).parent / "golden" / "tfa_optimizers.json")
@@ -110,8 +111,11 @@ def build_problem():
 @cache
 def train(name, **changes):
     """Returns the weights after each step of `build_optimizer`'s optimizer at a run's settings, (7, 9)."""
-    settings, model = RUNS[name]["settings"], build_problem()
-    optimizer = build_optimizer(model, Train(**{"restart_epochs": CONSTANT} | settings | changes), 1)
+    settings, model = {"restart_epochs": CONSTANT} | RUNS[name]["settings"] | changes, build_problem()
+    if not settings["backbone_learning_rate"]:
+        settings = settings | {"backbone_learning_rate": 1e-5, "trainable": "head"}
+        set_trainable(model.get_layer("backbone"), "head")
+    optimizer = build_optimizer(model, Train(**settings), 1)
     model.compile(optimizer, "mse", jit_compile=False)
     rows = []
     for _ in range(STEPS):

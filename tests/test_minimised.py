@@ -22,7 +22,7 @@ from affect.training.train import read_log, train
 from tests.clips import make_clip, textured, write_shards
 
 CLASSES = ("happy", "sad")
-STILL = Train(epochs=1, backbone_learning_rate=0.0, head_learning_rate=0.0, restart_epochs=1)
+STILL = Train(epochs=1, trainable="head", head_learning_rate=0.0, restart_epochs=1)
 IMAGES = FrameClassifier("mini_xception", None, face_size=32, hidden_units=4, diversity=0.7)
 VIDEO = VideoClassifier(
     None, face_size=16, blocks=2, filters=2, hidden_units=3, spatial_pooling="attention", diversity=0.7, dropout=0.0
@@ -40,7 +40,7 @@ RECORDINGS = Experiment(
     name="recordings",
     model=POOLED,
     data=Data(batch_clips=64, selection_ratio=0.0),
-    train=replace(STILL, backbone_learning_rate=1e-5, selection_metric="loss"),
+    train=replace(STILL, trainable="all", selection_metric="loss"),
     windows=Windows(length_s=2.0, stride_s=1.0, frame_rate_hz=4.0, delay_s=0.5, postprocess=False),
 )
 
@@ -102,7 +102,9 @@ def cross_entropy_of(logits, labels, smoothing=0.0, weights=(1.0, 1.0)):
     ids=["images, all", "video, smoothing", "video, weights", "video, no penalty", "images, features pooled"],
 )
 def test_the_loss_of_clips_is_cross_entropy_of_their_logits_and_the_penalty(labelled, tmp_path, model, changes):
-    experiment = replace(CLIPS, model=model, train=replace(STILL, **changes))
+    experiment = replace(
+        CLIPS, model=model, train=replace(STILL, trainable="all" if model.backbone is None else "head", **changes)
+    )
     train(experiment, data=labelled.folder, workdir=tmp_path, progress=False)
     trained, (row,) = load_trained(tmp_path), read_log(tmp_path)
     keys = [entry["key"] for entry in labelled.clips if entry["split"] == "train"]
@@ -132,7 +134,7 @@ def test_precision_is_that_of_the_settings(labelled, tmp_path):
     """In bfloat16, of 8 bits, the same weights give about the same loss, and not the same."""
     losses = []
     for precision in ("float32", "bfloat16"):
-        experiment = replace(CLIPS, model=VIDEO, train=replace(STILL, precision=precision))
+        experiment = replace(CLIPS, model=VIDEO, train=replace(STILL, trainable="all", precision=precision))
         train(experiment, data=labelled.folder, workdir=tmp_path / precision, progress=False)
         losses.append(read_log(tmp_path / precision)[0]["loss"])
     assert losses[1] == pytest.approx(losses[0], rel=0.05)

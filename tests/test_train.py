@@ -44,7 +44,7 @@ TINY = Experiment(
     train=Train(
         epochs=3,
         backbone_learning_rate=0.001,
-        frozen_blocks=3,  # the other blocks have all kinds of layers, and are traced in half the time
+        trainable="last 2 blocks",  # the other blocks have all kinds of layers, and are traced in half the time
         head_learning_rate=0.02,
         restart_epochs=1,
         accumulation_steps=2,
@@ -52,6 +52,9 @@ TINY = Experiment(
         class_weights=True,
     ),
 )
+
+
+FROZEN = {"trainable": "head", "backbone_learning_rate": 1e-5}  # the rate has no effect, so it must be the default
 
 
 @pytest.fixture(scope="module")
@@ -254,13 +257,12 @@ VIDEO = VideoClassifier("conv3d", face_size=8, blocks=1, filters=2, hidden_units
 
 
 @pytest.mark.parametrize(
-    ("model", "rate"),
-    [(TINY.model, 0.001), (TINY.model, 0.0), (VIDEO, 0.0)],
+    ("model", "changes"),
+    [(TINY.model, {}), (TINY.model, FROZEN), (VIDEO, FROZEN | {"trainable": "all"})],
     ids=["images", "frozen images", "video"],
 )
-def test_training_reads_the_settings_that_have_an_effect_and_no_others(model, rate, shards, tmp_path):
-    blocks = TINY.train.frozen_blocks if rate else 0
-    settings = replace(TINY.train, epochs=2, backbone_learning_rate=rate, frozen_blocks=blocks)
+def test_training_reads_the_settings_that_have_an_effect_and_no_others(model, changes, shards, tmp_path):
+    settings = replace(TINY.train, epochs=2, **changes)
     experiment = replace(TINY, model=model, train=settings)
     noting, read = watched(experiment)
     train(noting, data=shards, workdir=tmp_path, progress=False)
@@ -294,7 +296,7 @@ def test_finished_run_is_left_alone(run, shards):
 
 
 def test_without_selection_the_last_epoch_is_the_best(shards, tmp_path):
-    settings = replace(TINY.train, epochs=2, frozen_blocks=1)
+    settings = replace(TINY.train, epochs=2, trainable="last 4 blocks")
     experiment = replace(TINY, data=replace(TINY.data, selection_ratio=0.0), train=settings)
     result = train(experiment, data=shards, workdir=tmp_path, progress=False)
     assert (result["best_epoch"], result["train_clips"], result["selection_clips"]) == (2, 12, 0)
@@ -306,8 +308,7 @@ def test_without_selection_the_last_epoch_is_the_best(shards, tmp_path):
 def test_the_switches_of_the_authors_code_resume_too(shards, tmp_path, monkeypatch):
     switches = {"view_per_frame": True, "repeat_frames": True, "random_crop": False}
     data = replace(TINY.data, frames=6, selection_ratio=0.0, selection_split="test", **switches)
-    frozen = {"backbone_learning_rate": 0.0, "frozen_blocks": 0}
-    settings = replace(TINY.train, pytorch_sgd=True, weight_decay=0.01, epochs=2, **frozen)
+    settings = replace(TINY.train, pytorch_sgd=True, weight_decay=0.01, epochs=2, **FROZEN)
     experiment = replace(TINY, data=data, train=settings)
     expected = train(experiment, data=shards, workdir=tmp_path / "whole", progress=False)
     # All twelve training clips; of four test clips one shows no face.
@@ -368,15 +369,14 @@ def test_adam_takes_a_step_of_the_rate_and_its_decay_is_decoupled():
         np.testing.assert_allclose(model.get_weights()[0], weights * 0.95 - 0.1, atol=1e-5)
 
 
-def test_a_rate_of_zero_freezes_the_backbone():
-    model = build_frame_classifier(TINY.model, ("happy", "sad"), replace(TINY.train, backbone_learning_rate=0.0))
+def test_the_head_alone_is_trained():
+    model = build_frame_classifier(TINY.model, ("happy", "sad"), replace(TINY.train, trainable="head"))
     assert not any("block" in variable.path for variable in model.trainable_variables)
     assert len(model.trainable_variables) == 4  # two of the attention, two of the classifier
 
 
 def test_learning_rate_restarts():
-    rates = {"backbone_learning_rate": 0.0, "head_learning_rate": 0.8}
-    settings = replace(TINY.train, **rates, restart_epochs=2, accumulation_steps=1)
+    settings = replace(TINY.train, **FROZEN, head_learning_rate=0.8, restart_epochs=2, accumulation_steps=1)
     (optimizer,) = build_optimizer(
         build_frame_classifier(TINY.model, ("happy", "sad"), settings), settings, 5
     ).optimizers
@@ -391,12 +391,12 @@ def test_learning_rate_restarts():
 def test_an_optimizer_freezes_nothing():
     model = build_frame_classifier(TINY.model, ("happy", "sad"))
     before = [variable.path for variable in model.trainable_variables]
-    build_optimizer(model, replace(TINY.train, frozen_blocks=4), 10)
+    build_optimizer(model, replace(TINY.train, trainable="last 1 block"), 10)
     assert [variable.path for variable in model.trainable_variables] == before
 
 
 def test_first_blocks_are_frozen():
-    model = build_frame_classifier(TINY.model, ("happy", "sad"), replace(TINY.train, frozen_blocks=4))
+    model = build_frame_classifier(TINY.model, ("happy", "sad"), replace(TINY.train, trainable="last 1 block"))
     paths = {variable.path.split("/")[1] for variable in model.trainable_variables if "backbone" in variable.path}
     assert paths and all(name.startswith("block5") for name in paths)
 
@@ -412,7 +412,7 @@ def test_accumulated_batches_are_one_step():
     ends = []
     for accumulation_steps in (1, 2):
         keras.utils.set_random_seed(7)
-        settings = replace(TINY.train, accumulation_steps=accumulation_steps, backbone_learning_rate=0.0)
+        settings = replace(TINY.train, accumulation_steps=accumulation_steps, trainable="head")
         model = build_frame_classifier(replace(TINY.model, dropout=0.0, diversity=0.0), ("happy", "sad"), settings)
         optimizer = build_optimizer(model, settings, 10**6)
         before = [np.array(variable) for variable in model.trainable_variables]

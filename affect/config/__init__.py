@@ -14,6 +14,7 @@ from affect.config.experiment import (
     Windows,
 )
 from affect.config.loading import (
+    find_backbone,
     find_bundled_artefact,
     find_config,
     list_bundled_configs,
@@ -37,6 +38,7 @@ __all__ = [
     "VideoRegressor",
     "Windows",
     "check_effects",
+    "find_backbone",
     "find_bundled_artefact",
     "find_config",
     "find_without_effect",

@@ -99,24 +99,22 @@ OF_RECORDINGS = (
 )
 WITHOUT_BACKBONE = (
     Effect(
-        ("train.backbone_learning_rate",),
+        ("train.backbone_learning_rate", "train.trainable"),
         _never,
         "this network has no backbone and learns as a whole at train.head_learning_rate",
-        also=(0.0,),
     ),
-    Effect(("train.frozen_blocks",), _never, "it needs a backbone that learns, and this network has none"),
     Effect(("train.feature_views",), _never, "it needs a frozen backbone, and this network has none"),
 )
 WITH_BACKBONE = (
     Effect(
-        ("train.frozen_blocks",),
-        lambda experiment: experiment.train.backbone_learning_rate > 0,
-        "it needs a backbone that learns, at train.backbone_learning_rate above 0",
+        ("train.backbone_learning_rate",),
+        lambda experiment: experiment.train.trainable != "head",
+        "it needs a backbone that learns, train.trainable='all' or 'last 2 blocks'",
     ),
     Effect(
         ("train.feature_views",),
-        lambda experiment: experiment.train.backbone_learning_rate == 0,
-        "features change while the backbone learns: it needs train.backbone_learning_rate=0",
+        lambda experiment: experiment.train.trainable == "head",
+        "features change while the backbone learns: it needs train.trainable='head'",
     ),
     Effect(
         ("train.feature_views",),

@@ -8,6 +8,7 @@ silent. The tables in configs/README.md are made from it.
 
 import dataclasses
 import math
+import re
 from dataclasses import MISSING, dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -32,6 +33,7 @@ Optimizer = Literal["sgd", "adam"]
 WeightDecaySchedule = Literal["constant", "cosine"]
 SelectionMetric = Literal["accuracy", "loss", "ccc"]
 Precision = Literal["float32", "bfloat16", "float16"]
+TRAINABLE = re.compile(r"head|all|last ([1-9]\d*) blocks?")
 
 # dlib's mean face shape (eyes: mean of their six points) in a unit box, in the order of
 # `affect.data.clips.LANDMARKS`. Paper A stores dlib's aligned faces.
@@ -198,13 +200,16 @@ class FrameClassifier:
     """The network of paper A: a CNN on each frame, attention over its locations, and classes pooled over time.
 
     Args:
-        backbone: Name in `affect.models.backbones.BACKBONES`.
-        weights: Weights of the backbone in the user's cache, or `None` for random ones. There is no default, because
-            nothing runs on random weights unless the user asks.
+        backbone: Name in `affect.models.backbones.BACKBONES`; `"applications/NAME"`, a model of Keras Applications;
+            `"hub/PRESET"`, a backbone of KerasHub; or the path of a file `.keras`, a model from images to maps. In a
+            `config.json`, the path is read from the folder of that file.
+        weights: Weights of the backbone: in the user's cache, or for other backbones as in
+            `affect.models.backbones.build_backbone`; `None` for random ones. There is no default, because nothing runs
+            on random weights unless the user asks.
         face_size: Height and width in pixels of the network's input; `None` is the backbone's own.
         input_scaling: `"published"`, the scaling that the backbone's weights were trained on (VGG-Face: BGR of 0 to 255
             minus its mean colour), or `"unit"`, colours in [0, 1].
-        output_stride: Stride of the backbone's local features in pixels.
+        output_stride: Stride of the backbone's local features in pixels; `None` is the backbone's own.
         spatial_pooling: Name in `affect.layers.SPATIAL_POOLINGS`: `"attention"` (SA in the paper's tables), `"shift"`
             (SHIFT) or `"average"`; or `None` for the backbone's own classifier, which needs no training and has its own
             classes.
@@ -233,8 +238,12 @@ class FrameClassifier:
         code="unit",
         why="with the other one, the same weights see 1/255 of their contrast",
     )
-    output_stride: int = choose(
-        16, paper="16", code="32, after the last pooling", why="four times as many locations to attend to"
+    output_stride: int | None = choose(
+        None,
+        paper="16",
+        code="32, after the last pooling",
+        ours="16",
+        why="four times as many locations to attend to",
     )
     spatial_pooling: str | None = "attention"
     heads: int = 2
@@ -455,8 +464,10 @@ class Train:
 
     Args:
         epochs: Passes over the training clips.
-        backbone_learning_rate: 0 freezes the backbone.
-        frozen_blocks: First blocks of the backbone that are frozen whatever its rate is.
+        trainable: What is trained: `"all"`; `"head"`, what follows the backbone; or `"last 2 blocks"` of the backbone,
+            with any number, and what follows. A block is what lies between two halvings of the map
+            (`affect.models.blocks`). What is not trained computes as in evaluation.
+        backbone_learning_rate: Of the part of the backbone that is trained, above 0.
         feature_views: Number V of views of a face, for a frozen backbone only. Crop, mirror and angle are drawn in the
             first V epochs, and the later epochs repeat these views in turn. So the backbone sees each view once, before
             the first epoch, and an epoch trains the rest of the network on stored features. It saves time and costs
@@ -491,8 +502,8 @@ class Train:
     """
 
     epochs: int = choose(30, paper="30", code="30, later 16 with attention", why="two whole periods")
-    backbone_learning_rate: float = choose(1e-5, paper="1e-5", code="1e-5; 1e-3 with attention; 0 in its last commit")
-    frozen_blocks: int = choose(0, paper="0", code="0")
+    trainable: str = choose("all", paper="all", code="all; the classifier in its last commit")
+    backbone_learning_rate: float = choose(1e-5, paper="1e-5", code="1e-5; 1e-3 with attention")
     feature_views: int | None = None
     head_learning_rate: float = choose(0.1, paper="0.1", code="0.1; 1e-2 with attention")
     optimizer: Optimizer = choose(
@@ -525,7 +536,10 @@ class Train:
 
     # Former fields → what replaces them.
     renamed = MappingProxyType(
-        {"mixed_precision": "it is train.precision now: write train.precision=float16, bfloat16 or float32."}
+        {
+            "mixed_precision": "it is train.precision now: write train.precision=float16, bfloat16 or float32.",
+            "frozen_blocks": "it is train.trainable now: write train.trainable='last 2 blocks' to freeze the others.",
+        }
     )
 
     def __post_init__(self):
@@ -533,8 +547,18 @@ class Train:
         counts = ("epochs", "restart_epochs", "restart_factor", "accumulation_steps", "feature_views")
         at_least_1 = dict.fromkeys(counts, (1, math.inf))
         shares = dict.fromkeys(("momentum", "label_smoothing", "concordance"), (0, 1))
-        check_ranges(self, **at_least_0, **at_least_1, **shares, frozen_blocks=(0, math.inf), seed=(0, 2**32 - 1))
+        check_ranges(self, **at_least_0, **at_least_1, **shares, seed=(0, 2**32 - 1))
         check_choices(self)
+        if isinstance(self.trainable, str) and not TRAINABLE.fullmatch(self.trainable):
+            raise InputError(
+                "train.trainable must be 'head', 'all', or 'last N blocks' such as 'last 2 blocks'. "
+                f"Received: {self.trainable!r}"
+            )
+        if self.backbone_learning_rate == 0:
+            raise InputError(
+                "train.backbone_learning_rate must be above 0. To freeze the backbone, write train.trainable='head'. "
+                f"Received: {self.backbone_learning_rate!r}"
+            )
         if self.pytorch_sgd and self.optimizer != "sgd":
             raise InputError(
                 "train.pytorch_sgd is about SGD: expected false beside another optimizer. "
@@ -571,6 +595,24 @@ class Experiment:
     reported: dict[str, float] = field(default_factory=dict)
     recipe: str = "ours"
     windows: Windows = field(default_factory=Windows)
+
+    @staticmethod
+    def upgrade(values: dict[str, Any]) -> dict[str, Any]:
+        """Returns the fields of an older file under their names of now: what was frozen is `train.trainable`."""
+        model, train = values.get("model"), values.get("train")
+        if not isinstance(model, dict) or not isinstance(train, dict) or "trainable" in train:
+            return values
+        frozen = train.get("frozen_blocks", 0)
+        train = {name: value for name, value in train.items() if name != "frozen_blocks"}
+        if train.get("backbone_learning_rate") == 0:
+            del train["backbone_learning_rate"]
+            if model.get("backbone"):
+                train["trainable"] = "head"
+        elif isinstance(frozen, int) and frozen > 0:
+            # The backbones of that time had five blocks, and fewer where mini-Xception ended earlier.
+            blocks = {8: 4, 4: 3}.get(model.get("output_stride", 16), 5)
+            train["trainable"] = f"last {blocks - frozen} blocks" if frozen < blocks else "head"
+        return values | {"train": train}
 
 
 def list_choices_of_fields(kind: Literal["ours", "assumed"]) -> list[tuple[str, dict[str, str]]]:

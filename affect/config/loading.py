@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config.effects import check_effects, describe_no_effect, find_without_effect, read_field
-from affect.config.experiment import Experiment
+from affect.config.experiment import Experiment, FrameClassifier, Train
 from affect.config.values import check_value, from_json, read_json, to_json
 from affect.errors import InputError
 
@@ -187,8 +187,22 @@ def _load(path, recipe):
     if file.suffix == ".json":
         if recipe is not None:
             raise InputError(f"{path} was resolved by its recipe already. Choose a recipe of a .py config.")
-        return from_json(Experiment, read_json(file).get("experiment"), f"{path}: experiment")
+        experiment = from_json(Experiment, read_json(file).get("experiment"), f"{path}: experiment")
+        return find_backbone(experiment, file.parent)
     return _select(_run(file, path), row, recipe, path)
+
+
+def find_backbone(experiment: Experiment, folder: Path) -> Experiment:
+    """Returns an experiment whose backbone is in a file, with the path of that file.
+
+    Args:
+        experiment: From a `config.json`.
+        folder: That the `config.json` is in. The path of the file is read from there.
+    """
+    model = experiment.model
+    if not isinstance(model, FrameClassifier) or not (folder / model.backbone).is_file():
+        return experiment
+    return dataclasses.replace(experiment, model=dataclasses.replace(model, backbone=str(folder / model.backbone)))
 
 
 def _run(file, path):
@@ -196,8 +210,9 @@ def _run(file, path):
         return run_python(file)
     except Exception as error:  # The user's Python may raise anything.
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if "'mixed_precision'" in reason:
-            reason += " It is train.precision now: write precision='float16', 'bfloat16' or 'float32'."
+        for name, hint in Train.renamed.items():
+            if f"'{name}'" in reason:
+                reason += f": {hint}"
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("configs", "pipelines"):
             reason += f". It is part of affect: import affect.{error.name}."
         raise InputError(f"The config {path} does not load: {reason}") from error

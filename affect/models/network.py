@@ -1,4 +1,4 @@
-"""The base of networks that read faces: it checks their inputs."""
+"""The bases of networks: one that reads faces checks its inputs, and a frozen backbone computes as in evaluation."""
 
 from typing import Any
 
@@ -33,6 +33,17 @@ class FaceNetwork(keras.Model):
         """
         _check(x)
         return super().predict_on_batch(x)
+
+
+@keras.saving.register_keras_serializable(package="affect")
+class FeatureNetwork(keras.Model):
+    """A functional `keras.Model` that computes as in evaluation while it is not trainable: without dropout too.
+
+    Keras makes batch normalisation compute so, and no other layer.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
+        return super().call(inputs, training=training if self.trainable else False, mask=mask, **kwargs)
 
 
 def _check(inputs: Any) -> None:

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
 
 from affect.errors import InputError
 from affect.files import sha256_of
@@ -12,6 +13,9 @@ from affect.files import sha256_of
 # Formats of files of weights; any other suffix is HDF5.
 SUFFIXES = (".h5", ".pth", ".pt", ".safetensors")
 VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place in it, from 1
+
+
+Row = TypeVar("Row")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,20 +62,76 @@ class WeightsReport:
         )
 
 
-def weights_dir() -> pathlib.Path:
+def weights_dir() -> Path:
     """Returns the folder of published weights: in `AFFECT_CACHE`, or by default in `~/.cache/affect`."""
-    cache = os.environ.get("AFFECT_CACHE") or pathlib.Path.home() / ".cache" / "affect"
-    return pathlib.Path(cache).expanduser() / "weights"
+    cache = os.environ.get("AFFECT_CACHE") or Path.home() / ".cache" / "affect"
+    return Path(cache).expanduser() / "weights"
+
+
+# Where backbones of others are found, before the "/" in their name → the name of their own weights.
+OTHERS = {"applications": "imagenet", "hub": "hub"}
+
+
+def name_own_weights(name: str) -> str | None:
+    """Returns the name of the weights that come with a backbone of others; `None` for the backbones of affect.
+
+    Args:
+        name: `"applications/NAME"`, `"hub/PRESET"`, or a file `.keras`, whose own weights are `"file"`.
+    """
+    return "file" if name.endswith(".keras") else OTHERS.get(name.partition("/")[0]) if "/" in name else None
+
+
+def check_weights(name: str, weights: str | None) -> None:
+    """Checks that the weights of a backbone are on this machine, or that Keras can try to download them.
+
+    Args:
+        name: Of the backbone, as in `build_backbone`.
+        weights: As in `build_backbone`.
+
+    Raises:
+        InputError: If there is no such backbone or file, or if the weights in the cache are absent or damaged.
+    """
+    own = name_own_weights(name)
+    if own is None:
+        if weights is not None:
+            read_cache(name)
+    elif name.endswith(".keras") and not Path(name).is_file():
+        raise InputError(f"There is no file {name}. model.backbone is the path of a keras.Model that was saved there.")
+    elif weights not in (None, own) and not Path(weights).is_file():
+        raise InputError(
+            f"Unknown `weights` of backbone {name!r}. Expected {own!r}, None for random initialisation, or a file of "
+            f"Keras weights. Received: weights={weights!r}, which is no file"
+        )
 
 
 def weights_sha256(name: str, weights: str | None) -> str | None:
-    """Returns the SHA-256 of a backbone's file of weights in the cache, in hexadecimal; `None` without weights.
+    """Returns the SHA-256 of a backbone's file of weights, in hexadecimal.
 
     Args:
-        name: Key of `PUBLISHED`.
+        name: As in `build_backbone`.
+        weights: As in `build_backbone`.
+
+    Returns:
+        The checksum; `None` without weights, and for those that Keras downloads, whose checksums it knows itself.
+    """
+    own = name_own_weights(name)
+    if weights is None or (weights == own and weights != "file"):
+        return None
+    return read_cache(name).sha256 if own is None else sha256_of(name if weights == "file" else weights)
+
+
+def describe_licence(name: str, weights: str | None) -> str:
+    """Returns a sentence about the licence of a backbone's weights; empty without weights.
+
+    Args:
+        name: As in `build_backbone`.
         weights: As in `build_backbone`.
     """
-    return None if weights is None else read_cache(name).sha256
+    if not weights:
+        return ""
+    if name in PUBLISHED:
+        return f"weights {weights}: {PUBLISHED[name].licence}"
+    return f"weights {weights} of {name}: affect does not know their licence. See where they are published"
 
 
 def name_command(name: str) -> str:
@@ -93,12 +153,28 @@ def find_published(name: str) -> Published:
     Raises:
         InputError: If there is no such row.
     """
-    if name not in PUBLISHED:
-        raise InputError(f"Unknown `backbone`. Expected one of {sorted(PUBLISHED)}. Received: backbone={name!r}")
-    return PUBLISHED[name]
+    return find_row(PUBLISHED, name)
 
 
-def find_file(name: str, path: pathlib.Path | str) -> pathlib.Path:
+def find_row(table: Mapping[str, Row], name: str) -> Row:
+    """Returns the row of a backbone.
+
+    Args:
+        table: `PUBLISHED`, or `affect.models.backbones.BACKBONES`.
+        name: Of the backbone.
+
+    Raises:
+        InputError: If there is no such row.
+    """
+    if name not in table:
+        raise InputError(
+            f"Unknown `backbone`. Expected one of {sorted(table)}; or, as model.backbone, applications/NAME, "
+            f"hub/PRESET or a file .keras. Received: backbone={name!r}"
+        )
+    return table[name]
+
+
+def find_file(name: str, path: Path | str) -> Path:
     """Returns the path of a file of weights.
 
     Args:
@@ -108,7 +184,7 @@ def find_file(name: str, path: pathlib.Path | str) -> pathlib.Path:
     Raises:
         InputError: If there is no such file or backbone. The error says where the file is published.
     """
-    path, published = pathlib.Path(path), find_published(name)
+    path, published = Path(path), find_published(name)
     if not path.is_file():
         page = f" They are at {published.page}." if published.page else ""
         raise InputError(f"{path}: no such file. Expected {published.file}, the weights of {name!r}.{page}")
@@ -124,7 +200,7 @@ def read_cache(name: str) -> WeightsReport:
     Raises:
         InputError: If they are absent or were changed. The error says how to get them.
     """
-    published = PUBLISHED[name]
+    published = find_published(name)
     path = weights_dir() / f"{name}-{published.name}.json"
     try:
         record = json.loads(path.read_text())
@@ -142,9 +218,9 @@ def read_cache(name: str) -> WeightsReport:
     raise InputError(f"The {published.name!r} weights of {name!r} {fault} ({path}).{page} Run: {name_command(name)}")
 
 
-def suffix_of(path: pathlib.Path | str) -> str:
+def suffix_of(path: Path | str) -> str:
     """Returns the suffix that says how a file is read, one of `SUFFIXES`."""
-    suffix = pathlib.Path(path).suffix.lower()
+    suffix = Path(path).suffix.lower()
     return suffix if suffix in SUFFIXES else ".h5"
 
 

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from affect.config import Experiment, Faces, FrameClassifier, find_config, from_json, load_config, read_json, to_json
+from affect.config import (
+    Experiment,
+    Faces,
+    FrameClassifier,
+    find_backbone,
+    find_config,
+    from_json,
+    load_config,
+    read_json,
+    to_json,
+)
 from affect.errors import InputError
 from affect.extras import require
 from affect.files import is_intact
-from affect.models.published import PUBLISHED, read_cache
+from affect.models.published import check_weights, describe_licence
 from affect.reading.predictor import VideoReader
 from affect.tasks import Task, find_task
 from affect.tasks.postprocessing import POSTPROCESSING, Postprocessing
@@ -58,8 +68,7 @@ class Trained(VideoReader):
     @property
     def licence(self) -> str:
         config = cast(FrameClassifier, self.experiment.model)
-        published = PUBLISHED[config.backbone] if config.weights else None
-        return f"weights {published.name}: {published.licence}" if published else ""
+        return describe_licence(config.backbone, config.weights)
 
     @property
     def task(self) -> Task:
@@ -132,7 +141,7 @@ def find_trained(path: str | Path) -> Found:
             raise InputError(
                 f"The model of {path} must be trained first: affect train {path} --data SHARDS --workdir RUN"
             )
-        read_cache(config.backbone)
+        check_weights(config.backbone, config.weights)
         return Found(source, experiment, None)
     if not (source / "config.json").is_file():
         raise InputError(
@@ -186,6 +195,7 @@ def load_trained(path: str | Path) -> Trained:
                 model = keras.saving.load_model(checkpoint, compile=False)
             else:
                 # Build a float32 graph, because the saved graph holds casts to half precision.
+                config = cast(FrameClassifier, find_backbone(experiment, found.path).model)
                 model = task.build(replace(config, weights=None) if config.weights else config, run["classes"])
                 model.load_weights(checkpoint)
         except (ValueError, OSError, KeyError) as error:

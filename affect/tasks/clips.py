@@ -166,7 +166,7 @@ class ClipClassification:
             selection_keys = _list_selection_keys(shards, selection_split, experiment.data, classes)
             left_out += len(shards.of_split(selection_split)) - len(selection_keys)
         one_hot = partial(tf.one_hot, depth=len(classes))
-        is_frozen = config.backbone is not None and train.backbone_learning_rate == 0
+        is_frozen = config.backbone is not None and train.trainable == "head"
         views = train.feature_views if is_frozen and draws_views(experiment) else None
 
         def draw_batches(model, first_epoch, table=None, rank=ALONE):

@@ -3,11 +3,13 @@
 import csv
 import json
 import math
+import re
 import shutil
 import time
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from affect.config import (
     Experiment,
     Faces,
     Train,
+    find_backbone,
     find_without_effect,
     from_json,
     list_changes,
@@ -33,6 +36,7 @@ from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.extras import find_missing
 from affect.files import is_intact, replace_file, seal, sha256_of
+from affect.models.backbones import is_known_everywhere
 from affect.models.device import describe_device, leave_accelerator_to_backend, list_versions, make_repeatable
 from affect.models.precision import use_precision
 from affect.progress import make_progress
@@ -79,6 +83,8 @@ def train(
 
     - `config.json`: experiment, classes, face settings, selection clips, versions, and the `device` at the start
       (`affect.models.device.describe_device`).
+    - `backbone.keras`: the backbone as training began, if it came from a file or from a row that the config added. The
+      config in `config.json` names this file, so that the run repeats from it.
     - `best.keras`: the best epoch by `selection_metric` on the selection clips; the last epoch without such clips.
     - `last.keras`: the last epoch. Both checkpoints hold `affect.json`: the number of epochs, classes, face settings.
     - `log.csv`: a row for each epoch.
@@ -128,6 +134,10 @@ def train(
     if say_device and replicas.is_first:
         say_device(device)
 
+    def build(experiment):
+        with use_precision(config.precision):
+            return task.build(experiment.model, training.classes, config)
+
     def finish():
         rows = read_log(workdir)
         _check_finite(rows, config, workdir)
@@ -142,11 +152,14 @@ def train(
 
     with make_repeatable(config.seed, device["deterministic"]):
         with replicas.scope():
-            with use_precision(config.precision):
-                model = task.build(experiment.model, training.classes, config)
-            run = _describe_run(training, shards, device)
-            replicas.run_once(partial(_open_run, workdir, run, data, training.delay))
+            model = build(experiment)
+            recorded, backbone = _find_file_of_backbone(training.experiment, model)
+            run = _describe_run(training, recorded, shards, device)
+            replicas.run_once(partial(_open_run, workdir, run, data, training.delay, backbone))
             _wait_for_shared(workdir / "config.json", replicas)
+            if backbone is not None:  # Build it as a run that repeats this one does, with the same random numbers.
+                keras.utils.set_random_seed(config.seed)
+                model = build(find_backbone(recorded, workdir))
             optimizer = build_optimizer(model, config, training.steps)
             learner = FrozenNetwork(model) if training.is_frozen and not replicas.are_several else model
             for network in {model, learner}:
@@ -214,10 +227,20 @@ def prepare_training(experiment: Experiment, data: str | Path) -> Training:
     return find_task(experiment).prepare_training(experiment, Shards(data), None)
 
 
-def _describe_run(training, shards, device):
+def _find_file_of_backbone(experiment, model):
+    """Returns the experiment as `config.json` names it, and the backbone that is saved beside it, or `None`."""
+    config = experiment.model
+    if not config.backbone or is_known_everywhere(config.backbone):
+        return experiment, None
+    # The file has the scaling and the size, and the name says nothing to another process.
+    own = {"weights": "file", "face_size": None, "output_stride": None, "input_scaling": "published"}
+    return replace(experiment, model=replace(config, backbone=BACKBONE_FILE, **own)), model.get_layer("backbone")
+
+
+def _describe_run(training, recorded, shards, device):
     """Returns the content of `config.json` except the versions."""
     return {
-        "experiment": to_json(training.experiment),
+        "experiment": to_json(recorded),
         "classes": list(training.classes),
         "faces": shards.faces,
         "shards": _list_sums(shards),
@@ -297,8 +320,8 @@ def _check_finite(rows, config, workdir):
         )
 
 
-# Paths of a backbone's variables. In a model that was read from a file they have lost their prefix.
-BACKBONE = r"backbone/.*|block\d+_.*"
+# The backbone of a run, as training began, if it is no backbone that another process can build by its name.
+BACKBONE_FILE = "backbone.keras"
 
 
 def build_optimizer(model: keras.Model, config: Train, steps: int) -> keras.optimizers.Optimizer:
@@ -338,7 +361,10 @@ def build_optimizer(model: keras.Model, config: Train, steps: int) -> keras.opti
 
     backbone, groups = {layer.name: layer for layer in model.layers}.get("backbone"), {}
     if backbone is not None and backbone.trainable_variables:
-        groups[BACKBONE] = build_group(config.backbone_learning_rate)
+        # In a model that was read from a file, the paths of a backbone's variables have lost their prefix.
+        names = {layer.name for layer in backbone.layers if layer.weights} - {layer.name for layer in model.layers}
+        paths = f"backbone/.*|(?:{'|'.join(map(re.escape, sorted(names)))})/.*"
+        groups[paths] = build_group(config.backbone_learning_rate)
     # A single group uses MultiOptimizer too, because it counts every batch, even with accumulated gradients.
     optimizer = keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(build_group(config.head_learning_rate), groups)
@@ -523,7 +549,7 @@ def _write_rows(path, rows):
         writer.writerows(rows)
 
 
-def _open_run(workdir, run, data, delay):
+def _open_run(workdir, run, data, delay, backbone):
     """Creates the run's folder, or checks that it is the same run."""
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "config.json"
@@ -533,6 +559,9 @@ def _open_run(workdir, run, data, delay):
             write_json(workdir / "delay.json", delay)
         else:
             (workdir / "delay.json").unlink(missing_ok=True)  # left by a call that was stopped before config.json
+        if backbone is not None:
+            with replace_file(workdir / BACKBONE_FILE) as temporary:
+                backbone.save(temporary)
         write_json(path, run | {"versions": versions})
         return
     before = read_json(path)
