@@ -1,5 +1,6 @@
 """Files: checksums, also inside a zip archive; writing under a temporary name; locking a folder."""
 
+import errno
 import hashlib
 import os
 import time
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from affect.errors import InputError
 
 try:
     import fcntl
@@ -66,6 +69,39 @@ def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = Fa
         os.close(held)
         raise
     return Lock(held, file)
+
+
+@contextmanager
+def hold_folder(folder: str | Path, command: str, option: str) -> Iterator[None]:
+    """Creates a folder and keeps it from other commands that write to it.
+
+    Args:
+        folder: Folder.
+        command: Command that writes to it, in an error.
+        option: Option that names the folder, in an error.
+
+    Raises:
+        InputError: If another process holds the folder, it cannot be written, or the disk is full.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = lock_folder(folder)
+    except BlockingIOError as error:
+        raise InputError(f"Another {command} writes to {folder}. Wait for it, or choose another {option}.") from error
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}).") from error
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{folder} has no room for the results ({error.strerror}). Make room and run the same command again: it "
+            "continues."
+        ) from error
+    finally:
+        held.close()
 
 
 def _lock_bytes(file, is_shared):

@@ -1,5 +1,6 @@
 import functools
 import json
+import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -25,6 +26,7 @@ from affect.config import (
     write_json,
 )
 from affect.errors import InputError
+from affect.files import hold_folder, seal
 from affect.models.backbones import build_backbone, import_weights
 from affect.models.frame_classifier import build_frame_classifier
 from affect.pipelines.prepare import prepare
@@ -232,6 +234,63 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(run, shards, tmp_path):
     (workdir / "last.keras").write_bytes(content)
     with pytest.raises(InputError, match=r"last.keras is damaged: its checksum differs"):
         train(TINY, data=shards, workdir=workdir, progress=False)
+
+
+def test_a_run_whose_last_epoch_is_damaged_goes_on_from_the_best(run, shards, tmp_path):
+    workdir = shutil.copytree(run[0], tmp_path / "run")
+    last, best = workdir / "last.keras", workdir / "best.keras"
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    advice = (
+        f"last.keras is damaged. Copy it again; or go on from the best epoch: cp {best} {last}; or train in another"
+    )
+    with pytest.raises(InputError, match=re.escape(advice)):
+        train(TINY, data=shards, workdir=workdir, progress=False)
+    shutil.copyfile(best, last)
+    assert train(TINY, data=shards, workdir=workdir, progress=False) == run[1]
+    for ours, theirs in zip(weights_of(last), weights_of(run[0] / "last.keras"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("damage", ["lost", "half a row", "another row"])
+def test_a_damaged_log_is_written_again(run, shards, tmp_path, damage):
+    workdir = shutil.copytree(run[0], tmp_path / "run")
+    log = workdir / "log.csv"
+    whole = log.read_bytes()
+    if damage == "lost":
+        log.unlink()
+    else:
+        log.write_bytes(whole[:-20] if damage == "half a row" else whole + b"7,0.5\r\n")
+    assert train(TINY, data=shards, workdir=workdir, progress=False) == run[1]
+    assert log.read_bytes() == whole
+
+
+def test_a_lost_log_of_an_older_run_is_named(run, shards, tmp_path):
+    workdir = shutil.copytree(run[0], tmp_path / "run")
+    with zipfile.ZipFile(run[0] / "last.keras") as source, zipfile.ZipFile(workdir / "last.keras", "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "affect.json":
+                content = json.dumps({"epochs": json.loads(content)["epochs"]}).encode()
+            target.writestr(name, content)
+    seal(workdir / "last.keras")
+    assert train(TINY, data=shards, workdir=workdir, progress=False) == run[1]
+    (workdir / "log.csv").unlink()
+    with pytest.raises(
+        InputError, match=r"log.csv lacks epochs that .*last.keras has trained. Copy it again, or train"
+    ):
+        train(TINY, data=shards, workdir=workdir, progress=False)
+
+
+def test_two_trainings_do_not_share_a_folder(run, shards):
+    workdir, before = run[0], {path.name: path.read_bytes() for path in run[0].iterdir() if path.is_file()}
+    with (
+        hold_folder(workdir, "affect train", "--workdir"),
+        pytest.raises(
+            InputError, match=f"Another affect train writes to {workdir}. Wait for it, or choose another --w"
+        ),
+    ):
+        train(TINY, data=shards, workdir=workdir, progress=False)
+    assert {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()} == before
 
 
 def test_paper_bs_network_learns_classes(shards, tmp_path):

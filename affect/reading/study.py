@@ -14,14 +14,13 @@ files, and goes on with the next video. `affect.reading.rows` describes the colu
 """
 
 import csv
-import errno
 import hashlib
 import io
 import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -37,7 +36,7 @@ from affect.config.experiment import Tracks
 from affect.data.images import open_image
 from affect.errors import InputError
 from affect.extras import find_missing, require
-from affect.files import lock_folder, replace_file, sha256_of
+from affect.files import hold_folder, replace_file, sha256_of
 from affect.pipelines.faces import is_photograph
 from affect.pipelines.files import name_fault
 from affect.pipelines.video import probe
@@ -174,7 +173,7 @@ def read_many(
         "smoothing": smoothing,
         "baseline_s": list(baseline_s) if baseline_s else None,
     }
-    with _lock(folder):
+    with hold_folder(folder, "affect predict", "--out"):
         about = _open_study(folder, predictor, settings, overwrite=overwrite)
         about["columns"] = rows.frame_columns(predictor.classes, adjustment)
         states = {video.name: _state_of(video.path) for video in found.videos}
@@ -344,29 +343,6 @@ def _type_of(column, groups):
         return pyarrow.bool_()
     is_count = column in ("frame", "face", "frames", "frames_with_a_face", "frames_read", "faces_seen")
     return pyarrow.int64() if is_count else pyarrow.float64()
-
-
-@contextmanager
-def _lock(folder) -> Iterator[None]:
-    """Creates the folder and keeps it from other processes."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = lock_folder(folder)
-    except BlockingIOError as error:
-        raise InputError(f"Another affect predict writes to {folder}. Wait for it, or choose another --out.") from error
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}).") from error
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"{folder} has no room for the results ({error.strerror}). Make room and run the same command again: it "
-            "continues."
-        ) from error
-    finally:
-        held.close()
 
 
 def _open_study(folder, predictor, settings, *, overwrite):

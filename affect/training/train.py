@@ -35,7 +35,7 @@ from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards
 from affect.errors import InputError
 from affect.extras import find_missing
-from affect.files import is_intact, replace_file, seal, sha256_of
+from affect.files import hold_folder, is_intact, replace_file, seal, sha256_of
 from affect.models.backbones import is_known_everywhere
 from affect.models.device import describe_device, leave_accelerator_to_backend, list_versions, make_repeatable
 from affect.models.precision import use_precision
@@ -86,7 +86,8 @@ def train(
     - `backbone.keras`: the backbone as training began, if it came from a file or from a row that the config added. The
       config in `config.json` names this file, so that the run repeats from it.
     - `best.keras`: the best epoch by `selection_metric` on the selection clips; the last epoch without such clips.
-    - `last.keras`: the last epoch. Both checkpoints hold `affect.json`: the number of epochs, classes, face settings.
+    - `last.keras`: the last epoch. Both checkpoints hold `affect.json`: the number of epochs, classes, face
+      settings, and the log.
     - `log.csv`: a row for each epoch.
     - `tensorboard/`, with the extra `logs`.
 
@@ -150,7 +151,8 @@ def train(
             **task.finish_training(training, workdir, partial(load_trained, workdir)),
         }
 
-    with make_repeatable(config.seed, device["deterministic"]):
+    held = hold_folder(workdir, "affect train", "--workdir") if replicas.is_first else nullcontext()
+    with held, make_repeatable(config.seed, device["deterministic"]):
         with replicas.scope():
             model = build(experiment)
             recorded, backbone = _find_file_of_backbone(training.experiment, model)
@@ -425,26 +427,40 @@ class Checkpoint(keras.callbacks.Callback):
             InputError: If the checkpoint is damaged.
         """
         self.network, self.steps, last = model, steps, self.workdir / "last.keras"
+        log = self.workdir / "log.csv"
         if not last.is_file():
             if self.writes:
-                (self.workdir / "log.csv").unlink(missing_ok=True)
+                log.unlink(missing_ok=True)
             return 0
-        if is_intact(last) is False:
+        if (intact := is_intact(last)) is False or not zipfile.is_zipfile(last):
             raise InputError(
-                f"The checkpoint {last} is damaged: its checksum differs. Copy it again, or train in another --workdir."
+                f"The checkpoint {last} is damaged{': its checksum differs' * (intact is False)}. {self._mend()}"
             )
-        with leave_scope():
-            model.load_weights(last)
+        try:
+            with leave_scope():
+                model.load_weights(last)
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"The checkpoint {last} cannot be read ({reason}). {self._mend()}") from error
         with zipfile.ZipFile(last) as archive:
-            if DESCRIPTION in archive.namelist():
-                epoch = json.loads(archive.read(DESCRIPTION))["epochs"]
-            else:  # written by an older version; rounded up, because steps may have been skipped
-                epoch = -(-int(model.optimizer.iterations) // steps)
-        # Drop the rows that were logged after the last save, because these epochs run again.
+            about = json.loads(archive.read(DESCRIPTION)) if DESCRIPTION in archive.namelist() else {}
+        # An older version wrote no epochs. Round up, because steps may have been skipped.
+        epoch = about["epochs"] if about else -(-int(model.optimizer.iterations) // steps)
+        # Rows that were logged after the last save are dropped, because these epochs run again.
+        rows = about.get("log") or [row for row in _read_rows(log) if int(row["epoch"]) < epoch]
+        if len(rows) < epoch:
+            raise InputError(
+                f"{log} lacks epochs that {last} has trained. Copy it again, or train in another --workdir."
+            )
         if self.writes:
-            log = self.workdir / "log.csv"
-            _write_rows(log, [row for row in _read_rows(log) if int(row["epoch"]) < epoch])
+            _write_rows(log, rows)
         return epoch
+
+    def _mend(self):
+        """Returns what can be done without `last.keras`."""
+        best, last = self.workdir / "best.keras", self.workdir / "last.keras"
+        mended = f"go on from the best epoch: cp {best} {last}; or " if best.is_file() and is_intact(best) else ""
+        return f"Copy it again; or {mended}train in another --workdir."
 
     def best_of(self, rows: Sequence[dict[str, float]]) -> int:
         """Returns the index of the best row of the log, the first of equal ones."""
@@ -494,7 +510,8 @@ class Checkpoint(keras.callbacks.Callback):
         with replace_file(self.workdir / name) as temporary, leave_scope():
             self.network.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description}))
+                log = _read_rows(self.workdir / "log.csv")  # so that a lost or damaged log is written again
+                archive.writestr(DESCRIPTION, json.dumps({"epochs": self.epochs, **self.description, "log": log}))
             seal(temporary)
 
 
@@ -536,7 +553,7 @@ def _read_rows(path):
     if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]  # whole rows
 
 
 def _write_rows(path, rows):
