@@ -24,7 +24,7 @@ from typer.exceptions import TyperException
 from affect import __version__, terminal
 from affect.config import Faces, load_config, load_rows, write_json
 from affect.config.experiment import Detect, EvaluationProtocol, Tracks
-from affect.errors import InputError
+from affect.errors import InputError, describe_failure
 from affect.extras import require
 from affect.progress import VideoProgress, hide_progress, show_progress
 from affect.reading.rows import Adjustment, Smoothing
@@ -41,7 +41,7 @@ class _Commands(TyperGroup):
             if ctx.params["debug"]:
                 raise
             say(error)
-            raise typer.Exit(2) from error
+            raise typer.Exit(error.exit_code) from error
         except TyperException as error:  # an unknown command or option, or a value that an option does not take
             words = getattr(getattr(error, "ctx", None), "command_path", "").split()[1:]
             reason = error.format_message().replace("Value error, ", "").rstrip(".")
@@ -52,6 +52,11 @@ class _Commands(TyperGroup):
             resumes = is_study or ctx.invoked_subcommand in ("prepare", "table", "train")
             say(f"Stopped.{' Run the same command again: it continues.' if resumes else ''}")
             raise typer.Exit(143 if isinstance(error, _Terminated) else 130) from error
+        except Exception as error:
+            if ctx.params["debug"] or not (failure := describe_failure(error)):
+                raise
+            say(failure)
+            raise typer.Exit(1) from error
 
 
 class _Terminated(KeyboardInterrupt):

@@ -1,5 +1,59 @@
-"""The one exception that the command line prints as a single line."""
+"""The exceptions that the command line prints as a single line."""
+
+import errno
+import os
+import re
 
 
 class InputError(ValueError):
     """The user's mistake: what is wrong, where, and what to do. The command line exits with 2."""
+
+    exit_code = 2
+
+
+class MachineError(InputError):
+    """A failure of the machine, such as a full disk: what, where, and what to do. The command line exits with 1."""
+
+    exit_code = 1
+
+
+# Number of an error of the system → what to do.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ADVICE = {
+    **dict.fromkeys(FULL, "Make room and run the same command again."),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Change its permissions, or choose another place."),
+    errno.ENOENT: "Make it, or choose another place.",
+    errno.EMFILE: "Raise the limit of open files: ulimit -n 4096.",
+    errno.EIO: "Copy what is there to another disk.",
+}
+MEMORY = (
+    "This machine is out of memory{}. Close other programs, or take a smaller batch or fewer workers, and run the same "
+    "command again."
+)
+
+
+def describe_failure(error: BaseException) -> str | None:
+    """Returns what a failure of the machine was and what to do, in a line; `None` for any other error.
+
+    Args:
+        error: From Python, HDF5 or TensorFlow; the last two have no number of the system, and name it in their text.
+    """
+    if isinstance(error, MemoryError):
+        return MEMORY.format(f" ({error})" if str(error) else "")
+    is_system = isinstance(error, OSError)
+    if not is_system and not type(error).__module__.startswith(("tensorflow", "zipfile")):
+        return None
+    number = getattr(error, "errno", None)
+    if number is None:
+        found = re.search(r"errno = (\d+)", str(error))  # HDF5
+        texts = (each for each in ADVICE if os.strerror(each) in str(error))
+        number = int(found[1]) if found else next(texts, None)
+    if number is None:
+        return MEMORY.format("") if type(error).__name__ == "ResourceExhaustedError" else None
+    if number == errno.ENOMEM:
+        return MEMORY.format("")
+    if number == errno.EPIPE:  # who reads the output has ended
+        return None
+    place = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    place = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes | os.PathLike) else ""
+    return f"{place}{os.strerror(number)}. {ADVICE.get(number, 'Run the same command again.')}"

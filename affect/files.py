@@ -1,6 +1,5 @@
 """Files: checksums, also inside a zip archive; writing under a temporary name; locking a folder."""
 
-import errno
 import hashlib
 import os
 import time
@@ -10,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from affect.errors import InputError
+from affect.errors import FULL, InputError, MachineError
 
 try:
     import fcntl
@@ -81,7 +80,8 @@ def hold_folder(folder: str | Path, command: str, option: str) -> Iterator[None]
         option: Option that names the folder, in an error.
 
     Raises:
-        InputError: If another process holds the folder, it cannot be written, or the disk is full.
+        InputError: If another process holds the folder.
+        MachineError: If it cannot be written, or the disk is full.
     """
     folder = Path(folder)
     try:
@@ -90,13 +90,13 @@ def hold_folder(folder: str | Path, command: str, option: str) -> Iterator[None]
     except BlockingIOError as error:
         raise InputError(f"Another {command} writes to {folder}. Wait for it, or choose another {option}.") from error
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}).") from error
+        raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose another {option}.") from error
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
-        raise InputError(
+        raise MachineError(
             f"{folder} has no room for the results ({error.strerror}). Make room and run the same command again: it "
             "continues."
         ) from error

@@ -1,6 +1,5 @@
 """A video → a prediction: what runs, exported models and servers have in common."""
 
-import errno
 import shutil
 import tempfile
 import weakref
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from affect.config import Experiment, Faces
 from affect.config.experiment import Tracks
-from affect.errors import InputError
+from affect.errors import FULL, InputError, MachineError
 from affect.extras import require
 from affect.progress import Track, hide_progress
 from affect.reading import rows
@@ -360,9 +359,9 @@ class VideoReader:
             clips, cut = cut_people(video, wanted, self._detector, key=str(video), progress=track, **section)
             return [Reading(self.answer(clip, track), clip, cut, self, face) for face, clip in enumerate(clips, 1)]
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in FULL:
                 raise
-            raise InputError(
+            raise MachineError(
                 f"{owner.folder} has no room for the faces of {video} ({error.strerror}). Set TMPDIR to a folder with "
                 "more space."
             ) from error

@@ -16,7 +16,7 @@ import numpy as np
 from affect.colours import COLOURS, LETTER_COLOURS, to_rgb
 from affect.data.clips import Face
 from affect.data.views import view_centre
-from affect.errors import InputError
+from affect.errors import InputError, MachineError
 from affect.interrupts import delay_interrupts
 from affect.models.stream import Reading
 from affect.reading.predictor import Predictor
@@ -349,9 +349,10 @@ class AnnotatedVideo:
         self._width, self._height = width, height
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.touch()  # because FFmpeg opens it later, and its error does not name it
             self._container = av.open(str(self._temporary), "w", format="mp4")
         except OSError as error:
-            raise InputError(f"{self.path} cannot be written ({error.strerror}).") from error
+            raise MachineError(f"{self.path} cannot be written ({error.strerror}). Choose another --out.") from error
         encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         options = {"crf": "20", "preset": "veryfast"} if encoder == "libx264" else {"qmin": "2", "qmax": "8"}
         self._stream = self._container.add_stream(encoder, rate=30, options=options)
