@@ -79,7 +79,9 @@ def check_same(workdir, other, *, exactly=False):
         np.testing.assert_allclose([*ours.values()], [*theirs.values()], **tolerance)
 
 
-@pytest.mark.parametrize("temporal_pooling", ["joint_softmax", "lstm", "statistics"])
+@pytest.mark.parametrize(
+    "temporal_pooling", ["joint_softmax", "lstm", pytest.param("statistics", marks=pytest.mark.large)]
+)
 def test_training_on_features_ends_as_training_on_faces(shards, tmp_path, temporal_pooling):
     units = {"lstm_units": 3} if temporal_pooling == "lstm" else {}
     experiment = replace(PLAIN, model=replace(PLAIN.model, temporal_pooling=temporal_pooling, **units))
@@ -88,7 +90,10 @@ def test_training_on_features_ends_as_training_on_faces(shards, tmp_path, tempor
     check_same(tmp_path / "features", tmp_path / "faces")
 
 
-@pytest.mark.parametrize("data", [{}, {"repeat_frames": True, "keep_last_batch": True, "batch_clips": 4}])
+@pytest.mark.parametrize(
+    "data",
+    [pytest.param({}, marks=pytest.mark.large), {"repeat_frames": True, "keep_last_batch": True, "batch_clips": 4}],
+)
 def test_the_first_views_are_those_of_training_without_features(shards, tmp_path, data):
     """With as many views as epochs, training on features and on faces is the same."""
     experiment = with_views(2, **data)
@@ -238,7 +243,11 @@ def test_selection_is_stored_also_where_training_sees_new_views_in_every_epoch(s
         np.testing.assert_allclose(logits, direct, atol=1e-5)
 
 
-@pytest.mark.parametrize("experiment", [PLAIN, with_views(2), FROZEN], ids=["one view", "two views", "new views"])
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(PLAIN, marks=pytest.mark.large), with_views(2), FROZEN],
+    ids=["one view", "two views", "new views"],
+)
 def test_a_stopped_run_ends_as_one_that_was_not(shards, tmp_path, monkeypatch, experiment):
     expected = train(experiment, data=shards, workdir=tmp_path / "whole", progress=False)
     with stop_before_the_second_epoch(monkeypatch):

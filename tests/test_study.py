@@ -326,7 +326,7 @@ def test_a_stopped_study_ends_as_an_undisturbed_one(videos, shared_data, tmp_pat
     for path in (shared_data / "clips").iterdir():
         shutil.copy(path, films)
     assert sum(path.is_file() for path in films.rglob("*")) == 8
-    command = [sys.executable, "-m", "affect", "predict", PLANTED, films, "--faces", "all", "--out"]
+    command = [sys.executable, "-m", "affect", "predict", "fer2013", films, "--faces", "all", "--out"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     done = subprocess.run([*command, whole], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "internal" not in done.stderr, done.stderr
