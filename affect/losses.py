@@ -33,7 +33,7 @@ class ConcordanceLoss(keras.losses.Loss):
     def __init__(self, weight: float = 1.0, name: str = "concordance_loss") -> None:
         super().__init__(name=name)
         if not 0 <= weight <= 1:
-            raise ValueError(f"Invalid `weight`. Expected a number in [0, 1]. Received: weight={weight}")
+            raise ValueError(f"Invalid `weight`. Expected a number in [0, 1]. Received: weight={weight!r}")
         self.weight = weight
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

@@ -41,7 +41,7 @@ class AttentionDiversity(keras.regularizers.Regularizer):
     def __init__(self, strength: float = 1.0, squared: bool = False) -> None:
         if not 0 <= strength < float("inf"):
             raise ValueError(
-                f"Invalid `strength`. Expected a finite number of at least 0. Received: strength={strength}"
+                f"Invalid `strength`. Expected a finite number of at least 0. Received: strength={strength!r}"
             )
         self.strength = strength
         self.squared = squared

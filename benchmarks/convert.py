@@ -5,9 +5,9 @@
 
 It makes planted videos, cuts their faces, exports the model and converts it as `affect convert --all` does.
 int8 is calibrated on the training clips and compared, like all forms, on the test clips of other subjects.
-`mini_xception` is the model `fer2013`, as published. `vgg16` is paper A's best row at its true size with random
-weights, because VGG-Face cannot be had here. So its bytes, operators and times are those of a trained network. What it
-keeps is not.
+`mini_xception` is the model `fer2013`, as published. Any other backbone, such as `vgg16` or
+`applications/MobileNetV3Small`, is in paper A's best row at its own size with random weights, because its weights cannot
+be had here. So its bytes, operators and times are those of a trained network. What it keeps is not.
 
 Two more rows, of mini-Xception, show why int8 computes the feature maps alone in integers: with the pooling in integers
 too, calibrated on all training clips, and on four of them. Calibration sees 16 frames of a clip, as training does. The
@@ -15,7 +15,7 @@ test clips have 32.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import keras
 import typer
@@ -87,7 +87,7 @@ def format_rows(reports: list[dict[str, Any]]) -> list[str]:
 
 def main(
     out: Annotated[Path, typer.Option()],
-    backbone: Literal["mini_xception", "vgg16"] = "mini_xception",
+    backbone: Annotated[str, typer.Option(help="As `model.backbone` of a config.")] = "mini_xception",
     train_clips: int = 24,
     test_clips: int = 8,
     frame_rate_hz: float | None = None,

@@ -277,6 +277,18 @@ MUTANTS = (
     *of(
         "affect/layers/frame_mask.py",
         (
+            "masked frames are multiplied by 0",
+            "return ops.where(exists, frames, ops.zeros_like(frames))",
+            "return frames * ops.cast(exists, frames.dtype)",
+            "test_keras_masks.py::test_masked_frames_may_hold_nan",
+        ),
+        (
+            "Keras's mask is dropped",
+            "return mask if frame_mask is None else frame_mask",
+            "return frame_mask",
+            "test_keras_masks.py::test_mask_is_another_name_of_frame_mask",
+        ),
+        (
             "masks are broadcast",
             "if len(found) != 2 or not is_known:",
             "if len(found) != 2:",

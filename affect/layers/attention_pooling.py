@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from affect.layers.frame_mask import check_frame_mask
+from affect.layers.frame_mask import check_locations, join_masks, keep_valid
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -18,8 +18,8 @@ class AttentionPooling(keras.layers.Layer):
     (at most 0.133 of the sum for L=49). The attention therefore stays soft, and the diversity penalty cannot come
     near 0. With `hidden_units` the scores are unbounded.
 
-    Each frame is pooled on its own, so `frame_mask` does not change `pooled` or `attention`: masked frames are pooled
-    like the others, and the temporal pooling leaves them out. The mask only removes them from the diversity penalty.
+    Each frame is pooled on its own, so a mask does not change the other frames. A masked frame is pooled as zeros,
+    whatever it holds, with equal attention; the temporal pooling and the diversity penalty leave it out.
 
     Args:
         heads: Number N of attentions, at least 1. Defaults to 1.
@@ -39,6 +39,7 @@ class AttentionPooling(keras.layers.Layer):
     Call arguments:
         features: Float tensor of local features R.
         frame_mask: Optional bool tensor, `True` for frames that exist.
+        mask: The same under Keras's name; `keras.layers.Masking` below the layer gives it.
         return_attention: Whether to return `(pooled, attention)` or `pooled`. Defaults to `False`.
 
     Input shape:
@@ -75,11 +76,11 @@ class AttentionPooling(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(heads, int) or heads < 1:
-            raise ValueError(f"Invalid `heads`. Expected an integer of at least 1. Received: heads={heads}")
+            raise ValueError(f"Invalid `heads`. Expected an integer of at least 1. Received: heads={heads!r}")
         if hidden_units is not None and (not isinstance(hidden_units, int) or hidden_units < 1):
             raise ValueError(
                 "Invalid `hidden_units`. Expected None or an integer of at least 1. "
-                f"Received: hidden_units={hidden_units}"
+                f"Received: hidden_units={hidden_units!r}"
             )
         if use_bias and hidden_units is None:
             raise ValueError(
@@ -94,6 +95,7 @@ class AttentionPooling(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.supports_masking = True  # A mask of the frames goes on to the layer that pools them.
 
     def build(self, features_shape: tuple[Any, ...]) -> None:
         units = features_shape[-1]
@@ -113,8 +115,9 @@ class AttentionPooling(keras.layers.Layer):
             initializer = initializer.clone()  # a random initializer repeats its numbers when it is called again
         return self.add_weight(name=name, shape=shape, initializer=initializer, regularizer=self.kernel_regularizer)
 
-    def call(self, features: Any, frame_mask: Any = None, return_attention: bool = False) -> Any:
-        check_frame_mask(frame_mask, features)
+    def call(self, features: Any, frame_mask: Any = None, return_attention: bool = False, mask: Any = None) -> Any:
+        frame_mask = join_masks(frame_mask, mask, features)
+        features = keep_valid(features, frame_mask)
         if self.hidden_units is None:
             scores = ops.tanh(ops.matmul(features, self.kernel))  # (B, F, L, N)
         else:
@@ -150,8 +153,10 @@ class AttentionPooling(keras.layers.Layer):
         pooled = (batch, frames, self.heads * channels)
         return (pooled, (batch, frames, self.heads, locations)) if return_attention else pooled
 
-    def compute_output_spec(self, features: Any, frame_mask: Any = None, return_attention: bool = False) -> Any:
-        check_frame_mask(frame_mask, features)
+    def compute_output_spec(
+        self, features: Any, frame_mask: Any = None, return_attention: bool = False, mask: Any = None
+    ) -> Any:
+        check_locations(features, join_masks(frame_mask, mask, features))
         pooled, attention = self.compute_output_shape(features.shape, return_attention=True)
         pooled = keras.KerasTensor(pooled, dtype=self.compute_dtype)
         return (pooled, keras.KerasTensor(attention, dtype="float32")) if return_attention else pooled

@@ -23,7 +23,7 @@ class JointSoftmaxPooling(ScorePooling):
     - A clip without a valid frame has all logits 0 (equal probabilities), importance 0 and gradient 0.
 
     Masking is a product, exp((o - max)·valid)·valid. A large negative number would become -inf in float16 and would
-    spoil the scales of an int8 graph. Masked frames may hold any finite number, but no NaN.
+    spoil the scales of an int8 graph. Masked frames may hold anything, also NaN.
 
     Args:
         **kwargs: Arguments of `keras.layers.Layer`, such as `name`. The layer computes in float32 and does not cast its
@@ -32,6 +32,7 @@ class JointSoftmaxPooling(ScorePooling):
     Call arguments:
         frame_logits: Float tensor of class scores o, E for each frame.
         frame_mask: Optional bool tensor, `True` for frames that exist.
+        mask: The same under Keras's name; `keras.layers.Masking` below the layer gives it.
         return_importance: Whether to return `(logits, frame_importance, frame_probabilities)` or `logits`. Defaults to
             `False`.
 

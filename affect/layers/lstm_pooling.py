@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from affect.layers.frame_mask import check_frame_mask, valid_frames
+from affect.layers.frame_mask import join_masks, keep_valid, valid_frames
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -16,7 +16,7 @@ class LSTMPooling(keras.layers.Layer):
     the front, and another moves the outputs back to their places. Keras's own RNN mask is not used, because with it
     cuDNN refuses a clip with a gap and a clip without a valid frame. Here the latter gives zeros.
 
-    Masked frames may hold any finite number, but no NaN. TFLite needs a static batch here; the number of frames may be
+    Masked frames may hold anything, also NaN. TFLite needs a static batch here; the number of frames may be
     dynamic.
 
     Args:
@@ -27,6 +27,7 @@ class LSTMPooling(keras.layers.Layer):
     Call arguments:
         frame_features: Float tensor, a vector for each frame, in time order.
         frame_mask: Optional bool tensor, `True` for frames that exist.
+        mask: The same under Keras's name; `keras.layers.Masking` below the layer gives it.
         return_frames: Whether to return `(clip, frames)` or `clip`. Defaults to `False`.
 
     Input shape:
@@ -53,7 +54,7 @@ class LSTMPooling(keras.layers.Layer):
     def __init__(self, units: int = 512, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         if not isinstance(units, int) or units < 1:
-            raise ValueError(f"Invalid `units`. Expected an integer of at least 1. Received: units={units}")
+            raise ValueError(f"Invalid `units`. Expected an integer of at least 1. Received: units={units!r}")
         self.units = units
         self.lstm = keras.layers.LSTM(units, return_sequences=True, dtype="float32", name="lstm")
         self.input_spec = keras.layers.InputSpec(ndim=3)
@@ -62,8 +63,9 @@ class LSTMPooling(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: frame_features_shape[-1]})
         self.lstm.build(frame_features_shape)
 
-    def call(self, frame_features: Any, frame_mask: Any = None, return_frames: bool = False) -> Any:
-        features = ops.cast(frame_features, "float32")
+    def call(self, frame_features: Any, frame_mask: Any = None, return_frames: bool = False, mask: Any = None) -> Any:
+        frame_mask = join_masks(frame_mask, mask, frame_features)
+        features = keep_valid(ops.cast(frame_features, "float32"), frame_mask)
         valid = valid_frames(frame_mask, features)  # (B, F)
         count = ops.cumsum(valid, axis=1)  # (B, F): valid frames so far
         place = ops.expand_dims(count, 1)  # (B, 1, F): the new place of each valid frame, counted from 1
@@ -76,6 +78,9 @@ class LSTMPooling(keras.layers.Layer):
             return clip
         return clip, ops.matmul(ops.swapaxes(move, 1, 2), outputs)
 
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None  # a clip has no frames
+
     def compute_output_shape(
         self,
         frame_features_shape: tuple[Any, ...],
@@ -86,8 +91,10 @@ class LSTMPooling(keras.layers.Layer):
         clip = (batch, self.units)
         return (clip, (batch, frames, self.units)) if return_frames else clip
 
-    def compute_output_spec(self, frame_features: Any, frame_mask: Any = None, return_frames: bool = False) -> Any:
-        check_frame_mask(frame_mask, frame_features)
+    def compute_output_spec(
+        self, frame_features: Any, frame_mask: Any = None, return_frames: bool = False, mask: Any = None
+    ) -> Any:
+        join_masks(frame_mask, mask, frame_features)
         shapes = self.compute_output_shape(frame_features.shape, return_frames=True)
         specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
         return specs if return_frames else specs[0]

@@ -3,16 +3,15 @@
 from typing import Any
 
 import keras
-from keras import ops
 
-from affect.layers.frame_mask import check_frame_mask, valid_frames
+from affect.layers.frame_mask import check_frame_mask, keep_valid
 
 
 @keras.saving.register_keras_serializable(package="affect")
 class MaskFrames(keras.layers.Layer):
-    """Multiplies each frame by 1 where it exists and by 0 where it does not.
+    """Sets each frame to 0 where it does not exist, whatever it holds there.
 
-    Masking is a product: masked frames may hold any finite number, but no NaN. The layer removes a mask that Keras has
+    The layer removes a mask that Keras has
     attached to its input, for example in a bidirectional recurrent layer.
 
     Args:
@@ -40,8 +39,7 @@ class MaskFrames(keras.layers.Layer):
         self.supports_masking = True  # It removes the mask; without this, Keras would warn that the mask is lost.
 
     def call(self, frames: Any, frame_mask: Any) -> Any:
-        valid = valid_frames(frame_mask, frames, frames.dtype)  # (B, F)
-        return frames * ops.reshape(valid, (*ops.shape(valid), *([1] * (len(frames.shape) - 2))))
+        return keep_valid(frames, frame_mask)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None

@@ -17,7 +17,7 @@ class MaxScorePooling(ScorePooling):
     frame is Σ_c p(c, f | S). A clip without a valid frame has all logits 0 (equal probabilities), importance 0 and
     gradient 0.
 
-    Masking is a product, as in `JointSoftmaxPooling`: masked frames may hold any finite number, but no NaN.
+    Masking is a product, as in `JointSoftmaxPooling`: masked frames may hold anything, also NaN.
 
     Args:
         **kwargs: Arguments of `keras.layers.Layer`, such as `name`. The layer computes in float32 and does not cast its
@@ -26,6 +26,7 @@ class MaxScorePooling(ScorePooling):
     Call arguments:
         frame_logits: Float tensor of class scores o, E for each frame.
         frame_mask: Optional bool tensor, `True` for frames that exist.
+        mask: The same under Keras's name; `keras.layers.Masking` below the layer gives it.
         return_importance: Whether to return `(logits, frame_importance, frame_probabilities)` or `logits`. Defaults to
             `False`.
 

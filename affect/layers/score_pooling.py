@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from affect.layers.frame_mask import check_frame_mask, valid_frames
+from affect.layers.frame_mask import join_masks, keep_valid, valid_frames
 
 
 class ScorePooling(keras.layers.Layer):
@@ -16,8 +16,9 @@ class ScorePooling(keras.layers.Layer):
             inputs to a smaller dtype, under any dtype policy.
 
     Call arguments:
-        frame_logits: Float tensor of class scores. Masked frames may hold any finite number, but no NaN.
+        frame_logits: Float tensor of class scores. Masked frames may hold anything, also NaN.
         frame_mask: Optional bool tensor, `True` for frames that exist.
+        mask: The same under Keras's name; `keras.layers.Masking` below the layer gives it.
         return_importance: Whether to return `(logits, frame_importance, frame_probabilities)` or `logits`. Defaults to
             `False`.
 
@@ -34,10 +35,14 @@ class ScorePooling(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
-    def call(self, frame_logits: Any, frame_mask: Any = None, return_importance: bool = False) -> Any:
-        scores = ops.cast(frame_logits, "float32")
+    def call(self, frame_logits: Any, frame_mask: Any = None, return_importance: bool = False, mask: Any = None) -> Any:
+        frame_mask = join_masks(frame_mask, mask, frame_logits)
+        scores = keep_valid(ops.cast(frame_logits, "float32"), frame_mask)
         valid = ops.expand_dims(valid_frames(frame_mask, scores), -1)  # (B, F, 1)
-        return self.pool(scores * valid, valid, return_importance)
+        return self.pool(scores, valid, return_importance)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None  # a clip has no frames
 
     def pool(self, scores: Any, valid: Any, return_importance: bool) -> Any:
         """Returns what a call returns.
@@ -59,8 +64,10 @@ class ScorePooling(keras.layers.Layer):
         logits = (batch, classes)
         return (logits, (batch, frames), (batch, frames, classes)) if return_importance else logits
 
-    def compute_output_spec(self, frame_logits: Any, frame_mask: Any = None, return_importance: bool = False) -> Any:
-        check_frame_mask(frame_mask, frame_logits)
+    def compute_output_spec(
+        self, frame_logits: Any, frame_mask: Any = None, return_importance: bool = False, mask: Any = None
+    ) -> Any:
+        join_masks(frame_mask, mask, frame_logits)
         shapes = self.compute_output_shape(frame_logits.shape, return_importance=True)
         specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
         return specs if return_importance else specs[0]

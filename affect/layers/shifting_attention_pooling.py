@@ -30,6 +30,7 @@ class ShiftingAttentionPooling(AttentionPooling):
     Call arguments:
         features: Float tensor of local features R.
         frame_mask: Optional bool tensor, `True` for frames that exist.
+        mask: The same under Keras's name; `keras.layers.Masking` below the layer gives it.
         return_attention: Whether to return `(pooled, attention)` or `pooled`. Defaults to `False`.
 
     Input shape:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from affect.config.experiment import SpatiotemporalActivation
-from affect.layers.frame_mask import check_frame_mask, valid_frames
+from affect.layers.frame_mask import join_masks, keep_valid, valid_frames
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -17,7 +17,7 @@ class SpatiotemporalAttention(keras.layers.Layer):
     of each frame. Frames are read in order, so the attention of a frame depends on the frames before it.
 
     A masked frame enters the ConvLSTM as zeros, is still a time step, and has attention 0 everywhere. Masking is a
-    product: masked frames may hold any finite number, but no NaN. TFLite needs a static batch and static frames here.
+    product: masked frames may hold anything, also NaN. TFLite needs a static batch and static frames here.
 
     Args:
         filters: Channels of the ConvLSTM's state, at least 1. Defaults to 64.
@@ -29,6 +29,7 @@ class SpatiotemporalAttention(keras.layers.Layer):
     Call arguments:
         features: Float tensor, the feature map of each frame, in time order.
         frame_mask: Optional bool tensor, `True` for frames that exist.
+        mask: The same under Keras's name; `keras.layers.Masking` below the layer gives it.
 
     Input shape:
         `features` `(B, F, h, w, D)`, `frame_mask` `(B, F)`.
@@ -52,7 +53,7 @@ class SpatiotemporalAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         for name, value in (("filters", filters), ("kernel_size", kernel_size)):
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Invalid `{name}`. Expected an integer of at least 1. Received: {name}={value}")
+                raise ValueError(f"Invalid `{name}`. Expected an integer of at least 1. Received: {name}={value!r}")
         if activation not in ("softmax", "sigmoid"):
             raise ValueError(
                 f"Unknown `activation`. Expected 'softmax' or 'sigmoid'. Received: activation={activation!r}"
@@ -73,10 +74,11 @@ class SpatiotemporalAttention(keras.layers.Layer):
         self.decoder.build(features_shape)
         self.scores.build((*features_shape[:-1], self.filters))
 
-    def call(self, features: Any, frame_mask: Any = None) -> Any:
+    def call(self, features: Any, frame_mask: Any = None, mask: Any = None) -> Any:
+        frame_mask = join_masks(frame_mask, mask, features)
         batch, frames, height, width, _ = ops.shape(features)
         valid = ops.expand_dims(valid_frames(frame_mask, features, features.dtype), -1)  # (B, F, 1)
-        features = features * valid[..., None, None]
+        features = keep_valid(features, frame_mask)
         scores = ops.cast(self.scores(self.decoder(features)), "float32")  # (B, F, h, w, 1)
         scores = ops.reshape(scores, (batch, frames, height * width))
         if self.activation == "softmax":
@@ -90,8 +92,11 @@ class SpatiotemporalAttention(keras.layers.Layer):
     ) -> tuple[Any, ...]:
         return tuple(features_shape[:-1])
 
-    def compute_output_spec(self, features: Any, frame_mask: Any = None) -> Any:
-        check_frame_mask(frame_mask, features)
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        return previous_mask
+
+    def compute_output_spec(self, features: Any, frame_mask: Any = None, mask: Any = None) -> Any:
+        join_masks(frame_mask, mask, features)
         return keras.KerasTensor(self.compute_output_shape(features.shape), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from affect.layers.frame_mask import check_frame_mask, valid_frames
+from affect.layers.frame_mask import join_masks, keep_valid, valid_frames
 
 
 @keras.saving.register_keras_serializable(package="affect")
@@ -16,7 +16,7 @@ class StatisticsPooling(keras.layers.Layer):
     its own vector and a deviation of 0. A clip without a valid frame gives zeros. Where all frames are equal, the
     gradient of the deviation is set to 0, because the square root has no gradient at 0.
 
-    Masking is a product, as in `JointSoftmaxPooling`: masked frames may hold any finite number, but no NaN.
+    Masking is a product, as in `JointSoftmaxPooling`: masked frames may hold anything, also NaN.
 
     Args:
         **kwargs: Arguments of `keras.layers.Layer`, such as `name`. The layer computes in float32 and does not cast its
@@ -25,6 +25,7 @@ class StatisticsPooling(keras.layers.Layer):
     Call arguments:
         frame_features: Float tensor, a vector for each frame.
         frame_mask: Optional bool tensor, `True` for frames that exist.
+        mask: The same under Keras's name; `keras.layers.Masking` below the layer gives it.
         return_frames: Whether to return `(clip, frames)` or `clip`. Defaults to `False`.
 
     Input shape:
@@ -50,10 +51,10 @@ class StatisticsPooling(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
-    def call(self, frame_features: Any, frame_mask: Any = None, return_frames: bool = False) -> Any:
-        features = ops.cast(frame_features, "float32")
+    def call(self, frame_features: Any, frame_mask: Any = None, return_frames: bool = False, mask: Any = None) -> Any:
+        frame_mask = join_masks(frame_mask, mask, frame_features)
+        features = keep_valid(ops.cast(frame_features, "float32"), frame_mask)
         valid = ops.expand_dims(valid_frames(frame_mask, features), -1)  # (B, F, 1)
-        features = features * valid
         count = ops.maximum(ops.sum(valid, axis=1), 1.0)  # (B, 1)
         mean = ops.sum(features, axis=1) / count  # (B, K)
         difference = (features - ops.expand_dims(mean, 1)) * valid
@@ -65,6 +66,9 @@ class StatisticsPooling(keras.layers.Layer):
             return clip
         return clip, ops.concatenate([features, ops.zeros_like(features)], axis=-1)
 
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None  # a clip has no frames
+
     def compute_output_shape(
         self,
         frame_features_shape: tuple[Any, ...],
@@ -75,8 +79,10 @@ class StatisticsPooling(keras.layers.Layer):
         clip = (batch, 2 * channels)
         return (clip, (batch, frames, 2 * channels)) if return_frames else clip
 
-    def compute_output_spec(self, frame_features: Any, frame_mask: Any = None, return_frames: bool = False) -> Any:
-        check_frame_mask(frame_mask, frame_features)
+    def compute_output_spec(
+        self, frame_features: Any, frame_mask: Any = None, return_frames: bool = False, mask: Any = None
+    ) -> Any:
+        join_masks(frame_mask, mask, frame_features)
         shapes = self.compute_output_shape(frame_features.shape, return_frames=True)
         specs = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
         return specs if return_frames else specs[0]

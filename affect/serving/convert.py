@@ -384,7 +384,7 @@ def to_flatbuffer(
         InputError: If it needs an operator that is not builtin, or its int8 cannot be calibrated.
     """
     with tempfile.TemporaryDirectory(prefix="affect-") as folder:
-        written = _write_static(artefact, names, form.frames, folder)
+        written = _write_for_one(artefact.loaded, names, form.frames, folder)
         if form.to == "int8" and form.frames and written & {"While", "StatelessWhile"}:
             raise InputError(
                 f"{artefact.path} has a recurrent layer, over whose fixed frames TFLite's calibrator crashes. "
@@ -456,19 +456,46 @@ def _take_bytes(artefact, model):
     return bytes(flatbuffer_utils.convert_object_to_bytearray(tree))
 
 
-def _write_static(artefact, names, frames, folder):
-    """Writes a SavedModel of some signatures for one clip or face, without strings, which TFLite does not support.
+def fix_batch(source: str | Path, folder: str | Path, *, frames: int | None = None) -> set[str]:
+    """Writes a SavedModel for batches of one clip, which the converter to TFLite takes also with recurrent layers.
+
+    A recurrent layer, such as that in `affect.layers.LSTMPooling`, keeps its steps in a list of tensors of shape
+    (B, ...). A graph for any B does not convert to builtin operators. Use it for a model of your own; `convert` uses it
+    for exported models.
+
+    Args:
+        source: SavedModel with signatures, for example of `keras.Model.export`.
+        folder: SavedModel that is written. It has the same signatures, without outputs that are strings, which TFLite
+            does not support.
+        frames: Size of the other dynamic axes; `None` leaves them dynamic.
 
     Returns:
-        Set of the names of its operators.
+        Names of the operators in its functions.
+
+    Raises:
+        InputError: When `source` is no SavedModel.
+
+    Example:
+
+    >>> model.export("mine")
+    >>> fix_batch("mine", "mine_for_one")
+    >>> content = tf.lite.TFLiteConverter.from_saved_model("mine_for_one").convert()
     """
+    try:
+        loaded = tf.saved_model.load(str(source))
+    except OSError as error:
+        raise InputError(f"{source} is no SavedModel ({str(error).splitlines()[0]}).") from error
+    return _write_for_one(loaded, list(loaded.signatures), frames, folder)
+
+
+def _write_for_one(loaded, names, frames, folder):
+    """Writes signatures of a loaded SavedModel as in `fix_batch`, and returns what it returns."""
     module = tf.Module()
-    module.loaded = artefact.loaded
-    functions = {name: _fix_shapes(artefact, name, frames) for name in names}
+    module.loaded = loaded
+    functions = {name: _fix_shapes(loaded.signatures[name], frames) for name in names}
     module.functions = list(functions.values())
-    tf.saved_model.save(module, folder, signatures=functions)
-    # A recurrent layer keeps its steps in a list of tensors of shape (B, ...). The graph stores B as unknown, even if
-    # the inputs fix it, and the converter needs it.
+    tf.saved_model.save(module, str(folder), signatures=functions)
+    # The graph stores B of a list of tensors as unknown, even if the inputs fix it, and the converter needs it.
     path = Path(folder) / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     graphs = saved.meta_graphs[0].graph_def.library.function
@@ -486,13 +513,13 @@ def _write_static(artefact, names, frames, folder):
     return {node.op for graph in graphs for node in graph.node_def}
 
 
-def _fix_shapes(artefact, name, frames):
+def _fix_shapes(function, frames):
     """Returns a signature as a concrete function for a batch of 1."""
-    function = artefact.loaded.signatures[name]
-    specs = {}
-    for key, spec in artefact.description["signatures"][name]["inputs"].items():
-        shape = [1, *(frames if size is None else size for size in spec["shape"][1:])]
-        specs[key] = tf.TensorSpec(shape, spec["dtype"], key)
+    _, given = function.structured_input_signature
+    specs = {
+        key: tf.TensorSpec([1, *(frames if size is None else size for size in spec.shape[1:])], spec.dtype, key)
+        for key, spec in given.items()
+    }
 
     def call(**inputs):
         return {key: value for key, value in function(**inputs).items() if value.dtype != tf.string}
