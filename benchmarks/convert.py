@@ -6,8 +6,8 @@
 It makes planted videos, cuts their faces, exports the model and converts it as `affect convert --all` does.
 int8 is calibrated on the training clips and compared, like all forms, on the test clips of other subjects.
 `mini_xception` is the model `fer2013`, as published. Any other backbone, such as `vgg16` or
-`applications/MobileNetV3Small`, is in paper A's best row at its own size with random weights, because its weights cannot
-be had here. So its bytes, operators and times are those of a trained network. What it keeps is not.
+`applications/MobileNetV3Small`, is in paper A's best row at its own size with random weights, because its weights
+cannot be had here. So its bytes, operators and times are those of a trained network. What it keeps is not.
 
 Two more rows, of mini-Xception, show why int8 computes the feature maps alone in integers: with the pooling in integers
 too, calibrated on all training clips, and on four of them. Calibration sees 16 frames of a clip, as training does. The
