@@ -36,7 +36,7 @@ from affect.files import is_intact, replace_file, seal, sha256_of
 from affect.models.device import describe_device, leave_accelerator_to_backend, list_versions, make_repeatable
 from affect.models.precision import use_precision
 from affect.progress import make_progress
-from affect.reading.run import load_trained
+from affect.reading.run import DESCRIPTION, load_trained
 from affect.tasks import Training, find_task
 from affect.tasks.postprocessing import POSTPROCESSING
 from affect.training.features import FrozenNetwork, freeze
@@ -80,7 +80,7 @@ def train(
     - `config.json`: experiment, classes, face settings, selection clips, versions, and the `device` at the start
       (`affect.models.device.describe_device`).
     - `best.keras`: the best epoch by `selection_metric` on the selection clips; the last epoch without such clips.
-    - `last.keras`: the last epoch. Both checkpoints hold `affect.json`: the number of epochs, classes, face settings.
+    - `last.keras`: the last epoch. Both checkpoints hold `affect.json`: epochs, classes, face settings, experiment.
     - `log.csv`: a row for each epoch.
     - `tensorboard/`, with the extra `logs`.
 
@@ -286,7 +286,9 @@ def _begin_checkpoint(training, shards, workdir, writes):
     # Fill in the defaults of settings that older shards lack.
     faces = to_json(from_json(Faces, shards.faces, f"{shards.folder}: faces"))
     metric = config.selection_metric if training.selection else None
-    return Checkpoint(workdir, metric, config.seed, {"classes": list(training.classes), "faces": faces}, writes)
+    # What `load_trained` compares with config.json.
+    about = {"classes": list(training.classes), "faces": faces, "experiment": to_json(training.experiment)}
+    return Checkpoint(workdir, metric, config.seed, about, writes)
 
 
 def _check_finite(rows, config, workdir):
@@ -345,10 +347,6 @@ def build_optimizer(model: keras.Model, config: Train, steps: int) -> keras.opti
     )
     # Keras would add LossScaleOptimizer itself, but would leave it out when a checkpoint is loaded.
     return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "float16" else optimizer
-
-
-# Member of a checkpoint with the number of epochs, the classes, and the settings by which faces were cut.
-DESCRIPTION = "affect.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
