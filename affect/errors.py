@@ -1,4 +1,4 @@
-"""The exceptions that the command line prints as a single line."""
+"""The exceptions that the command line prints as a single line, and the one line of those of others."""
 
 import errno
 import os
@@ -57,3 +57,8 @@ def describe_failure(error: BaseException) -> str | None:
     place = getattr(error, "filename2", None) or getattr(error, "filename", None)
     place = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes | os.PathLike) else ""
     return f"{place}{os.strerror(number)}. {ADVICE.get(number, 'Run the same command again.')}"
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of another library's error, or the name of its class if it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Files: checksums, also inside a zip archive; writing under a temporary name; locking a folder."""
+"""Files: names and archives of others; checksums; writing under a temporary name; locking a folder."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from affect.errors import FULL, InputError, MachineError
+from affect.errors import FULL, InputError, MachineError, first_line
 
 try:
     import fcntl
@@ -19,6 +19,7 @@ except ImportError:  # Windows
 # Where a folder itself cannot be locked (Windows), a file in it is locked: all of its bytes, or one byte by each
 # process that shares it.
 LOCK_FILE, LOCK_BYTES = ".lock", 1024
+LONGEST_NAME = 255  # bytes that a file system takes
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,46 @@ def _lock_bytes(file, is_shared):
         except PermissionError:
             continue
     return False
+
+
+def check_name(name: object, where: str | Path) -> str:
+    """Returns a name that was read in a file of others, if it is the name of a file in that file's own folder.
+
+    Args:
+        name: What was read.
+        where: The file that it was read in, for the error.
+
+    Raises:
+        InputError: On anything else, such as `../precious.txt`, an absolute path, `C:x` or a control character.
+    """
+    if (
+        not isinstance(name, str)
+        or name in ("", ".", "..")
+        or set(name) & set('/\\:*?"<>|')
+        or len(name.encode(errors="replace")) > LONGEST_NAME
+        or not name.isprintable()
+    ):
+        raise InputError(f"{where}: a name of a file was expected, without a folder. Received: {name!r:.80}")
+    return name
+
+
+def check_zip(path: str | Path, most_bytes: int) -> None:
+    """Checks what the files in a zip archive will take in memory. `zipfile` reads no more of one than it declares.
+
+    Args:
+        path: The archive.
+        most_bytes: Largest sum of their sizes.
+
+    Raises:
+        InputError: If there are more bytes, or it is no archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read ({first_line(error)}). Copy it again.") from error
+    if size > most_bytes:
+        raise InputError(f"{path} grows to {size} bytes, and at most {most_bytes} are read. Copy it again.")
 
 
 def sha256_of(path: str | Path) -> str:

@@ -19,7 +19,7 @@ from affect.config import Faces, read_json, write_json
 from affect.data.clips import Clip, Face, name_rating_fault
 from affect.data.examples import encode_example, write_record
 from affect.errors import InputError
-from affect.files import sha256_of
+from affect.files import check_name, sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.faces import cut_video
@@ -196,7 +196,7 @@ def record_of(parts: Path, entry: dict[str, Any]) -> Path:
         parts: Folder of the parts.
         entry: Its entry in the manifest.
     """
-    return parts / f"{digest(entry['recording'])}-{entry['part']}.tfrecord"
+    return parts / check_name(f"{digest(entry['recording'])}-{entry['part']}.tfrecord", parts)
 
 
 def open_parts(parts: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from affect.config import Faces, read_json, to_json
 from affect.data.clips import VERSION
 from affect.data.labels import order_classes
 from affect.errors import InputError
-from affect.files import sha256_of
+from affect.files import check_name, sha256_of
 from affect.pipelines.datasets import DATASETS
 from affect.pipelines.datasets.source import Clips, check_clips
 from affect.pipelines.detectors import DETECTORS
@@ -87,11 +87,18 @@ def read_manifest(out: Path) -> dict[str, Any]:
         out: Folder that has one.
 
     Raises:
-        InputError: When it is not a manifest of shards.
+        InputError: When it is not a manifest of shards, or the name of a shard is no name in its folder.
     """
     manifest = read_json(out / MANIFEST)
-    if not {"settings", "classes", "shards", "clips"} <= manifest.keys():
+    try:
+        is_manifest = {"settings", "classes", "clips"} <= manifest.keys()
+        names = [shard["name"] for shard in manifest["shards"]]
+    except (LookupError, TypeError):
+        is_manifest = False
+    if not is_manifest:
         raise InputError(f"{out / MANIFEST} is not a manifest of shards. Choose another --out.")
+    for name in names:
+        check_name(name, out / MANIFEST)
     return manifest
 
 

@@ -127,7 +127,7 @@ def test_a_model_is_read_and_run_without_its_code(exported):
         "outputs = artefact.signature('serving_default')(inputs)\n"
         "assert abs(outputs['probabilities'] - expected['probabilities']).max() < 1e-5\n"
         "ours = {name for name in sys.modules if name.startswith('affect')}\n"
-        "reading = ('', '.artefact', '.loading', '.predictor', '.rows', '.saved_model')\n"
+        "reading = ('', '.artefact', '.loading', '.operations', '.predictor', '.rows', '.saved_model')\n"
         "light = {'affect', *(f'affect.{name}' for name in ('config', 'errors', 'extras', 'files', 'progress'))}\n"
         "light |= {f'affect.config.{name}' for name in ('effects', 'experiment', 'loading', 'values')}\n"
         "assert ours == light | {f'affect.reading{name}' for name in reading}, ours\n"

@@ -1,15 +1,10 @@
 """Tests of affect.models.weights: the reader of each format, what it refuses, and the importer."""
 
 import hashlib
-import io
 import os
 import pickle
-import sys
-import types
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from unittest import mock
 
 import cv2
 import h5py
@@ -24,6 +19,7 @@ from affect.errors import InputError
 from affect.models.backbones import build_backbone, import_weights
 from affect.models.published import SUFFIXES, weights_sha256
 from affect.models.weights import READERS, TORCH_MAGIC, read_hdf5, read_pth, read_safetensors
+from tests.torch_files import Tensor, _rebuild_tensor_v2, write_pth
 from tests.vgg16 import TORCHVISION
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -65,70 +61,6 @@ def features_of(model, pixels):
 def assert_same_activations(received, expected):
     assert expected.max() > 0
     assert np.abs(received - expected).max() <= 1e-4 * np.abs(expected).max()
-
-
-# PyTorch's two serialisations, written without PyTorch
-
-
-class FloatStorage:
-    __module__ = "torch"
-
-    def __init__(self, key, array):
-        self.key, self.array = key, array
-
-
-def _rebuild_tensor_v2(*arguments):
-    raise AssertionError("to be pickled by its name, never called")
-
-
-_rebuild_tensor_v2.__module__ = "torch._utils"
-
-
-class Tensor:
-    def __init__(self, storage):
-        self.storage = storage
-
-    def __reduce__(self):
-        array = self.storage.array
-        strides = tuple(stride // array.itemsize for stride in array.strides)
-        return _rebuild_tensor_v2, (self.storage, 0, array.shape, strides, False, OrderedDict())
-
-
-def torch_pickle(value):
-    torch = types.SimpleNamespace(FloatStorage=FloatStorage)
-    utils = types.SimpleNamespace(_rebuild_tensor_v2=_rebuild_tensor_v2)
-    file = io.BytesIO()
-    pickler = pickle.Pickler(file, protocol=2)
-    pickler.persistent_id = lambda value: (
-        ("storage", FloatStorage, value.key, "cpu", value.array.size) if isinstance(value, FloatStorage) else None
-    )
-    with mock.patch.dict(sys.modules, {"torch": torch, "torch._utils": utils}):
-        pickler.dump(value)
-    return file.getvalue()
-
-
-def write_pth(path, tensors, form):
-    """Writes a state dict; `tensors` may also be the bytes of its pickle, which has no storages then."""
-    storages = []
-    if isinstance(tensors, bytes):
-        program = tensors
-    else:
-        storages = [FloatStorage(str(key), array) for key, array in enumerate(tensors.values())]
-        program = torch_pickle(OrderedDict(zip(tensors, map(Tensor, storages), strict=True)))
-    if form == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", program)
-            archive.writestr("archive/byteorder", "little")
-            for storage in storages:
-                archive.writestr(f"archive/data/{storage.key}", storage.array.tobytes())
-    else:
-        machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-        head = b"".join(pickle.dumps(value, protocol=2) for value in (TORCH_MAGIC, 1001, machine))
-        with open(path, "wb") as file:
-            file.write(head + program + pickle.dumps([storage.key for storage in storages], protocol=2))
-            for storage in storages:
-                file.write(storage.array.size.to_bytes(8, "little") + storage.array.tobytes())
-    return path
 
 
 def write_safetensors(path, tensors):

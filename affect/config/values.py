@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from affect.errors import InputError
+from affect.errors import InputError, first_line
 from affect.files import replace_file
 
 Config = TypeVar("Config")
@@ -166,8 +166,10 @@ def read_json(path: str | Path) -> dict[str, Any]:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of 5000 digits, 1000 brackets
+        raise InputError(f"{path} is not JSON: {first_line(error)}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object. Received: {type(value).__name__}")
     return value

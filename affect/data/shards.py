@@ -6,7 +6,7 @@ from typing import Any
 from affect.config import read_json
 from affect.data.clips import VERSION
 from affect.errors import InputError
-from affect.files import sha256_of
+from affect.files import check_name, sha256_of
 
 
 class Shards:
@@ -26,7 +26,8 @@ class Shards:
         left_out: List of sentences on files that looked like clips and were left out.
 
     Raises:
-        InputError: When there is no manifest, the records have another version, or a shard is incomplete.
+        InputError: When there is no manifest, the records have another version, the name of a shard is no name in the
+            folder, or a shard is incomplete.
     """
 
     def __init__(self, folder: Path | str, *, check_sizes: bool = True) -> None:
@@ -46,6 +47,8 @@ class Shards:
             raise InputError(
                 f"{manifest_path} is not a manifest of shards: {error!r}. Make shards: affect prepare SOURCE --out DIR"
             ) from error
+        for name in sizes:
+            check_name(name, manifest_path)
         if version != VERSION:
             raise InputError(
                 f"{folder} holds records of version {version}; this version of affect reads {VERSION}. "

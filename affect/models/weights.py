@@ -13,7 +13,8 @@ import safetensors
 import safetensors.numpy
 import scipy.io
 
-from affect.errors import InputError
+from affect.errors import InputError, first_line
+from affect.files import check_zip
 from affect.models.published import Channels, Published, find_channels, suffix_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ STORAGES = {
     ("torch", "HalfStorage"): "<f2",
     ("torch", "LongStorage"): "<i8",  # The number of batches that a BatchNorm has processed.
 }
+# An archive of weights may grow to this multiple of its size, and some bytes: PyTorch and Keras do not compress them.
+GROWTH, SLACK = 2, 2**20
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # The first pickle of the format before torch 1.6.
 
 
@@ -50,7 +53,7 @@ def read_layers(
 
     Raises:
         InputError: When the file has another format, is damaged, or has other layers or shapes; or when a pickle
-            refers to a global that a state dict does not need.
+            refers to a global that a state dict does not need; or when a number is not finite.
     """
     wanted = {published.layers[layer.name]: layer for m in models for layer in m.layers if layer.weights}
     try:
@@ -65,6 +68,11 @@ def read_layers(
                 raise InputError(
                     f"{path}: layer {name!r} (our {layer.name}): expected {weight.name} of shape "
                     f"{tuple(weight.shape)}, received {shape or 'none'}. Give the published {published.file}."
+                )
+            if not _is_finite(found[name][weight.name]):
+                raise InputError(
+                    f"{path}: layer {name!r} has numbers in {weight.name} that are not finite. Give the published "
+                    f"{published.file}."
                 )
     if published.first_layer and find_channels(path, channels) == "rgb":
         first = found[published.first_layer]
@@ -86,20 +94,45 @@ def read_hdf5(path: Path | str) -> Layers:
     """
     try:
         with h5py.File(path, "r") as file:
+            check_hdf5(file, Path(path).stat().st_size)
             root = file.get("model_weights", file)  # A file of a whole model, or of weights alone.
             layers = {}
             for name in _decode_names(root.attrs["layer_names"]):
                 # The attribute gives the path, because Keras 2 may nest and number it: conv1_1/conv1_1_1/kernel:0.
                 paths = _decode_names(root[name].attrs["weight_names"])
                 layers[name] = {key.split("/")[-1].split(":")[0]: root[name][key][()] for key in paths}
-    except (
-        OSError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-    ) as error:  # Another format or layout, or damage.
-        raise InputError(f"{path}: no readable HDF5 file of Keras weights ({error}).") from error
+    except Exception as error:  # Another format or layout, or damage, which can fail in any way.
+        raise InputError(f"{path}: no readable HDF5 file of Keras weights ({first_line(error)}).") from error
     return layers
+
+
+def check_hdf5(file: h5py.File, size: int) -> None:
+    """Checks that all that a file of weights holds is in it, and that it takes no more memory than the file has bytes.
+
+    Args:
+        file: Open HDF5 file.
+        size: Its size in bytes.
+
+    Raises:
+        ValueError: If it links to other files, or declares arrays that it does not hold.
+    """
+    numbers, faults = [0], []
+
+    def visit(name, link):
+        # An exception would be lost in the library: the fault is kept, and any result but None ends the visit.
+        if not isinstance(link, h5py.HardLink):
+            faults.append(f"{name!r} is a link to another place")
+        elif isinstance(found := file[name], h5py.Dataset):
+            numbers.append(found.nbytes)
+            if found.is_virtual or found.external:
+                faults.append(f"{name!r} has its numbers in another file")
+            elif sum(numbers) > size:
+                faults.append(f"{name!r} of shape {found.shape} is larger than the file")
+        return bool(faults) or None
+
+    file.visititems_links(visit)
+    if faults:
+        raise ValueError(faults[0])
 
 
 def read_pth(path: Path | str) -> Layers:
@@ -122,8 +155,7 @@ def read_pth(path: Path | str) -> Layers:
     except InputError:
         raise
     except Exception as error:  # A damaged pickle can fail in any way.
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{path}: no readable PyTorch state dict ({reason}).") from error
+        raise InputError(f"{path}: no readable PyTorch state dict ({first_line(error)}).") from error
 
 
 def read_safetensors(path: Path | str) -> Layers:
@@ -140,8 +172,8 @@ def read_safetensors(path: Path | str) -> Layers:
     """
     try:
         return _to_keras_layers(safetensors.numpy.load_file(path))
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: no readable safetensors file ({error}).") from error
+    except Exception as error:  # A damaged file can fail in any way.
+        raise InputError(f"{path}: no readable safetensors file ({first_line(error)}).") from error
 
 
 def read_mat(path: Path | str) -> Layers:
@@ -212,6 +244,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_zip(path: Path | str) -> dict[str, np.ndarray]:
+    check_zip(path, GROWTH * Path(path).stat().st_size + SLACK)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         root = next((name for name in names if name.endswith("/data.pkl")), "/data.pkl").removesuffix("data.pkl")
@@ -275,6 +308,10 @@ def _to_keras_layers(tensors: Mapping[str, np.ndarray]) -> Layers:
                 tensor = tensor.T
         layers.setdefault(layer, {})[weight] = tensor
     return layers
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind in "fiu" and bool(np.isfinite(array).all())
 
 
 def _decode_names(names: Iterable[bytes | str]) -> list[str]:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from affect.config import Experiment, Faces, from_json
+from affect.config.values import check_choices, check_value
 from affect.errors import InputError
+from affect.files import check_name
 from affect.reading.predictor import VideoReader
 
 if TYPE_CHECKING:  # because these import TensorFlow
@@ -18,6 +20,46 @@ if TYPE_CHECKING:  # because these import TensorFlow
     from affect.tasks.task import Task
 
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """An input or output of a signature in `affect.json`. The first axis is the batch; `None` is a free axis."""
+
+    dtype: Literal["bool", "float32", "string", "uint8"]
+    shape: tuple[int | None, ...]
+    sentence: str = ""
+
+    def __post_init__(self):
+        check_choices(self)
+
+
+@dataclass(frozen=True)
+class SignatureEntry:
+    """A signature in `affect.json`."""
+
+    inputs: dict[str, TensorEntry]
+    outputs: dict[str, TensorEntry]
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class ConversionEntry:
+    """How a TFLite file was converted: the fields that are used."""
+
+    to: str
+    frames: int | None = None
+
+
+# Entries of `affect.json` that are used → their types.
+ENTRIES = {
+    "task": str,
+    "classes": tuple[str, ...],
+    "face_size": int,
+    "signatures": dict[str, SignatureEntry],
+}
+OPTIONAL_ENTRIES = {"licence": str | None, "postprocessing": dict[str, dict[str, float]]}
+LARGEST_FACE = 4096  # pixels on each side
 
 
 @dataclass(frozen=True)
@@ -165,14 +207,25 @@ def read_description(description: dict[str, Any], kind: str, where: str, path: P
         path: Path of the model in an error.
 
     Raises:
-        InputError: If the kind or the version is another, or an entry is missing.
+        InputError: If the kind or the version is another, or an entry is missing or of another type.
     """
     if (found := (description.get("kind"), description.get("format"))) != (kind, FORMAT):
         raise InputError(
             f"{path} is of kind and format {found}; this version of affect reads {(kind, FORMAT)}. Export it again."
         )
-    if missing := {"task", "classes", "faces", "experiment", "face_size", "signatures"} - set(description):
+    if missing := {"faces", "experiment", *ENTRIES} - set(description):
         raise InputError(f"{where}it lacks {', '.join(sorted(missing))}. Export it again.")
+    for name, kind_of_entry in (ENTRIES | OPTIONAL_ENTRIES).items():
+        if name in description:
+            check_value(kind_of_entry, description[name], f"{where}{name}")
+    if "conversion" in description or kind == "tflite":
+        values = description.get("conversion")
+        used = {name: values[name] for name in ("to", "frames") if name in values} if isinstance(values, dict) else None
+        from_json(ConversionEntry, used, f"{where}conversion")
+    for name in description["signatures"]:
+        check_name(name, where)
+    if not description["classes"] or not 0 < description["face_size"] <= LARGEST_FACE:
+        raise InputError(f"{where}it has no classes, or faces of another size than 1 to {LARGEST_FACE} pixels.")
     return {
         "classes": tuple(description["classes"]),
         "faces": from_json(Faces, description["faces"], f"{where}faces"),

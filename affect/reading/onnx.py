@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from affect.errors import InputError
+from affect.errors import InputError, first_line
 from affect.extras import require
 from affect.reading.artefact import name_labels
+from affect.reading.operations import check_onnx
 from affect.reading.saved_model import ONNX_MODEL, ExportedFolder, read_exported
 
 KIND = "onnx"
@@ -54,18 +55,19 @@ def open_session(path: str | Path) -> Any:
     """Returns the `onnxruntime.InferenceSession` of a file, on the CPU.
 
     Args:
-        path: `.onnx` file. It is read as bytes, so that it cannot name further files.
+        path: `.onnx` file.
 
     Raises:
-        InputError: If ONNX Runtime is not installed, or cannot read the file.
+        InputError: If ONNX Runtime is not installed or cannot read the file, or as `check_onnx`.
     """
     require("onnx", f"{path}, which ONNX Runtime runs,")
     import onnxruntime
 
+    content = check_onnx(path)
     try:
-        return onnxruntime.InferenceSession(Path(path).read_bytes(), providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # classes of its own, which share no base class
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}). Export it again.") from error
+        raise InputError(f"{path} cannot be read ({first_line(error)}). Export it again.") from error
 
 
 def read_onnx(path: str | Path) -> ONNXModel:
@@ -79,6 +81,6 @@ def read_onnx(path: str | Path) -> ONNXModel:
             installed.
     """
     path = Path(path)
-    arguments = read_exported(path, KIND)
+    arguments = read_exported(path, KIND, r"[\w-]+\.onnx")
     require("onnx", f"{path}, which ONNX Runtime runs,")
     return ONNXModel(path, **arguments)

@@ -1,7 +1,10 @@
 """A run, read from disk with everything that is needed to use it."""
 
 import hashlib
+import io
 import json
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,21 +19,29 @@ from affect.config import (
     FrameClassifier,
     find_backbone,
     find_config,
+    find_without_effect,
     from_json,
+    list_changes,
     load_config,
     read_json,
     to_json,
 )
-from affect.errors import InputError
+from affect.config.values import check_value
+from affect.errors import InputError, first_line
 from affect.extras import require
-from affect.files import is_intact
+from affect.files import check_zip, is_intact
 from affect.models.published import check_weights, describe_licence
 from affect.reading.predictor import VideoReader
 from affect.tasks import Task, find_task
-from affect.tasks.postprocessing import POSTPROCESSING, Postprocessing
+from affect.tasks.postprocessing import POSTPROCESSING, Postprocessing, hash_weights
 
 if TYPE_CHECKING:
     import keras
+
+# File in a checkpoint with the number of epochs, and with classes, face settings and experiment of its run.
+DESCRIPTION = "affect.json"
+# All files in a checkpoint.
+MEMBERS = {"metadata.json", "config.json", "model.weights.h5", DESCRIPTION}
 
 
 @dataclass(frozen=True)
@@ -57,9 +68,7 @@ class Trained(VideoReader):
         for about in (self.experiment, self.faces, *self.postprocessing.values()):
             digest.update(json.dumps(to_json(about), sort_keys=True).encode())
         digest.update(json.dumps(self.classes).encode())
-        for weight in self.model.get_weights():
-            digest.update(np.ascontiguousarray(weight).data)
-        return digest.hexdigest()
+        return hash_weights(self.model, digest)
 
     @property
     def card(self) -> str:
@@ -190,22 +199,72 @@ def load_trained(path: str | Path) -> Trained:
             return Trained(task.build(config, classes), experiment, classes, Faces())
         checkpoint, file = found.path / "best.keras", found.path / "config.json"
         faces = from_json(Faces, run.get("faces"), f"{file}: faces")
+        classes = check_value(tuple[str, ...], run.get("classes"), f"{file}: classes")
+        _check_checkpoint(checkpoint, file, experiment, classes, faces)
         try:
-            if experiment.train.precision == "float32":
-                model = keras.saving.load_model(checkpoint, compile=False)
-            else:
-                # Build a float32 graph, because the saved graph holds casts to half precision.
-                config = cast(FrameClassifier, find_backbone(experiment, found.path).model)
-                model = task.build(replace(config, weights=None) if config.weights else config, run["classes"])
-                model.load_weights(checkpoint)
-        except (ValueError, OSError, KeyError) as error:
-            reason = str(error).splitlines()[0]
+            with warnings.catch_warnings():
+                # Keras only warns of layers that the file lacks, and leaves them random.
+                warnings.filterwarnings("error", "Skipping nested container")
+                if experiment.train.precision == "float32":
+                    model = keras.saving.load_model(checkpoint, compile=False)
+                else:
+                    # Build a float32 graph, because the saved graph holds casts to half precision.
+                    config = cast(FrameClassifier, find_backbone(experiment, found.path).model)
+                    model = task.build(replace(config, weights=None) if config.weights else config, classes)
+                    model.load_weights(checkpoint)
+        except Exception as error:  # the file of a stranger can make Keras fail in any way
+            reason = first_line(error)
             raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
-    postprocessing = _read_postprocessing(found.path / POSTPROCESSING)
-    return Trained(model, experiment, tuple(run["classes"]), faces, postprocessing)
+    if not isinstance(model, keras.Model):
+        raise InputError(f"The checkpoint {checkpoint} holds no model. Train the run again.")
+    for weight in model.weights:
+        if weight.dtype.startswith(("float", "bfloat")) and not np.isfinite(np.asarray(weight)).all():
+            raise InputError(f"The checkpoint {checkpoint} has numbers in {weight.path} that are not finite.")
+    postprocessing = _read_postprocessing(found.path / POSTPROCESSING, model)
+    return Trained(model, experiment, classes, faces, postprocessing)
 
 
-def _read_postprocessing(path):
+def _check_checkpoint(checkpoint, file, experiment, classes, faces):
+    """Raises an error if a checkpoint holds more than Keras writes, or is of another run than its `config.json`."""
+    import h5py
+
+    from affect.models.weights import GROWTH, SLACK, check_hdf5
+
+    check_zip(checkpoint, GROWTH * checkpoint.stat().st_size + SLACK)
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            if foreign := sorted(set(archive.namelist()) - MEMBERS):
+                raise ValueError(f"it holds {foreign[0]!r}, which Keras does not write")
+            weights = archive.read("model.weights.h5")
+            with h5py.File(io.BytesIO(weights), "r") as content:
+                check_hdf5(content, len(weights))
+            about = json.loads(archive.read(DESCRIPTION)) if DESCRIPTION in archive.namelist() else {}
+        check_value(dict, about, DESCRIPTION)
+        ours = {"classes": list(classes), "faces": to_json(faces), "experiment": to_json(experiment)}
+        found = ours | {name: about[name] for name in ours if name in about}  # older runs lack some or all
+        found["faces"] = to_json(from_json(Faces, found["faces"], "faces"))
+        found["experiment"] = to_json(from_json(Experiment, found["experiment"], "experiment"))
+        changes = list_changes(ours, found)
+    except Exception as error:  # the file of a stranger can fail in any way
+        reason = first_line(error)
+        raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
+    idle = find_without_effect(experiment)
+    if changes := [name for name in changes if name.removeprefix("experiment.") not in idle]:
+        raise InputError(
+            f"{file} and {checkpoint.name} do not belong together: they differ in {', '.join(changes[:3])}. Copy the "
+            "whole run again, or train it again."
+        )
+
+
+def _read_postprocessing(path, model):
     """Returns dimension → `Postprocessing`; empty for a run without any, or one that has not ended."""
-    fitted = read_json(path).get("dimensions", {}) if path.is_file() else {}
-    return {name: from_json(Postprocessing, found.get("steps"), f"{path}: {name}") for name, found in fitted.items()}
+    if not path.is_file():
+        return {}
+    fitted = read_json(path)
+    if fitted.get("weights", found := hash_weights(model)) != found:
+        raise InputError(
+            f"{path} was not fitted to the weights in {path.with_name('best.keras')}. Copy the whole run again, or "
+            f"remove {path.name} and run the same affect train again."
+        )
+    steps = check_value(dict[str, dict], fitted.get("dimensions", {}), f"{path}: dimensions")
+    return {name: from_json(Postprocessing, found.get("steps"), f"{path}: {name}") for name, found in steps.items()}

@@ -1,5 +1,6 @@
 """A folder that `affect export` wrote: its checksums and golden pairs, and the SavedModel in it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from affect.config import read_json
-from affect.errors import InputError
+from affect.errors import InputError, first_line
 from affect.extras import require
-from affect.files import sha256_of
+from affect.files import check_zip, sha256_of
 from affect.reading.artefact import Artefact, read_description
+from affect.reading.operations import check_saved_model
 
 KIND = "savedmodel"
 ASSETS = "assets.extra"
 SUMS = f"{ASSETS}/SHA256SUMS"
 # File of the signature `serving_default` in an ONNX model, as Triton and ONNX Runtime call it.
 ONNX_MODEL = "model.onnx"
+MOST_GOLDEN_BYTES = 2**28
+# Files of a SavedModel. TensorFlow would also read a saved_model.pbtxt or saved_model.cpb.
+FILES = r"saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,23 @@ class ExportedFolder(Artefact):
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     def golden(self) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, arrays by name."""
+        """Returns the pairs that every copy must reproduce: signature → `(inputs, outputs)`, arrays by name.
+
+        Raises:
+            InputError: If the file is damaged, or has arrays of other names or kinds.
+        """
         pairs: dict[str, tuple[dict, dict]] = {name: ({}, {}) for name in self.description["signatures"]}
-        with np.load(self.path / ASSETS / "golden.npz", allow_pickle=False) as arrays:
-            for key, value in arrays.items():
-                name, side, tensor = key.split("/")
-                pairs[name][("inputs", "outputs").index(side)][tensor] = value
+        file = self.path / ASSETS / "golden.npz"
+        check_zip(file, MOST_GOLDEN_BYTES)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                for key, value in arrays.items():
+                    name, side, tensor = key.split("/")
+                    if value.dtype.kind not in "bfSu" or not value.ndim:
+                        raise ValueError(f"{key} is an array {value.shape} of {value.dtype}")
+                    pairs[name][("inputs", "outputs").index(side)][tensor] = value
+        except Exception as error:  # a damaged archive or array can fail in any way
+            raise InputError(f"{file} cannot be read ({first_line(error)}). Export the model again.") from error
         return pairs
 
 
@@ -53,14 +69,21 @@ class SavedModel(ExportedFolder):
 
         specs = self.description["signatures"][name]["inputs"]
         tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
-        return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
+        try:
+            return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
+        except (KeyError, TypeError, tf.errors.OpError) as error:
+            raise InputError(f"{self.path}: signature {name} does not run ({first_line(error)}).") from error
 
     @cached_property
     def loaded(self) -> Any:
         """The object that `tf.saved_model.load` returns."""
         import tensorflow as tf
 
-        return tf.saved_model.load(str(self.path))
+        try:
+            return tf.saved_model.load(str(self.path))
+        except Exception as error:  # a damaged model can fail in any way
+            reason = first_line(error)
+            raise InputError(f"TensorFlow cannot load {self.path} ({reason}). Export it again.") from error
 
 
 def latest_version(path: str | Path) -> Path:
@@ -77,7 +100,7 @@ def read_saved_model(path: str | Path) -> SavedModel:
         path: Folder `NAME/VERSION` that `affect export` wrote.
 
     Raises:
-        InputError: If it is no such folder, or a file is missing, changed or was added.
+        InputError: If it is no such folder, or a file is missing, changed or was added; or as `check_saved_model`.
     """
     path = Path(path)
     if (path / ONNX_MODEL).is_file():
@@ -85,17 +108,19 @@ def read_saved_model(path: str | Path) -> SavedModel:
             f"{path} is an ONNX model. Expected the folder NAME/VERSION of a SavedModel. "
             "Make one: affect export RUN NAME"
         )
-    arguments = read_exported(path, KIND)
+    arguments = read_exported(path, KIND, FILES)
+    check_saved_model(path / "saved_model.pb")
     require("train", f"{path}, which TensorFlow runs,")
     return SavedModel(path, **arguments)
 
 
-def read_exported(path: Path, kind: str) -> dict[str, Any]:
+def read_exported(path: Path, kind: str, files: str) -> dict[str, Any]:
     """Verifies the checksums of an exported model, and returns the arguments of its `ExportedFolder`.
 
     Args:
         path: Folder `NAME/VERSION`.
         kind: Expected kind.
+        files: Regular expression of the files that it may have beside `assets.extra/`.
 
     Raises:
         InputError: As `read_saved_model`.
@@ -109,6 +134,8 @@ def read_exported(path: Path, kind: str) -> dict[str, Any]:
         hint = f"Name a version: {', '.join(versions)}." if versions else f"Make one: affect export RUN {path}"
         raise InputError(f"{path} is not an exported model: it has no {SUMS}. {hint}")
     _verify(path)
+    if foreign := [name for name in _list_files(path) if not re.fullmatch(rf"(?s:{ASSETS}/.*)|{files}", name)]:
+        raise InputError(f"{path} has the file {foreign[0]!r}, which no {kind} of affect has. It was not loaded.")
     file = path / ASSETS / "affect.json"
     return read_description(read_json(file), kind, f"{file}: ", path)
 

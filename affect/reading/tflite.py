@@ -6,6 +6,7 @@ of all bytes before it. This finds damage. It does not stop a forger, who can wr
 """
 
 import json
+import math
 import os
 import struct
 import zipfile
@@ -19,7 +20,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from affect.errors import InputError
+from affect.errors import InputError, first_line
 from affect.extras import require
 from affect.files import is_intact, seal, sha256_of
 from affect.reading.artefact import Artefact, name_labels, read_description
@@ -28,6 +29,8 @@ KIND = "tflite"
 SUFFIX = ".tflite"
 METADATA = "affect"
 LABELS = "labels.txt"
+# Limits for the files of others: bytes, and the numbers in all arrays of a model, weights included.
+LARGEST, MOST_NUMBERS = 2**30, 2**31
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,28 @@ def write_tflite(path: Path, flatbuffer: bytes, labels: tuple[str, ...]) -> None
 def _read(path):
     """Returns the bytes of a file, for the interpreter, and its description, a dict."""
     try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise InputError(f"{path} has {size} bytes, and a model of affect at most {LARGEST}. It was not loaded.")
         content, intact = path.read_bytes(), is_intact(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     if not intact and not _is_foreign(content):
         raise InputError(f"{path} is damaged: its checksum differs. Copy it again, or convert it again.")
-    if (description := _find_description(content)) is None:
+    try:
+        description = _find_description(content)
+        if description is not None:
+            _check(path, content)
+            description = json.loads(description)
+    except InputError:
+        raise
+    except Exception as error:  # offsets that point anywhere can fail in any way
+        raise InputError(f"{path} is damaged ({type(error).__name__}). Copy it again, or convert it again.") from error
+    if not isinstance(description, dict):
         raise InputError(
             f"{path} was not written by affect: it does not say how faces are cut, or what its outputs mean. Expected "
             "a file that affect convert wrote. LiteRT's Interpreter runs other files."
         )
-    return content, json.loads(description)
+    return content, description
 
 
 def _is_foreign(content):
@@ -122,6 +136,22 @@ def _find_description(content):
         if model.Metadata(index).Name() == METADATA.encode():
             return model.Buffers(model.Metadata(index).Buffer()).DataAsNumpy().tobytes()
     return None
+
+
+def _check(path, content):
+    """Raises an error if a model of a stranger has operators that are not builtin, or arrays that are too large."""
+    if foreign := [name for name in count_operators(content) if name.startswith("custom:")]:
+        name = foreign[0].removeprefix("custom:")
+        raise InputError(f"{path} needs the operator {name!r}, which is not builtin. It was not loaded.")
+    model, numbers = schema.Model.GetRootAs(content), 0
+    for place in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(place)
+        for index in range(graph.TensorsLength()):
+            tensor = graph.Tensors(index)
+            # A free axis has the length 1 here and -1 in its signature.
+            numbers += math.prod(abs(tensor.Shape(axis)) for axis in range(tensor.ShapeLength()))
+    if numbers > MOST_NUMBERS:
+        raise InputError(f"{path} has arrays of {numbers} numbers, and a model of affect at most {MOST_NUMBERS}.")
 
 
 def count_operators(flatbuffer: bytes) -> dict[str, int]:
@@ -150,7 +180,10 @@ class Runner:
     """
 
     def __init__(self, content: bytes, description: dict[str, Any], threads: int | None = None):
-        self._interpreter = Interpreter(model_content=content, num_threads=threads or os.cpu_count())
+        try:
+            self._interpreter = Interpreter(model_content=content, num_threads=threads or os.cpu_count())
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"The TFLite model cannot be read ({first_line(error)}). Convert it again.") from error
         self._classes = description["classes"]
         self._specs = description["signatures"]
         self._frames = description["conversion"]["frames"]
@@ -169,7 +202,7 @@ class Runner:
             Arrays by name. `label` is added beside `probabilities`: bytes, empty for a clip without a face.
 
         Raises:
-            InputError: On a clip of more frames than the fixed number, or of none.
+            InputError: On a clip of more frames than the fixed number, or of none; or if the model cannot run.
         """
         specs = self._specs[name]
         arrays = {key: np.asarray(value, specs["inputs"][key]["dtype"]) for key, value in inputs.items()}
@@ -183,13 +216,17 @@ class Runner:
                 )
             if self._frames:
                 arrays = {key: self._pad(value) for key, value in arrays.items()}
-        runner = self._interpreter.get_signature_runner(name)
         rows = zip(*(np.split(value, len(value)) for value in arrays.values()), strict=True)
-        # Copy the outputs, because the next call overwrites the runner's arrays.
-        answers = [{k: v.copy() for k, v in runner(**dict(zip(arrays, row, strict=True))).items()} for row in rows]
+        try:
+            runner = self._interpreter.get_signature_runner(name)
+            # Copy the outputs, because the next call overwrites the runner's arrays.
+            answers = [{k: v.copy() for k, v in runner(**dict(zip(arrays, row, strict=True))).items()} for row in rows]
+            found = {key: np.concatenate([answer[key] for answer in answers]) for key in specs["outputs"]}
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise InputError(f"The TFLite model does not run ({first_line(error)}). Convert it again.") from error
         outputs = {}
         for key, spec in specs["outputs"].items():
-            outputs[key] = np.concatenate([answer[key] for answer in answers])
+            outputs[key] = found[key]
             if "scale" in spec:  # converted with --integer-io
                 outputs[key] = (outputs[key] - np.float32(spec["zero_point"])) * np.float32(spec["scale"])
             if self._frames and frames and spec["shape"][1:2] == [None]:

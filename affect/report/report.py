@@ -15,7 +15,7 @@ import numpy as np
 from affect.config import read_json
 from affect.errors import InputError
 from affect.extras import require
-from affect.files import replace_file
+from affect.files import check_name, replace_file
 from affect.progress import Track, hide_progress
 from affect.report.curves import (
     FACE,
@@ -135,7 +135,21 @@ def _read_study(folder: Path) -> dict[str, Any]:
             f"{folder / 'study.json'} has format {study.get('format')!r}, and this version of affect reads {FORMAT}. "
             "Write the folder again: affect predict --out"
         )
+    try:
+        for video in study["videos"]:
+            _check_places(folder, video)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / 'study.json'} is damaged. Write the folder again: affect predict --out") from error
     return study
+
+
+def _check_places(folder: Path, video: Mapping[str, Any]) -> None:
+    """Raises an error if the files of a video would be outside its folders."""
+    pages, _, name = video["page"].rpartition("/")
+    if pages != "pages":
+        raise InputError(f"{folder / 'study.json'}: a page is in the folder pages. Received: {video['page']!r}")
+    check_name(name, folder / "study.json")
+    check_name(video["sha256"] or "unreadable", folder / "study.json")
 
 
 def _read_part(folder: Path, video: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +251,9 @@ def _data_of(
                 "shown": [
                     {
                         "timestamp_s": shown["timestamp_s"],
-                        "image": _picture(_part_of(folder, video) / shown["image"]),
+                        "image": _picture(
+                            _part_of(folder, video) / check_name(shown["image"], _part_of(folder, video))
+                        ),
                         "attention": _round(shown["attention"]),
                     }
                     for shown in person["shown"][:FACES]

@@ -1,13 +1,17 @@
 """Post-processing of a predicted series: AVEC's chain of four steps, fitted on training recordings alone."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from affect.errors import InputError
 from affect.statistics import Moments, ccc
+
+if TYPE_CHECKING:
+    import keras
 
 MEDIANS_S = (0.4, 0.8, 1.2, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 20.0)
 LONGEST_SHIFT_S = 5.0
@@ -128,6 +132,19 @@ def fit(series: Mapping[str, Mapping[str, Any]]) -> tuple[Postprocessing, dict[s
             best = max(best, (score(steps), steps), key=lambda pair: pair[0])
         gains[name] = best[0] - before
     return best[1], gains
+
+
+def hash_weights(model: "keras.Model", begun: Any = None) -> str:
+    """Returns a SHA-256 of all weights of a model, to which steps belong that were fitted to its predictions.
+
+    Args:
+        model: The model.
+        begun: Hash of what comes before the weights; `None` for nothing.
+    """
+    digest = begun or hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return digest.hexdigest()
 
 
 def _filter_median(times_s, values, width_s):

@@ -14,13 +14,14 @@ import numpy as np
 
 from affect.config import Data, Experiment, Train, VideoRegressor, check_effects, read_json, to_json, write_json
 from affect.config.experiment import EvaluationProtocol
+from affect.config.values import check_value
 from affect.data.clips import Clip, Face
 from affect.data.labels import DIMENSIONS
 from affect.data.recordings import EvaluationGrid, is_rated_at, recording_of
 from affect.errors import InputError
 from affect.progress import Track, hide_progress
 from affect.statistics import FORMULAS
-from affect.tasks.postprocessing import POSTPROCESSING, fit
+from affect.tasks.postprocessing import POSTPROCESSING, fit, hash_weights
 from affect.tasks.series import Series, at_ratings, estimate
 from affect.tasks.table_rows import COLUMNS, average_series
 from affect.tasks.task import (
@@ -431,7 +432,14 @@ def _read_delay(workdir):
         return None
     # config.json is written after it. Without config.json it belongs to a call that was stopped.
     is_run = (workdir / "config.json").is_file() and (workdir / "delay.json").is_file()
-    return read_json(workdir / "delay.json") if is_run else None
+    if not is_run:
+        return None
+    delay = read_json(workdir / "delay.json")
+    for name, expected in (("delay_s", float), ("scores", dict[str, float])):
+        check_value(expected, delay.get(name), f"{workdir / 'delay.json'}: {name}")
+    if str(delay["delay_s"]) not in delay["scores"]:
+        raise InputError(f"{workdir / 'delay.json'} has no score of its delay. Train in another --workdir.")
+    return delay
 
 
 def _fit_postprocessing(trained, training):
@@ -450,7 +458,11 @@ def _fit_postprocessing(trained, training):
             }
         )
         dimensions[name] = {"steps": to_json(steps), "gains": gains}
-    return {"fitted_on": "selection" if training.selection else "training", "dimensions": dimensions}
+    return {
+        "fitted_on": "selection" if training.selection else "training",
+        "weights": hash_weights(trained.model),
+        "dimensions": dimensions,
+    }
 
 
 def _read_usable(shards, split):

@@ -40,7 +40,7 @@ from affect.models.backbones import is_known_everywhere
 from affect.models.device import describe_device, leave_accelerator_to_backend, list_versions, make_repeatable
 from affect.models.precision import use_precision
 from affect.progress import make_progress
-from affect.reading.run import load_trained
+from affect.reading.run import DESCRIPTION, load_trained
 from affect.tasks import Training, find_task
 from affect.tasks.postprocessing import POSTPROCESSING
 from affect.training.features import FrozenNetwork, freeze
@@ -86,8 +86,8 @@ def train(
     - `backbone.keras`: the backbone as training began, if it came from a file or from a row that the config added. The
       config in `config.json` names this file, so that the run repeats from it.
     - `best.keras`: the best epoch by `selection_metric` on the selection clips; the last epoch without such clips.
-    - `last.keras`: the last epoch. Both checkpoints hold `affect.json`: the number of epochs, classes, face
-      settings, and the log.
+    - `last.keras`: the last epoch. Both checkpoints hold `affect.json`: epochs, classes, face settings, experiment,
+      and the log.
     - `log.csv`: a row for each epoch.
     - `tensorboard/`, with the extra `logs`.
 
@@ -173,7 +173,7 @@ def train(
                     jit_compile=_may_jit(device),
                 )
             optimizer.build(model.trainable_variables)  # else the first step is traced twice
-            checkpoint = _begin_checkpoint(training, shards, workdir, writes=replicas.is_first)
+            checkpoint = _begin_checkpoint(training, recorded, shards, workdir, writes=replicas.is_first)
             _check_same_checkpoint(workdir, replicas)
             first_epoch = checkpoint.restore(model, training.steps)
             if first_epoch < config.epochs:
@@ -306,12 +306,14 @@ def _may_jit(device):
     return False if on_cpu else "auto"
 
 
-def _begin_checkpoint(training, shards, workdir, writes):
+def _begin_checkpoint(training, recorded, shards, workdir, writes):
     config = training.experiment.train
     # Fill in the defaults of settings that older shards lack.
     faces = to_json(from_json(Faces, shards.faces, f"{shards.folder}: faces"))
     metric = config.selection_metric if training.selection else None
-    return Checkpoint(workdir, metric, config.seed, {"classes": list(training.classes), "faces": faces}, writes)
+    # What `load_trained` compares with config.json.
+    about = {"classes": list(training.classes), "faces": faces, "experiment": to_json(recorded)}
+    return Checkpoint(workdir, metric, config.seed, about, writes)
 
 
 def _check_finite(rows, config, workdir):
@@ -373,10 +375,6 @@ def build_optimizer(model: keras.Model, config: Train, steps: int) -> keras.opti
     )
     # Keras would add LossScaleOptimizer itself, but would leave it out when a checkpoint is loaded.
     return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "float16" else optimizer
-
-
-# Member of a checkpoint with the number of epochs, the classes, and the settings by which faces were cut.
-DESCRIPTION = "affect.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
