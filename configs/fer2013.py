@@ -9,7 +9,11 @@ from affect.config import Data, Experiment, FrameClassifier
 CONFIG = Experiment(
     name="fer2013",
     model=FrameClassifier(
-        backbone="mini_xception", weights="fer2013", spatial_pooling=None, temporal_pooling="joint_softmax"
+        backbone="mini_xception",
+        weights="fer2013",
+        output_stride=16,
+        spatial_pooling=None,
+        temporal_pooling="joint_softmax",
     ),
     data=Data(crop_ratio=1.0),
 )

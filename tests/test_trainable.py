@@ -12,6 +12,7 @@ from affect.errors import InputError
 from affect.models.backbones import build_backbone
 from affect.models.blocks import list_blocks, measure_strides
 from affect.models.frame_classifier import build_frame_classifier
+from affect.models.other_backbones import adopt
 
 # Name → the smallest face, and layers with weights in each block.
 FAMILIES = {
@@ -87,6 +88,13 @@ def test_a_frozen_backbone_computes_as_in_evaluation():
         features += [ops.convert_to_numpy(local(clip, training=training)) for training in (True, False)]
     np.testing.assert_array_equal(features[0], features[1])
     assert not np.allclose(features[2], features[3])
+
+
+def test_the_statistics_of_pixels_are_no_block():
+    images = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(3, 3, strides=2)(keras.layers.Normalization(name="pixels")(images))
+    backbone = adopt(keras.Model(images, x))
+    assert backbone.get_layer("pixels").weights and len(list_blocks(backbone)) == 1
 
 
 def test_more_blocks_than_there_are():

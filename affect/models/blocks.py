@@ -55,9 +55,11 @@ def list_blocks(backbone: keras.Model) -> list[list[keras.Layer]]:
         backbone: From `affect.models.backbones.build_backbone`.
 
     Returns:
-        Lists of layers with weights, none of them empty.
+        Lists of layers with weights that can be trained, none of them empty.
     """
-    layers = [layer for layer in backbone.layers if layer.weights]
+    # EfficientNet's first layer holds the mean and variance of pixels, which are never trained.
+    learning = (layer for layer in backbone.layers if not isinstance(layer, keras.layers.Normalization))
+    layers = [layer for layer in learning if layer.weights]
     names = [re.match(r"block(\d+)_", layer.name) for layer in layers]
     if all(names):
         numbers = [int(name[1]) for name in names if name]
