@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-from affect.errors import InputError
+from affect.errors import InputError, escape_text
 from affect.files import sha256_of
 
 # Formats of files of weights; any other suffix is HDF5.
@@ -54,7 +54,7 @@ class WeightsReport:
             f"  sha256   {self.sha256}\n"
             f"  licence  {self.licence}\n"
             f"  layers   {len(self.loaded)} loaded, 0 missing, "
-            f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(self.unused)}"
+            f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(map(escape_text, self.unused))}"
         )
 
 
