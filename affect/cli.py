@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
@@ -28,7 +27,7 @@ from affect.errors import InputError, describe_failure
 from affect.extras import require
 from affect.progress import VideoProgress, hide_progress, show_progress
 from affect.reading.rows import Adjustment, Smoothing
-from affect.terminal import say
+from affect.terminal import make_console, say, show
 
 
 class _Commands(TyperGroup):
@@ -294,7 +293,7 @@ def inspect(
         return
     terminal.print_inspection(report)
     if out:
-        print(f"{out}: the clearest face of some clips; the sheet says of how many")
+        show(f"{out}: the clearest face of some clips; the sheet says of how many")
 
 
 @app.command()
@@ -420,7 +419,7 @@ def evaluate(
     if plot:
         written = trained.task.plot_evaluation(report, plot)
         if not as_json:
-            print(f"{plot}: {len(written)} plots")
+            show(f"{plot}: {len(written)} plots")
 
 
 @app.command()
@@ -461,7 +460,7 @@ def table(
     )
     layout = layout_of(result)
     terminal.print_table(result, layout, [format_cells(layout, row) for row in result["rows"]])
-    print(f"{workdir}: table.md, table.csv, table.json")
+    show(f"{workdir}: table.md, table.csv, table.json")
 
 
 @app.command()
@@ -581,7 +580,7 @@ def predict(
     if plot and drawn:
         predictor.task.plot_predictions(drawn, plot)
         if not as_json and not as_csv:
-            print(f"{plot}: {', '.join(predictor.classes)} over time")
+            show(f"{plot}: {', '.join(predictor.classes)} over time")
     _exit_with_losses(lost, is_read=is_read)
 
 
@@ -640,7 +639,7 @@ def watch(
     detector = DETECTORS[predictor.faces.detector](predictor.faces)
     faces = follow_face(frames, predictor.faces, detector, key=source, seen=tracks)
     count, seen, last, problem, began_s = 0, 0, None, None, time.monotonic()
-    live = None if as_json else Live(console=Console(), refresh_per_second=8)
+    live = None if as_json else Live(console=make_console(), refresh_per_second=8)
 
     def keep_sound(video: Path) -> None:
         if Path(source).is_file() and (remark := add_sound(source, video)):
@@ -673,11 +672,11 @@ def watch(
         )
         if not as_json:
             probability = max((found.probabilities or {}).values(), default=0.0)
-            print(f"{source}: {found.label}, p = {probability:.3f}; {described}")
+            show(f"{source}: {found.label}, p = {probability:.3f}; {described}")
         if len(tracks) > 1:
             say(f"{source}: {described}. The others were not read.")
     if out and count and not as_json:
-        print(f"{out}: {count} frames")
+        show(f"{out}: {count} frames")
     for note in notes:
         say(note)
     if left_out := getattr(frames, "left_out", 0):
@@ -744,10 +743,10 @@ def explain(
         for remark in remarks:
             say(remark)
         faces = terminal.describe_faces(terminal.count_faces(reading))
-        print(f"{out}: {video}{trained.task.sentence(reading)}; {faces}")
+        show(f"{out}: {video}{trained.task.sentence(reading)}; {faces}")
     else:
         means = explain_classes(trained, cast(Path, data), out, split=split, track=show_progress)
-        print(f"{out}: attention over {', '.join(means)}")
+        show(f"{out}: attention over {', '.join(means)}")
 
 
 @app.command()
@@ -781,7 +780,7 @@ def check(model: Annotated[Path, typer.Argument(metavar="NAME/VERSION", help="An
     if not report["passed"]:
         say(f"{model} does not give what was exported: {report['largest']:.1e} is above {TOLERANCE:g}.")
         raise typer.Exit(1)
-    print(f"{model}: passed")
+    show(f"{model}: passed")
 
 
 @app.command()

@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from affect.errors import escape_text
+
 Item = TypeVar("Item")
 
 
@@ -64,7 +66,7 @@ class VideoProgress:
 
     def __init__(self, total_s: float, *, is_hidden: bool = False, is_brief: bool = False):
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f} s of video"),
             _RateColumn(" s/s"),
@@ -96,7 +98,7 @@ class VideoProgress:
         """
         self._done_s += self._left_s
         self._left_s = length_s
-        self._progress.update(self._task, completed=self._done_s, description=description)
+        self._progress.update(self._task, completed=self._done_s, description=escape_text(description))
 
     def end(self) -> None:
         """Completes the last video."""
@@ -119,7 +121,7 @@ class VideoProgress:
 def make_progress() -> Progress:
     """Returns a progress bar on stderr: description, items done, rate, time gone and time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),

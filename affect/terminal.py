@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from affect.errors import escape_text
 from affect.extras import find_missing
 from affect.reading import rows
 
@@ -25,12 +26,26 @@ MOST_NAMED = 5
 
 def say(message: object) -> None:
     """Prints a line on stderr."""
-    print(f"affect: {message}", file=sys.stderr)
+    print(f"affect: {escape_text(message)}", file=sys.stderr)
+
+
+def show(message: object) -> None:
+    """Prints a line on stdout. Control characters in it, such as those of a file's name, are escaped."""
+    print(escape_text(message), flush=True)
+
+
+def make_console(least_width: int = 0) -> Console:
+    """Returns a console that takes no text for markup, such as a class `[/red]`, and none for an emoji.
+
+    Args:
+        least_width: Least number of characters in a line.
+    """
+    return Console(markup=False, emoji=False, width=max(Console().width, least_width))
 
 
 def print_headline(text: str) -> None:
     """Prints the name of a step under a rule."""
-    Console().rule(f"[bold]{text}", align="left")
+    make_console().rule(Text(escape_text(text), "bold"), align="left")
 
 
 def print_json(value: Any) -> None:
@@ -41,12 +56,13 @@ def print_json(value: Any) -> None:
 def print_printout(printout: "Printout") -> None:
     """Prints what a task says of a result; warnings go to stderr."""
     for printed in printout.tables:
-        table = Table(*printed.header, title=printed.title or None, padding=(0, 0, 0, 1) if printed.compact else (0, 1))
+        header, title = map(escape_text, printed.header), escape_text(printed.title) or None
+        table = Table(*header, title=title, padding=(0, 0, 0, 1) if printed.compact else (0, 1))
         for index, row in enumerate(printed.rows):
-            table.add_row(*row, end_section=printed.compact and index == 0 and printed.first_apart)
-        Console().print(table)
+            table.add_row(*map(escape_text, row), end_section=printed.compact and index == 0 and printed.first_apart)
+        make_console().print(table)
     for line in printout.lines:
-        print(line)
+        show(line)
     for warning in printout.warnings:
         say(warning)
 
@@ -81,7 +97,7 @@ def print_manifest(manifest: dict[str, Any], out: Path, *, dataset: str, tracks:
             f"{out}: in {several} of {counts['videos']} videos more than one face was seen and the {tracks} one kept. "
             "manifest.json says in which (faces_seen); --faces all keeps all."
         )
-    print(
+    show(
         f"{out}: {counts['videos']} clips, {counts['videos_with_a_face']} of them with a face; "
         f"{counts['faces']} faces in {counts['frames']} frames; {counts['clips']} examples in "
         f"{len(manifest['shards'])} shards; classes: {', '.join(manifest['classes']) or 'none'}"
@@ -99,7 +115,7 @@ def print_part(result: dict[str, Any], out: Path, part: str) -> None:
     for clip in list_lost(result):
         say(f"{clip['recording']}: {clip['problem']}")
     counts = result["counts"]
-    print(
+    show(
         f"{out}: part {part} is made: {counts['videos']} clips, {counts['videos_with_a_face']} of them with a face; "
         f"{counts['faces']} faces in {counts['frames']} frames"
     )
@@ -117,7 +133,7 @@ def print_damage(report: dict[str, Any], data: Path) -> None:
         say(" in ".join(filter(None, (found["key"], found["shard"]))) + f": {found['problem']}")
     clips = sum(found["key"] != "" for found in damage)
     verdict = f"damage in {clips} clips and {len(damage) - clips} shards" if damage else "whole"
-    print(f"{data}: {report['shards']} shards, {report['records']} records, {report['faces']} faces: {verdict}")
+    show(f"{data}: {report['shards']} shards, {report['records']} records, {report['faces']} faces: {verdict}")
 
 
 def print_inspection(report: dict[str, Any]) -> None:
@@ -126,21 +142,21 @@ def print_inspection(report: dict[str, Any]) -> None:
     for row in report["clips"]:
         numbers = (str(row[name]) for name in ("clips", "clips_with_a_face", "frames", "faces"))
         coverage = "–" if row["coverage"] is None else f"{row['coverage']:.1%}"
-        table.add_row(row["split"], row["label"] or "–", *numbers, coverage)
-    Console().print(table)
+        table.add_row(escape_text(row["split"]), escape_text(row["label"]) or "–", *numbers, coverage)
+    make_console().print(table)
     faces = report["settings"]["faces"]
-    print("settings: " + ", ".join(f"{name}={value}" for name, value in faces.items() if value is not None))
-    print("subjects: " + ", ".join(f"{count} in {split}" for split, count in report["subjects"].items()))
+    show("settings: " + ", ".join(f"{name}={value}" for name, value in faces.items() if value is not None))
+    show("subjects: " + ", ".join(f"{count} in {split}" for split, count in report["subjects"].items()))
     if several := report["subjects_in_several_splits"]:
-        print(f"subjects in more than one split: {', '.join(several)}")
+        show(f"subjects in more than one split: {', '.join(several)}")
     for name, title in (("length_s", "length of clips in s"), ("scores", "scores of faces")):
         if report[name]:
             quartiles = ", ".join(f"{value:.3g}" for value in report[name])
-            print(f"{title} (lowest, quartiles, highest): {quartiles}")
+            show(f"{title} (lowest, quartiles, highest): {quartiles}")
     for key, problem in report["problems"].items():
-        print(f"problem: {key}: {problem}")
+        show(f"problem: {key}: {problem}")
     for line in report["left_out"]:
-        print(f"left out: {line}")
+        show(f"left out: {line}")
 
 
 def print_device(device: dict[str, Any], workdir: Path) -> None:
@@ -154,7 +170,7 @@ def print_device(device: dict[str, Any], workdir: Path) -> None:
     devices = device["name"] if device["devices"] == 1 else f"{device['devices']} × {device['name']}"
     if device["processes"] > 1:
         devices += f" in {device['processes']} processes"
-    print(f"{workdir}: on {devices}, precision {device['precision']}, {repeats}", flush=True)
+    show(f"{workdir}: on {devices}, precision {device['precision']}, {repeats}")
     if device["visible"] > device["devices"]:
         remedy = (
             "Set data.batch_clips to a multiple of their number, with data.keep_last_batch=false."
@@ -185,9 +201,9 @@ def print_training(result: dict[str, Any], printout: "Printout", workdir: Path) 
     shown = ("val_accuracy", "val_valence_ccc", "val_arousal_ccc", "val_loss")
     numbers = ", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result)
     first, *lines = printout.lines
-    print(f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; {numbers}; {first}")
+    show(f"{workdir}: {result['epochs']} epochs, best is {result['best_epoch']}; {numbers}; {first}")
     for line in lines:
-        print(line)
+        show(line)
 
 
 def print_table(result: dict[str, Any], layout: "TableLayout", rows: Iterable[Mapping[str, str]]) -> None:
@@ -198,13 +214,13 @@ def print_table(result: dict[str, Any], layout: "TableLayout", rows: Iterable[Ma
         layout: Of the task.
         rows: Rows as text, from `affect.training.table.format_cells`.
     """
-    title = f"split {result['split']}, {result['seeds']} seeds, {layout.caption}"
+    title = escape_text(f"split {result['split']}, {result['seeds']} seeds, {layout.caption}")
     table = Table(title=title, padding=(0, 0, 0, 1))
     for key in layout.terminal:
         table.add_column(layout.columns[key], no_wrap=True)
     for row in rows:
-        table.add_row(*(row[key] for key in layout.terminal))
-    Console().print(table)
+        table.add_row(*(escape_text(row[key]) for key in layout.terminal))
+    make_console().print(table)
 
 
 def print_prediction(reading: "Reading", *, names_face: bool = False) -> None:
@@ -215,7 +231,7 @@ def print_prediction(reading: "Reading", *, names_face: bool = False) -> None:
         names_face: Whether the number of the person is printed.
     """
     who = f", face {reading.face}" if names_face else ""
-    print(f"{reading.clip.key}{who}: " + "; ".join(filter(None, (reading.label, describe_faces(count_faces(reading))))))
+    show(f"{reading.clip.key}{who}: " + "; ".join(filter(None, (reading.label, describe_faces(count_faces(reading))))))
     print_printout(reading.predictor.task.format_prediction(reading))
 
 
@@ -255,7 +271,7 @@ def print_people(name: str, part: dict[str, Any]) -> None:
     for person in people:
         label = person["label"] or ", ".join(f"{key} {value:.2f}" for key, value in person["values"].items())
         who = f", face {person['face']}" if len(people) > 1 else ""
-        print(f"{name}{who}: {label}; face in {person['frames_with_a_face']}/{part['frames']} frames", flush=True)
+        show(f"{name}{who}: {label}; face in {person['frames_with_a_face']}/{part['frames']} frames")
         if person["frames_read"] < person["frames_with_a_face"]:
             say(f"{name}: this model takes whole clips. It read {person['frames_read']} faces, evenly spaced.")
     if people and seen > len(people):
@@ -287,9 +303,9 @@ def print_study(study: "Study", *, is_quiet: bool) -> None:
         say(f"{len(study.lost)} videos have a problem; the column problem of videos.csv names it.")
     if not is_quiet:
         files = [name for name in ("videos.csv", "frames.csv", "report.html") if (study.folder / name).is_file()]
-        print(f"{study.folder}: {', '.join(files)}")
+        show(f"{study.folder}: {', '.join(files)}")
         if "report.html" in files:
-            print(f"Open {study.folder / 'report.html'} first.")
+            show(f"Open {study.folder / 'report.html'} first.")
 
 
 def say_seen(video: object, *readings: "Reading") -> None:
@@ -366,7 +382,7 @@ def draw_watched(watched: "Watched", frames_per_second: float) -> Table:
     view = Table.grid(padding=(0, 1))
     for name, probability in (reading.probabilities or {}).items():
         style = "red" if name == reading.label else "bright_black"
-        view.add_row(name, Text("█" * round(width * probability), style), f"{probability:.2f}")
+        view.add_row(Text(escape_text(name)), Text("█" * round(width * probability), style), f"{probability:.2f}")
     highest = max(watched.importances, default=0) or 1
     view.add_row("import.", "".join("▁▂▃▄▅▆▇█"[round(7 * share / highest)] for share in watched.importances), "")
     seen = "face" if watched.box is not None else "no face"
@@ -381,48 +397,53 @@ def print_export(version: Path) -> None:
             f"{version} has no warm-up requests, which TF Serving replays before it serves: they need "
             f"{' and '.join(missing)}. Install it: pip install 'affect[serving]'"
         )
-    print(f"{version}: its answers equal the network's. To check again: affect check {version}")
+    show(f"{version}: its answers equal the network's. To check again: affect check {version}")
 
 
 def print_check(report: dict[str, Any]) -> None:
     """Prints how far each signature is from its golden pair, a report of `affect.serving.check.check`."""
     for name, difference in report["differences"].items():
-        print(f"{name}: largest difference {difference:.1e}")
+        show(f"{name}: largest difference {difference:.1e}")
 
 
 def print_conversion(report: dict[str, Any]) -> None:
     """Prints what was converted and what it cost, a report of `affect.serving.convert.convert`."""
     table = Table(
-        "signature", "output", "largest difference", "99 %", "mean", title=f"compared on {report['compared_on']}"
+        "signature",
+        "output",
+        "largest difference",
+        "99 %",
+        "mean",
+        title=escape_text(f"compared on {report['compared_on']}"),
     )
     for name, outputs in report["differences"].items():
         for key, found in outputs.items():
             numbers = (f"{found[each]:.1e}" for each in ("largest", "quantile", "mean"))
-            table.add_row(name, key, *numbers)
-    Console().print(table)
+            table.add_row(escape_text(name), escape_text(key), *numbers)
+    make_console().print(table)
     rows = [
         (found["largest"], key, found["worst"])
         for outputs in report["differences"].values()
         for key, found in outputs.items()
     ]
     _, key, worst = max(rows)
-    print(f"{key} differs most in {worst}")
+    show(f"{key} differs most in {worst}")
     if agreement := report["agreement"]:
         table = Table("class", *AGREEMENT, title="what is the same as the SavedModel's")
         for name, row in {"all": agreement, **agreement["by_class"]}.items():
-            table.add_row(name, *_format_agreement(row))
-        Console().print(table)
-        print(f"labels: {agreement['labels']:.1%} of {agreement['clips']} are the same")
+            table.add_row(escape_text(name), *_format_agreement(row))
+        make_console().print(table)
+        show(f"labels: {agreement['labels']:.1%} of {agreement['clips']} are the same")
     if report["calibrated_on"]:
-        print(f"calibrated on {report['calibrated_on']}")
+        show(f"calibrated on {report['calibrated_on']}")
     latency = report["latency_ms"]
     times = ", ".join(f"{time_ms:.1f} ms on {threads}" for threads, time_ms in latency["tflite"].items())
-    print(f"median latency, faces {latency['shape']}: {times} threads; SavedModel {latency['saved_model']:.1f} ms")
-    print("operators: " + ", ".join(f"{count} {name}" for name, count in report["operators"].items()))
+    show(f"median latency, faces {latency['shape']}: {times} threads; SavedModel {latency['saved_model']:.1f} ms")
+    show("operators: " + ", ".join(f"{count} {name}" for name, count in report["operators"].items()))
     frames = "dynamic" if report["frames"] is None else report["frames"]
     frames = f", frames {frames}" if report["part"] == "clip" else ""
     integers = ", integer outputs" if report["integer_io"] else ""
-    print(f"{report['path']}: {report['bytes']} bytes, {report['to']}{integers}{frames}, batch 1")
+    show(f"{report['path']}: {report['bytes']} bytes, {report['to']}{integers}{frames}, batch 1")
 
 
 AGREEMENT = ("clips", "labels", "face labels", "probabilities", "top frame", "importance moved")
@@ -441,7 +462,7 @@ def print_conversions(reports: list[dict[str, Any]]) -> None:
     made = [report for report in reports if "problem" not in report]
     compared = made[0]["compared_on"] if made else "nothing"
     columns = ("part", "to", "bytes", "operators", "1 thread, ms", "2 threads, ms", *AGREEMENT[1:])
-    table = Table(*columns, title=f"compared on {compared}")
+    table = Table(*columns, title=escape_text(f"compared on {compared}"))
     for report in made:
         to = report["to"] + ("-io" if report["integer_io"] else "")
         times = (f"{time_ms:.1f}" for time_ms in report["latency_ms"]["tflite"].values())
@@ -452,9 +473,9 @@ def print_conversions(reports: list[dict[str, Any]]) -> None:
             agreement = ["", "", f"{max(found['mean'] for found in outputs):.1e}", "", ""]
         operators = str(sum(report["operators"].values()))
         table.add_row(report["part"], to, f"{report['bytes']:,}", operators, *times, *agreement)
-    Console(width=max(Console().width, 120)).print(table)
+    make_console(120).print(table)
     for report in made:
-        print(report["path"])
+        show(report["path"])
 
 
 def say_losses(reports: list[dict[str, Any]]) -> None:
@@ -477,7 +498,7 @@ def print_steps(title: str, rows: Iterable[tuple[object, object, object]]) -> No
         title: Of the table.
         rows: Step, path and how it did.
     """
-    table = Table("step", "wrote", "how it did", title=title)
+    table = Table("step", "wrote", "how it did", title=escape_text(title))
     for row in rows:
-        table.add_row(*map(str, row))
-    Console().print(table)
+        table.add_row(*map(escape_text, row))
+    make_console().print(table)

@@ -6,6 +6,7 @@ import random
 import shutil
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import h5py
 import keras
@@ -18,7 +19,8 @@ from affect.data.labels import DIMENSIONS
 from affect.errors import InputError
 from affect.files import seal
 from affect.models.frame_classifier import build_frame_classifier
-from affect.models.weights import READERS
+from affect.models.published import PUBLISHED
+from affect.models.weights import READERS, read_layers
 from affect.reading.run import load_trained
 from affect.tasks import TASKS
 from affect.tasks.postprocessing import hash_weights
@@ -231,8 +233,9 @@ def test_mutated_runs_are_read_or_refused(run, name, count):
 # --- Hostile weights ---
 
 
-def write_weights(path):
-    kernel, bias = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), np.ones(2, np.float32)
+def write_weights(path, shape=(2, 3, 2, 2), first=0):
+    kernel, bias = np.arange(24, dtype=np.float32).reshape(shape), np.ones(2, np.float32)
+    kernel.flat[0] = first
     if path.suffix == ".safetensors":
         safetensors.numpy.save_file({"a.weight": kernel, "a.bias": bias}, path)
     elif path.suffix == ".h5":
@@ -264,3 +267,29 @@ def test_mutated_weights_are_read_or_refused(tmp_path, suffix, count):
             error.add_note(f"mutation {index} of seed {count}")
             raise
     assert refusals
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_published_weights_that_are_not_finite_are_refused(tmp_path, suffix):
+    published = replace(PUBLISHED["vgg16"], layers={"a": "a"}, first_layer=None, other_names={})
+    model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Conv2D(2, 2, name="a")])
+    path = write_weights(tmp_path / f"a{suffix}", shape=(2, 3, 2, 2) if suffix != ".h5" else (2, 2, 3, 2))
+    assert set(read_layers(path, published, [model])[0]["a"]) == {"kernel", "bias"}
+    write_weights(path, shape=(2, 3, 2, 2) if suffix != ".h5" else (2, 2, 3, 2), first=np.inf)
+    with pytest.raises(InputError, match="layer 'a' has numbers in kernel that are not finite") as caught:
+        read_layers(path, published, [model])
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_a_file_does_not_hold_are_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"], group = [b"a"], file.create_group("a")
+        group.attrs["weight_names"] = [b"kernel:0"]
+        group.create_dataset("kernel:0", (2**32,), "f4", chunks=(2**20,))
+    with pytest.raises(InputError, match="'a/kernel:0' of shape .* is larger than the file"):
+        READERS[".h5"](path)
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 2**26)
+    with pytest.raises(InputError, match="a.pth grows to 67108864 bytes"):
+        READERS[".pth"](tmp_path / "a.pth")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from affect.errors import InputError
+from affect.errors import InputError, escape_text
 from affect.files import sha256_of
 
 # Formats of files of weights; any other suffix is HDF5.
@@ -62,7 +62,7 @@ class WeightsReport:
             f"  licence  {self.licence}\n"
             f"{self._describe_channels()}"
             f"  layers   {len(self.loaded)} loaded, 0 missing, "
-            f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(self.unused)}"
+            f"{len(self.unused)} unused{': ' * bool(self.unused)}{', '.join(map(escape_text, self.unused))}"
         )
 
     def _describe_channels(self) -> str:

@@ -26,9 +26,12 @@ FORMAT = 1
 class TensorEntry:
     """An input or output of a signature in `affect.json`. The first axis is the batch; `None` is a free axis."""
 
-    dtype: Literal["bool", "float32", "string", "uint8"]
+    dtype: Literal["bool", "float32", "int8", "string", "uint8"]
     shape: tuple[int | None, ...]
     sentence: str = ""
+    # Of integers: a value is (integer - zero_point) * scale.
+    scale: float | None = None
+    zero_point: int | None = None
 
     def __post_init__(self):
         check_choices(self)

@@ -115,6 +115,58 @@ OPERATIONS = frozenset(
         "ZipDataset",
     ]
 )
+# Those of the layers of Keras Applications, KerasHub and other convolutional networks. All only compute.
+OPERATIONS_OF_BACKBONES = frozenset(
+    [
+        "Abs",
+        "AvgPool",
+        "AvgPool3D",
+        "BatchToSpaceND",
+        "Conv2DBackpropInput",
+        "Cos",
+        "Einsum",
+        "Elu",
+        "Erf",
+        "Erfc",
+        "Expm1",
+        "Floor",
+        "FloorDiv",
+        "FloorMod",
+        "FusedBatchNormV3",
+        "GreaterEqual",
+        "IdentityN",
+        "LeakyRelu",
+        "Log1p",
+        "LogSoftmax",
+        "LogicalNot",
+        "LogicalOr",
+        "MaxPool3D",
+        "MirrorPad",
+        "Neg",
+        "NotEqual",
+        "OneHot",
+        "Pad",
+        "PadV2",
+        "PartitionedCall",
+        "Pow",
+        "Rank",
+        "Reciprocal",
+        "Relu6",
+        "ResizeBilinear",
+        "ResizeNearestNeighbor",
+        "Selu",
+        "Sin",
+        "Softplus",
+        "Softsign",
+        "SpaceToBatchND",
+        "SplitV",
+        "SquaredDifference",
+        "StatelessWhile",
+        "Tile",
+        "Unpack",
+    ]
+)
+ALLOWED = OPERATIONS | OPERATIONS_OF_BACKBONES
 # Those of the two functions that save and restore the variables. They read and write the file that they are given,
 # so only the loader may call them.
 SAVER_OPERATIONS = frozenset(
@@ -237,7 +289,7 @@ def list_operations(path: str | Path) -> dict[str, set[str]]:
 def check_saved_model(path: str | Path) -> None:
     """Checks that a SavedModel does nothing but what affect exports, before TensorFlow loads it.
 
-    Each operation, in every function too, must be in `OPERATIONS`. The functions with `SAVER_OPERATIONS` may be called
+    Each operation, in every function too, must be in `ALLOWED`. The functions with `SAVER_OPERATIONS` may be called
     by the loader alone: in the outer graph, with the placeholder of the file's name.
 
     Args:
@@ -255,10 +307,10 @@ def check_saved_model(path: str | Path) -> None:
     for function in graph.library.function:
         names = {node.op for node in function.node_def}
         is_saver = bool(names & SAVER_OPERATIONS)
-        _check_names(path, names, OPERATIONS | SAVER_OPERATIONS if is_saver else OPERATIONS)
+        _check_names(path, names, ALLOWED | SAVER_OPERATIONS if is_saver else ALLOWED)
         if is_saver:
             savers.append(function)
-    _check_names(path, (node.op for node in graph.node), OPERATIONS)
+    _check_names(path, (node.op for node in graph.node), ALLOWED)
 
     is_named_by_loader = any(node.name == SAVER_FILE and node.op == "Placeholder" for node in graph.node)
     calls = [node for node in graph.node if not is_named_by_loader or node.input[:1] != [SAVER_FILE]]

@@ -76,7 +76,11 @@ class SavedModel(ExportedFolder):
 
     @cached_property
     def loaded(self) -> Any:
-        """The object that `tf.saved_model.load` returns."""
+        """The object that `tf.saved_model.load` returns.
+
+        Raises:
+            InputError: If TensorFlow cannot load it.
+        """
         import tensorflow as tf
 
         try:

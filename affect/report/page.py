@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from affect.errors import escape_text
+
 FOLDER = Path(__file__).parent
 # The name of Vega's JavaScript among the scripts of a page, and what our script needs of it.
 VEGA = "vega"
@@ -98,6 +100,7 @@ def _environment() -> Any:
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
+        finalize=lambda value: escape_text(value) if type(value) is str else value,  # not what is HTML already
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -13,15 +13,12 @@ from pathlib import Path
 
 from affect.data.clips import Dimensions
 from affect.data.labels import EMOTIONS
-from affect.errors import InputError
+from affect.errors import NO_TEXT, InputError, escape_text
 from affect.pipelines import video
 from affect.pipelines.files import fold, is_open, name_fault, read_start
 
 # Largest number of characters of a key, a label or a subject.
 LONGEST_NAME = 1000
-# Unicode's categories of control characters, line ends, and the surrogates that Python reads from text that is not
-# UTF-8.
-NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 SPLITS = ("train", "val", "test", "all")
 # Other names of splits. They are noted and not mapped, because a data set may have several of them.
 OTHER_SPLITS = {
@@ -167,7 +164,8 @@ def check_clips(source: Path | str, clips: Iterable[Source]) -> Clips:
     ]
     found[:] = _drop_doubles(source, found)
     _note_one_file(source, found)
-    found.left_out, found.notes = (list(dict.fromkeys(map(_escape, lines))) for lines in (found.left_out, found.notes))
+    sentences = (found.left_out, found.notes)
+    found.left_out, found.notes = (list(dict.fromkeys(map(escape_text, lines))) for lines in sentences)
     found.require(f"{source} lists no clip.")
     _check_subjects(source, found)
     return found
@@ -201,14 +199,6 @@ def _name_text_fault(name):
     if any(unicodedata.category(character) in NO_TEXT for character in name):
         return f"a name has control characters or is not UTF-8: {name!r}. Rename it."
     return ""
-
-
-def _escape(text):
-    """Returns a text with escape sequences for the characters that cannot be printed."""
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in NO_TEXT else character
-        for character in text
-    )
 
 
 def _choose_spellings(what, names, known, notes):
