@@ -37,7 +37,7 @@ def test_a_family_goes_from_config_to_tflite_and_back(name, shards, tmp_path):
     train(experiment, data=shards, workdir=tmp_path / "run", progress=False)
     export(tmp_path / "run", tmp_path / "model")
     report = convert(tmp_path / "model" / "1", tmp_path / "model.tflite", to="float32")
-    assert report["label_agreement"] == 1.0
+    assert report["agreement"]["labels"] == 1.0
     trained, phone = load_trained(tmp_path / "run"), affect.load(tmp_path / "model.tflite")
     faces = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32, 3), dtype=np.uint8)
     clip = {"faces": faces, "frame_mask": np.array([[True, True, False]])}

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.io
 
 from affect.config import Experiment, Faces, FrameClassifier, VideoRegressor, read_json, to_json, write_json
 from affect.data.labels import DIMENSIONS
@@ -244,6 +245,11 @@ def write_weights(path, shape=(2, 3, 2, 2), first=0):
             group = file.create_group("a")
             group.attrs["weight_names"] = [b"kernel:0", b"bias:0"]
             group["kernel:0"], group["bias:0"] = kernel, bias
+    elif path.suffix == ".mat":
+        cells, layers = np.empty((1, 2), object), np.empty((1, 1), object)
+        cells[0, :] = kernel, bias[None]
+        layers[0, 0] = {"name": "a", "type": "conv", "weights": cells}
+        scipy.io.savemat(path, {"layers": layers})
     else:
         write_pth(path, {"a.weight": kernel, "a.bias": bias}, "zip" if path.suffix == ".pth" else "legacy")
     return path
@@ -273,9 +279,10 @@ def test_mutated_weights_are_read_or_refused(tmp_path, suffix, count):
 def test_published_weights_that_are_not_finite_are_refused(tmp_path, suffix):
     published = replace(PUBLISHED["vgg16"], layers={"a": "a"}, first_layer=None, other_names={})
     model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Conv2D(2, 2, name="a")])
-    path = write_weights(tmp_path / f"a{suffix}", shape=(2, 3, 2, 2) if suffix != ".h5" else (2, 2, 3, 2))
+    shape = (2, 2, 3, 2) if suffix in (".h5", ".mat") else (2, 3, 2, 2)
+    path = write_weights(tmp_path / f"a{suffix}", shape=shape)
     assert set(read_layers(path, published, [model])[0]["a"]) == {"kernel", "bias"}
-    write_weights(path, shape=(2, 3, 2, 2) if suffix != ".h5" else (2, 2, 3, 2), first=np.inf)
+    write_weights(path, shape=shape, first=np.inf)
     with pytest.raises(InputError, match="layer 'a' has numbers in kernel that are not finite") as caught:
         read_layers(path, published, [model])
     assert "\n" not in str(caught.value)
