@@ -246,9 +246,9 @@ def write_weights(path, shape=(2, 3, 2, 2), first=0):
             group.attrs["weight_names"] = [b"kernel:0", b"bias:0"]
             group["kernel:0"], group["bias:0"] = kernel, bias
     elif path.suffix == ".mat":
-        cells, layers = np.empty((1, 2), object), np.empty((1, 1), object)
+        cells, layers = (np.empty((1, 2), object) for _ in range(2))
         cells[0, :] = kernel, bias[None]
-        layers[0, 0] = {"name": "a", "type": "conv", "weights": cells}
+        layers[0, :] = {"name": "a", "type": "conv", "weights": cells}, {"name": "b", "type": "relu"}
         scipy.io.savemat(path, {"layers": layers})
     else:
         write_pth(path, {"a.weight": kernel, "a.bias": bias}, "zip" if path.suffix == ".pth" else "legacy")
