@@ -25,6 +25,7 @@ from affect.models.weights import READERS, read_layers
 from affect.reading.run import load_trained
 from affect.tasks import TASKS
 from affect.tasks.postprocessing import hash_weights
+from affect.tasks.recordings import read_delay
 from affect.training.train import Checkpoint
 from tests.commands import refused
 from tests.exported import SIZES
@@ -130,15 +131,27 @@ def test_steps_belong_to_their_weights(tmp_path):
     write_json(tmp_path / "postprocessing.json", fitted)
     assert load_trained(tmp_path).postprocessing["valence"].scale == 2
 
-    content, rng, outcomes = (tmp_path / "postprocessing.json").read_bytes(), random.Random(0), {True: 0, False: 0}
-    for _ in range(FEW):
-        (tmp_path / "postprocessing.json").write_bytes(mutate(content, rng))
+
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.large)])
+@pytest.mark.parametrize("name", ["postprocessing.json", "delay.json"])
+def test_mutated_files_of_a_run_are_read_or_refused(run, name, count):
+    contents = {
+        "postprocessing.json": {"dimensions": {"valence": {"steps": {"scale": 2.0}, "gains": {"shift": 0.5}}}},
+        "delay.json": {"delay_s": 0.4, "scores": {"0.0": 0.1, "0.4": 0.25}},
+    }
+    write_json(run / name, contents[name])
+    content, rng, outcomes = (run / name).read_bytes(), random.Random(count), {True: 0, False: 0}
+    for index in range(count):
+        (run / name).write_bytes(mutate(content, rng))
         try:
-            outcomes[bool(load_trained(tmp_path))] += 1
+            outcomes[bool(read_delay(run) if name == "delay.json" else load_trained(run))] += 1
         except InputError as error:
-            assert "\n" not in str(error)
+            assert "\n" not in str(error), (index, str(error))
             outcomes[False] += 1
-    assert all(outcomes.values())
+        except Exception as error:
+            error.add_note(f"mutation {index} of seed {count}")
+            raise
+    assert outcomes[False]
 
 
 # --- Hostile checkpoints ---

@@ -110,7 +110,7 @@ class RecordingRegression:
 
         train, data, windows = experiment.train, experiment.data, experiment.windows
         config = cast(VideoRegressor, experiment.model)
-        delay = _read_delay(workdir)  # an earlier call of the same run has searched it
+        delay = read_delay(workdir)  # an earlier call of the same run has searched it
         check_effects(experiment)
         check_selection_metric(train, "ccc")
         usable, left_out = _read_usable(shards, data.train_split)
@@ -426,8 +426,15 @@ class RecordingRegression:
         return f", valence and arousal over {len(reading.answer.times_s)} frames"
 
 
-def _read_delay(workdir):
-    """Returns what `delay.json` of a run holds, or `None`."""
+def read_delay(workdir: Path | None) -> dict[str, Any] | None:
+    """Returns what `delay.json` of a run holds; `None` if it has none, or is no run yet.
+
+    Args:
+        workdir: Folder of the run; `None` for none.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
     if workdir is None:
         return None
     # config.json is written after it. Without config.json it belongs to a call that was stopped.
