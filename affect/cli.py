@@ -509,9 +509,16 @@ def predict(
     server: Annotated[
         str | None,
         typer.Option(
-            help="Address of TensorFlow Serving, which serves MODEL: grpc://HOST:8500/NAME or http://HOST:8501/NAME. "
-            "/VERSION or /labels/LABEL may follow."
+            help="Address of TensorFlow Serving, which serves MODEL: grpc://HOST:8500/NAME or http://HOST:8501/NAME; "
+            "with TLS, grpcs:// or https://. /VERSION or /labels/LABEL may follow."
         ),
+    ] = None,
+    server_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the certification authorities that --server is checked against.")
+    ] = None,
+    server_token_file: Annotated[
+        Path | None,
+        typer.Option(help="File of the token that --server asks for. Default: the variable AFFECT_SERVER_TOKEN."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
@@ -527,6 +534,8 @@ def predict(
         raise InputError("--csv and --plot do not go with --out, which writes frames.csv and report.html.")
     if server:
         require("serving", "--server")
+    elif server_ca or server_token_file:
+        raise InputError("--server-ca and --server-token-file need --server.")
     if plot:
         require("plots", "--plot")
         from affect.drawing import check_format
@@ -537,7 +546,12 @@ def predict(
     section: dict[str, Any] = {"faces": faces, "frame_rate_hz": frame_rate_hz, "start_s": start, "end_s": end}
     found = find_videos(videos, without=out)  # so that a wrong path is named before the model is loaded
     version = _find_version(model)
-    predictor = load(server, artefact=version) if server else load(version)
+    if server:
+        from affect.reading.access import read_access
+
+        predictor = load(server, artefact=version, access=read_access(server_ca, server_token_file))
+    else:
+        predictor = load(version)
     if out is not None:
         with _Stop() as stop:
             study = predictor.read_many(

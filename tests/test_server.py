@@ -180,6 +180,9 @@ def test_requests_that_are_not_sent(clients):
         ask({"jpegs": np.array([[1]])}, "jpeg")
     with pytest.raises(InputError, match=r"the same number of clips. Received: \[1, 2\]"):
         clients["rows"].predict({"faces": faces, "frame_mask": np.ones((2, 2), bool)})
+    features = np.full((1, 8), np.nan, np.float32)
+    with pytest.raises(InputError, match="input pooled_features must be finite. Received: NaN or infinity"):
+        ask({"pooled_features": features}, "classify")
     small = replace(clients["grpc"], max_message_bytes=2**20)
     with pytest.raises(InputError, match="request of 2 MiB is too large. Expected at most 1 MiB"):
         small.predict({"jpegs": np.array([[b"x" * 2**20, b"y" * 2**20]], object)}, "jpeg")
@@ -240,6 +243,7 @@ def test_what_names_no_server(url):
 def test_a_server_is_named_by_a_url():
     assert connect("grpc://host:8500/tiny/2", 5.0) == GrpcClient("host:8500", "tiny", 2, 5.0)
     assert connect("https://host/tiny/") == RestClient("https://host", "tiny", None)
+    assert connect("grpcs://host:443/tiny") == GrpcClient("host:443", "tiny", tls=True)
     assert connect("grpc://host:8500/tiny/labels/stable") == GrpcClient("host:8500", "tiny", label="stable")
 
 
@@ -310,6 +314,32 @@ def test_clips_that_a_server_cannot_predict(artefact, clients, clip):
         bind(clients["grpc"], replace(artefact, classes=("happy", "sad", "angry"))).predict(
             replace(clip, faces=clip.faces[:1])
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "words"),
+    [
+        ("probabilities", (0, 1), 7.0, "probabilities that are no shares of 1"),
+        ("frame_importance", (0, 1), 7.0, "frame_importance that are no shares of 1"),
+        ("frame_probabilities", (0, 1, 2), -0.5, "frame_probabilities that are no shares of 1"),
+        ("frame_mask", (0, 1), False, "could not decode 1 of 3 faces"),
+        ("label", (0,), b"\xff\x1b[2J", r"answers '�\\x1b\[2J' for class"),
+        ("label", (0,), b"x" * 10_000, "answers 'x{80}' for class"),
+    ],
+)
+def test_a_server_that_answers_no_probabilities(artefact, clients, clip, name, place, value, words):
+    class Changed:
+        def signature(self, signature):
+            def ask(inputs):
+                outputs = clients["grpc"].signature(signature)(inputs)
+                outputs[name] = outputs[name].copy()
+                outputs[name][place] = value
+                return outputs
+
+            return ask
+
+    with pytest.raises(InputError, match=words):
+        bind(Changed(), artefact).predict(replace(clip, faces=clip.faces[:3]))
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])

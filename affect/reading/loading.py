@@ -8,15 +8,16 @@ from affect.errors import InputError
 from affect.extras import require
 
 if TYPE_CHECKING:
+    from affect.reading.access import Access
     from affect.reading.artefact import Artefact
     from affect.reading.predictor import Predictor
     from affect.reading.saved_model import ExportedFolder
 
 # How the address of a server begins.
-SCHEMES = ("grpc://", "http://", "https://")
+SCHEMES = ("grpc://", "grpcs://", "http://", "https://")
 
 
-def load(model: str | Path, *, artefact: str | Path | None = None) -> "Predictor":
+def load(model: str | Path, *, artefact: str | Path | None = None, access: "Access | None" = None) -> "Predictor":
     """Loads a model: `affect.load("savedmodels/planted").read("video.mp4")`.
 
     Args:
@@ -24,13 +25,16 @@ def load(model: str | Path, *, artefact: str | Path | None = None) -> "Predictor
             file; a config that needs no training; or the address of a server, such as `grpc://HOST:8500/NAME`.
         artefact: For a server, the local copy of the exported model that it serves. It says how faces are cut, and the
             server's answers are compared with it.
+        access: For a server, the certificates and the token. `None` takes the token of the environment variable
+            AFFECT_SERVER_TOKEN, if there is one.
 
     Returns:
         An `affect.reading.run.Trained`, `affect.reading.saved_model.SavedModel`, `affect.reading.onnx.ONNXModel`,
         `affect.reading.tflite.TFLiteModel` or `affect.reading.server.Served`.
 
     Raises:
-        InputError: If there is no model, it is damaged, or the server serves another one.
+        InputError: If there is no model, it is damaged, or the server serves another one; as
+            `affect.reading.server.connect`.
     """
     from affect.reading.saved_model import latest_version, read_saved_model
 
@@ -42,9 +46,11 @@ def load(model: str | Path, *, artefact: str | Path | None = None) -> "Predictor
             f"A server is read with the exported model that it serves, which says how faces are cut. Expected: "
             f"affect.load({str(model)!r}, artefact='savedmodels/NAME')"
         )
+    from affect.reading.access import read_access
     from affect.reading.server import serve
 
-    return serve(str(model), read_saved_model(latest_version(artefact)))
+    access = read_access() if access is None else access
+    return serve(str(model), read_saved_model(latest_version(artefact)), access=access)
 
 
 def read_model(path: str | Path) -> "Predictor":

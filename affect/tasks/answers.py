@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 BATCH_FACES = 32
 # Numbers of frames that clips are padded to for a server. It prepares itself for each of them by the warm-up requests.
 FRAME_BUCKETS = (8, 16, 32, 64, 120)
+# Largest difference from 1 of the sum of probabilities that a server computes in float32, or in TF32 on a GPU.
+SHARES_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -145,23 +147,34 @@ def ask_server(served: ServedModel, clip: Clip, places: np.ndarray) -> Answer:
         places: Indices of the faces that are sent.
 
     Raises:
-        InputError: If the server does not decode a face or has other classes.
+        InputError: If the server does not decode a face, has other classes, or answers no probabilities.
     """
     # A few lengths, because a server is slow when it sees a length for the first time.
     frames = next(size for size in list_buckets(served.experiment.data.eval_frames) if size >= len(places))
     jpegs = np.full((1, frames), b"", object)
     jpegs[0, : len(places)] = [clip.faces[place].jpeg for place in places]
     outputs = served.client.signature("jpeg")({"jpegs": jpegs})
-    lost = len(places) - int(outputs["frame_mask"][0].sum())
+    lost = len(places) - int(outputs["frame_mask"][0, : len(places)].sum())
     if lost:
         raise InputError(f"{clip.key}: {served.client} could not decode {lost} of {len(places)} faces. Cut them again.")
-    probabilities, label = outputs["probabilities"][0], outputs["label"][0].decode()
-    if len(probabilities) != len(served.classes) or label != served.classes[int(np.argmax(probabilities))]:
+    probabilities, label = outputs["probabilities"][0], outputs["label"][0]
+    likeliest = int(np.argmax(probabilities))
+    if len(probabilities) != len(served.classes) or label != served.classes[likeliest].encode():
+        found = label[:80].decode(errors="replace")
         raise InputError(
-            f"{served.client} answers {label!r} for class {int(np.argmax(probabilities))} of {len(probabilities)}, and "
-            f"the classes of {served.path} are {', '.join(served.classes)}. Serve this folder, or give the served one."
+            f"{served.client} answers {found!r} for class {likeliest} of {len(probabilities)}, and the classes of "
+            f"{served.path} are {', '.join(served.classes)}. Serve this folder, or give the served one."
         )
     importance, rows = (outputs[name][0, : len(places)] for name in ("frame_importance", "frame_probabilities"))
+    for name, array in (
+        ("probabilities", probabilities),
+        ("frame_importance", importance),
+        ("frame_probabilities", rows),
+    ):
+        if array.min() < 0 or np.abs(array.sum(axis=-1) - 1).max() > SHARES_TOLERANCE:
+            raise InputError(
+                f"{clip.key}: {served.client} answers {name} that are no shares of 1. Serve {served.path}."
+            )
     return Answer(places, probabilities, importance, rows)
 
 
