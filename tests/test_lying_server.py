@@ -47,8 +47,8 @@ def liar():
         yield found
 
 
-def ask(liar, transport):
-    client = connect(f"{liar.addresses[transport]}/tiny/3", TIMEOUT_S)
+def ask(liar, transport, timeout_s=60.0):
+    client = connect(f"{liar.addresses[transport]}/tiny/3", timeout_s)
     return replace(client, max_message_bytes=MOST_BYTES).predict(INPUTS, "f")
 
 
@@ -66,7 +66,8 @@ def test_the_truth_is_understood(liar, transport):
 def test_a_lie_is_refused_in_one_line(liar, name):
     liar.lie = lie = LIES[name]
     with pytest.raises(InputError, match=lie.words) as caught:
-        ask(liar, lie.transport)
+        # Only a server that is too slow is to meet the limit of time, also on a slow machine.
+        ask(liar, lie.transport, TIMEOUT_S if "DEADLINE_EXCEEDED" in lie.words else 60.0)
     message = str(caught.value)
     assert message.isprintable()
     assert len(message) < 800
@@ -104,10 +105,10 @@ def ca_file(authority, tmp_path_factory):
 def test_a_certificate_is_checked_and_a_token_is_sent_encrypted(encrypted, ca_file, transport):
     url = f"{encrypted.addresses[transport]}/tiny/3"
     with pytest.raises(InputError, match="UNAVAILABLE: .*--server-ca"):
-        connect(url, 5.0).predict(INPUTS, "f")
+        connect(url, 60.0).predict(INPUTS, "f")
     for token, sent in (("abc", "Bearer abc"), ("Basic YTpi", "Basic YTpi")):
         encrypted.headers.clear()
-        outputs = connect(url, 5.0, Access(ca_file, token)).predict(INPUTS, "f")
+        outputs = connect(url, 60.0, Access(ca_file, token)).predict(INPUTS, "f")
         assert outputs["y"].tolist() == TRUTH["y"]
         assert [headers["authorization"] for headers in encrypted.headers] == [sent, sent]
 
@@ -118,7 +119,7 @@ def test_another_authoritys_server_is_refused(encrypted, tmp_path, transport):
     access = Access(tmp_path / "ca.pem", "secret")
     encrypted.headers.clear()
     with pytest.raises(InputError, match="UNAVAILABLE: .*--server-ca") as caught:
-        connect(f"{encrypted.addresses[transport]}/tiny/3", 5.0, access).predict(INPUTS, "f")
+        connect(f"{encrypted.addresses[transport]}/tiny/3", 60.0, access).predict(INPUTS, "f")
     assert encrypted.headers == []
     assert "secret" not in str(caught.value) + repr(access)
 
@@ -130,7 +131,7 @@ def test_no_password_of_another_file_is_sent(liar, tmp_path, monkeypatch):
     liar.headers.clear()
     ask(liar, "http")
     assert ["authorization" in headers for headers in liar.headers] == [False, False]
-    connect(f"{liar.addresses['http']}/tiny", 5.0, Access(token="abc")).predict(INPUTS, "f")
+    connect(f"{liar.addresses['http']}/tiny", 60.0, Access(token="abc")).predict(INPUTS, "f")
     assert [headers["authorization"] for headers in liar.headers[2:]] == ["Bearer abc"] * 2
 
 
