@@ -53,7 +53,7 @@ def mini_weights(cache):
 
 
 def write_vggface(path, *, draw=None, leave_out=None, shapes=None, with_top=False):
-    """Writes a file laid out as keras-vggface's; without `draw`, one of unallocated zeros, which is small."""
+    """Writes a file laid out as keras-vggface's; without `draw`, one of zeros."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [b"input_1"] + [
             name.encode() for name in [*CONVOLUTIONS, *(["fc6", "fc7", "fc8"] if with_top else [])] if name != leave_out
@@ -70,7 +70,7 @@ def write_vggface(path, *, draw=None, leave_out=None, shapes=None, with_top=Fals
             scope = name if index % 2 else f"{name}_1"  # Keras 2 counts when a name was used before.
             group.attrs["weight_names"] = [f"{scope}/{weight}:0".encode() for weight in ("kernel", "bias")]
             for weight, shape in (("kernel", kernel), ("bias", (filters,))):
-                data = None if draw is None else draw(shape)
+                data = np.zeros(shape, np.float32) if draw is None else draw(shape)
                 group.create_dataset(f"{scope}/{weight}:0", shape=shape, dtype="float32", data=data)
         for name in ("fc6", "fc7", "fc8") if with_top else ():
             group = file.create_group(name)
