@@ -7,7 +7,9 @@ BIN = $(VENV)/bin
 BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_regularizers.py \
 	tests/test_backbones.py tests/test_frame_classifier.py tests/test_losses.py tests/test_series_metrics.py \
 	tests/test_spatiotemporal_attention.py tests/test_video_networks.py tests/test_network.py tests/test_mask_frames.py \
-	tests/test_keras_masks.py tests/test_other_backbones.py tests/test_trainable.py
+	tests/test_keras_masks.py
+# These compile whole networks of Keras Applications, so they run on JAX with the slow tests.
+BOTH_BACKENDS_LARGE = tests/test_other_backbones.py tests/test_trainable.py
 
 # A process a core; the tests of a file share what they make.
 PARALLEL = --numprocesses auto --dist loadfile
@@ -25,6 +27,7 @@ test: $(VENV)/test.stamp
 test-large: $(VENV)/test-large.stamp
 	$(BIN)/affect weights get mini_xception
 	$(BIN)/pytest -m large $(PARALLEL)
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest $(PARALLEL) $(BOTH_BACKENDS_LARGE)
 	$(BIN)/python tests/mutants.py --workers $$(nproc)
 
 # Under a real Slurm on loopback, which the script starts and stops.

@@ -42,14 +42,14 @@ def commands(tmp_path_factory, labelled_videos, face_videos, shards, exported, m
     }
 
 
-VERBS = ("prepare", "predict", "plot", "watch", "explain", "inspect", "export", "convert")
+QUICK, SLOW = ("prepare", "predict", "plot", "watch", "explain", "inspect"), ("export", "convert")
 
 
 def list_files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*QUICK, *(pytest.param(verb, marks=pytest.mark.large) for verb in SLOW)])
 def test_a_full_disk_is_one_line_and_the_same_command_ends_well(commands, tmp_path, verb):
     for name in ("undisturbed", "full"):
         (tmp_path / name).mkdir()
@@ -69,7 +69,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_ends_well(commands, tmp_pa
     assert list_files(tmp_path / "full") == expected
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*QUICK, *SLOW])
 def test_a_place_that_cannot_be_written_is_one_line(commands, tmp_path, verb):
     place = tmp_path / "sealed"
     place.mkdir(mode=0o500)
@@ -82,6 +82,7 @@ def test_a_place_that_cannot_be_written_is_one_line(commands, tmp_path, verb):
     assert "/proc/sys" in line or str(place) in line
 
 
+@pytest.mark.large
 def test_training_goes_on_when_there_is_room(shards, tmp_path):
     model = FrameClassifier(backbone="mini_xception", weights=None, face_size=32, hidden_units=4)
     experiment = Experiment(

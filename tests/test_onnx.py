@@ -17,7 +17,12 @@ from tests.commands import affect as run
 from tests.commands import refused
 from tests.exported import SOURCES
 
-KINDS = ("joint_softmax", "lstm", "statistics", "regression", "video_sta")
+KINDS = (
+    "joint_softmax",
+    "lstm",
+    "regression",
+    *(pytest.param(name, marks=pytest.mark.large) for name in ("statistics", "video_sta")),
+)
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def assert_same_weights(left, right):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.large)])
 def test_a_run_with_a_row_of_its_config_repeats_without_that_config(precision, shards, tmp_path):
     (tmp_path / "mine.py").write_text(CONFIG)
     try:
