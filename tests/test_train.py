@@ -1,4 +1,5 @@
 import functools
+import io
 import json
 import re
 import shutil
@@ -6,6 +7,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -249,6 +251,26 @@ def test_a_run_whose_last_epoch_is_damaged_goes_on_from_the_best(run, shards, tm
     assert train(TINY, data=shards, workdir=workdir, progress=False) == run[1]
     for ours, theirs in zip(weights_of(last), weights_of(run[0] / "last.keras"), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("group", ["layer", "optimizer"])
+def test_a_checkpoint_that_lacks_numbers_is_not_gone_on_from(run, shards, tmp_path, group):
+    """Keras only warns of what a file lacks, and goes on with random weights or without momenta."""
+    workdir = shutil.copytree(run[0], tmp_path / "run")
+    with zipfile.ZipFile(run[0] / "last.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    weights = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(weights, "r+") as file:
+        found = [name for name, layer in file["layers"].items() if len(layer.get("vars", ()))]
+        del file["optimizer" if group == "optimizer" else f"layers/{found[-1]}"]
+    with zipfile.ZipFile(workdir / "last.keras", "w") as archive:
+        for name, content in (members | {"model.weights.h5": weights.getvalue()}).items():
+            archive.writestr(name, content)
+    seal(workdir / "last.keras")
+    with pytest.raises(
+        InputError, match=r"last.keras cannot be read \(.*\)\. Copy it again; or go on from the best epoch: cp"
+    ):
+        train(TINY, data=shards, workdir=workdir, progress=False)
 
 
 @pytest.mark.parametrize("damage", ["lost", "half a row", "another row"])

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from affect.errors import InputError
+from affect.errors import InputError, first_line
 from affect.extras import require
 from affect.layers.pixel_scaling import PixelScaling
 from affect.models.blocks import measure_strides
@@ -172,8 +172,7 @@ def _one_line(what: str, *kinds: type[Exception], advice: str = "") -> Iterator[
     try:
         yield
     except kinds as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{what} ({lines[0].strip().rstrip('.')}).{advice}") from error
+        raise InputError(f"{what} ({first_line(error).rstrip('.')}).{advice}") from error
 
 
 def _find_application(name: str, own_weights: bool, face_size: int | None) -> Found:

@@ -1,9 +1,11 @@
 """Published weights: what their files must contain, and a reader for each format."""
 
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -106,6 +108,18 @@ def read_hdf5(path: Path | str) -> Layers:
     return layers
 
 
+@contextmanager
+def refuse_missing_weights() -> Iterator[None]:
+    """Raises Keras's warning that a file lacks a layer or the optimizer's numbers, which would stay random or 0.
+
+    Raises:
+        UserWarning: Where a file that is loaded inside the `with` block lacks them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping", UserWarning)
+        yield
+
+
 def check_hdf5(file: h5py.File, size: int) -> None:
     """Checks that all that a file of weights holds is in it, and that it takes no more memory than the file has bytes.
 
@@ -202,8 +216,7 @@ def read_mat(path: Path | str) -> Layers:
         return layers
     # A damaged MATLAB file can fail in any way.
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: no readable network of MatConvNet ({reason}).") from error
+        raise InputError(f"{path}: no readable network of MatConvNet ({first_line(error)}).") from error
 
 
 READERS: dict[str, Callable[[Path | str], Layers]] = {

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -191,6 +190,7 @@ def load_trained(path: str | Path) -> Trained:
 
     from affect.models.backbones import BACKBONES
     from affect.models.precision import use_precision
+    from affect.models.weights import refuse_missing_weights
 
     task, config = find_task(experiment), cast(FrameClassifier, experiment.model)
     with use_precision("float32"):
@@ -202,9 +202,7 @@ def load_trained(path: str | Path) -> Trained:
         classes = check_value(tuple[str, ...], run.get("classes"), f"{file}: classes")
         _check_checkpoint(checkpoint, file, experiment, classes, faces)
         try:
-            with warnings.catch_warnings():
-                # Keras only warns of layers that the file lacks, and leaves them random.
-                warnings.filterwarnings("error", "Skipping nested container")
+            with refuse_missing_weights():
                 if experiment.train.precision == "float32":
                     model = keras.saving.load_model(checkpoint, compile=False)
                 else:

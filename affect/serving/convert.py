@@ -30,7 +30,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from affect.data.batches import names_damage
 from affect.data.shards import Shards
 from affect.data.views import place_template
-from affect.errors import InputError
+from affect.errors import InputError, first_line
 from affect.reading.saved_model import SUMS, SavedModel, read_saved_model
 from affect.reading.tflite import KIND, LABELS, METADATA, SUFFIX, count_operators, read_tflite, write_tflite
 from affect.serving import tflite_metadata
@@ -407,7 +407,7 @@ def to_flatbuffer(
                 model = converter.convert()
         except ConverterError as error:
             found = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
-            reason = f"it needs {', '.join(found)}" if found else str(error).splitlines()[0]
+            reason = f"it needs {', '.join(found)}" if found else first_line(error)
             raise InputError(f"{artefact.path} does not convert to builtin operators: {reason}.") from error
     return _quantize(artefact, model, form) if form.to == "int8" else model
 
@@ -484,7 +484,7 @@ def fix_batch(source: str | Path, folder: str | Path, *, frames: int | None = No
     try:
         loaded = tf.saved_model.load(str(source))
     except OSError as error:
-        raise InputError(f"{source} is no SavedModel ({str(error).splitlines()[0]}).") from error
+        raise InputError(f"{source} is no SavedModel ({first_line(error)}).") from error
     return _write_for_one(loaded, list(loaded.signatures), frames, folder)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from affect.errors import InputError
+from affect.errors import InputError, first_line
 from affect.reading.onnx import name_file, name_output
 
 # Of ONNX's operators; Triton, ONNX Runtime 1.14 and later versions read it.
@@ -62,7 +62,7 @@ def _convert(function, name, signature):
                     graph, opset=OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=names
                 )
             except ValueError as error:
-                raise InputError(f"Signature {name} does not convert to ONNX: {str(error).splitlines()[0]}") from error
+                raise InputError(f"Signature {name} does not convert to ONNX: {first_line(error)}") from error
     return tf2onnx.optimizer.optimize_graph(converted).make_model(f"affect {name}")
 
 

@@ -33,12 +33,13 @@ from affect.config.experiment import SelectionMetric
 from affect.data.batches import names_damage
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards
-from affect.errors import InputError
+from affect.errors import InputError, first_line
 from affect.extras import find_missing
 from affect.files import hold_folder, is_intact, replace_file, seal, sha256_of
 from affect.models.backbones import is_known_everywhere
 from affect.models.device import describe_device, leave_accelerator_to_backend, list_versions, make_repeatable
 from affect.models.precision import use_precision
+from affect.models.weights import refuse_missing_weights
 from affect.progress import make_progress
 from affect.reading.run import DESCRIPTION, load_trained
 from affect.tasks import Training, find_task
@@ -435,11 +436,10 @@ class Checkpoint(keras.callbacks.Callback):
                 f"The checkpoint {last} is damaged{': its checksum differs' * (intact is False)}. {self._mend()}"
             )
         try:
-            with leave_scope():
+            with leave_scope(), refuse_missing_weights():
                 model.load_weights(last)
-        except (ValueError, OSError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"The checkpoint {last} cannot be read ({reason}). {self._mend()}") from error
+        except (ValueError, OSError, KeyError, UserWarning) as error:
+            raise InputError(f"The checkpoint {last} cannot be read ({first_line(error)}). {self._mend()}") from error
         with zipfile.ZipFile(last) as archive:
             about = json.loads(archive.read(DESCRIPTION)) if DESCRIPTION in archive.namelist() else {}
         # An older version wrote no epochs. Round up, because steps may have been skipped.
