@@ -1,6 +1,9 @@
 """Files as others may damage them."""
 
+import random
 import re
+
+from affect.errors import InputError
 
 # What numbers, names and quotes may be exchanged for.
 WORDS = ("", "-1", "1e999", "nan", "-inf", "1e300", "0x10", "1_0", "٣", "a" * 5000, "../../x", "/etc/passwd", "\0", '"')
@@ -28,3 +31,31 @@ def mutate(content, rng):
             word = rng.choice(words)
             content = content[: word.start()] + rng.choice(WORDS).encode(errors="surrogatepass") + content[word.end() :]
     return content
+
+
+def survive(read, content, path, count, seed):
+    """Reads mutations of a file. Each must be read, or refused in one line.
+
+    Args:
+        read: Function of the path.
+        content: Bytes of the file.
+        path: Where the mutations are written.
+        count: Number of mutations.
+        seed: Seed, so that a failure comes back.
+
+    Returns:
+        `(read, refused)`: how many were read, and how many were refused.
+    """
+    rng, outcomes = random.Random(seed), {True: 0, False: 0}
+    for index in range(count):
+        path.write_bytes(mutate(content, rng))
+        try:
+            read(path)
+            outcomes[True] += 1
+        except InputError as error:
+            assert len(str(error).splitlines()) == 1, (index, str(error))
+            outcomes[False] += 1
+        except Exception as error:
+            error.add_note(f"mutation {index} of seed {seed}: {path.read_bytes()[:2000]}")
+            raise
+    return outcomes[True], outcomes[False]

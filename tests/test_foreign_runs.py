@@ -2,7 +2,6 @@
 
 import io
 import json
-import random
 import shutil
 import tracemalloc
 import zipfile
@@ -29,7 +28,7 @@ from affect.tasks.recordings import read_delay
 from affect.training.train import Checkpoint
 from tests.commands import refused
 from tests.exported import SIZES
-from tests.mutations import mutate
+from tests.mutations import survive
 from tests.torch_files import write_pth
 
 FEW, MANY = 12, 500
@@ -140,18 +139,9 @@ def test_mutated_files_of_a_run_are_read_or_refused(run, name, count):
         "delay.json": {"delay_s": 0.4, "scores": {"0.0": 0.1, "0.4": 0.25}},
     }
     write_json(run / name, contents[name])
-    content, rng, outcomes = (run / name).read_bytes(), random.Random(count), {True: 0, False: 0}
-    for index in range(count):
-        (run / name).write_bytes(mutate(content, rng))
-        try:
-            outcomes[bool(read_delay(run) if name == "delay.json" else load_trained(run))] += 1
-        except InputError as error:
-            assert "\n" not in str(error), (index, str(error))
-            outcomes[False] += 1
-        except Exception as error:
-            error.add_note(f"mutation {index} of seed {count}")
-            raise
-    assert outcomes[False]
+    read = {"postprocessing.json": load_trained, "delay.json": read_delay}[name]
+    _, refused = survive(lambda _: read(run), (run / name).read_bytes(), run / name, count, seed=count)
+    assert refused
 
 
 # --- Hostile checkpoints ---
@@ -227,21 +217,15 @@ def test_hostile_checkpoints_are_one_line(run, case):
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5", "affect.json", "best.keras", "run config"])
 @pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.large)])
-def test_mutated_runs_are_read_or_refused(run, name, count):
+def test_mutated_runs_are_read_or_refused(run, tmp_path, name, count):
     file = {"best.keras": run / "best.keras", "run config": run / "config.json"}.get(name)
-    content, rng = (file.read_bytes() if file else member(run, name)), random.Random(count)
-    for index in range(count):
-        if file:
-            file.write_bytes(mutate(content, rng))
-        else:
-            rewrite(run, **{name: mutate(content, rng)})
-        try:
-            load_trained(run)
-        except InputError as error:
-            assert "\n" not in str(error), (index, str(error))
-        except Exception as error:
-            error.add_note(f"mutation {index} of seed {count}")
-            raise
+
+    def read(path):
+        if not file:
+            rewrite(run, **{name: path.read_bytes()})
+        load_trained(run)
+
+    survive(read, file.read_bytes() if file else member(run, name), file or tmp_path / name, count, seed=count)
 
 
 # --- Hostile weights ---
@@ -272,20 +256,9 @@ def write_weights(path, shape=(2, 3, 2, 2), first=0):
 @pytest.mark.parametrize("count", [4 * FEW, pytest.param(MANY, marks=pytest.mark.large)])
 def test_mutated_weights_are_read_or_refused(tmp_path, suffix, count):
     path = write_weights(tmp_path / f"a{suffix}")
-    content, rng = path.read_bytes(), random.Random(count)
     assert set(READERS[suffix](path)["a"]) == {"kernel", "bias"}
-    refusals = 0
-    for index in range(count):
-        path.write_bytes(mutate(content, rng))
-        try:
-            READERS[suffix](path)
-        except InputError as error:
-            refusals += 1
-            assert "\n" not in str(error), (index, str(error))
-        except Exception as error:
-            error.add_note(f"mutation {index} of seed {count}")
-            raise
-    assert refusals
+    _, refused = survive(READERS[suffix], path.read_bytes(), path, count, seed=count)
+    assert refused
 
 
 @pytest.mark.parametrize("suffix", READERS)

@@ -21,7 +21,7 @@ from affect.pipelines.datasets.sewa import sewa
 from affect.pipelines.datasets.source import check_clips
 from affect.pipelines.detectors.boxes import Boxes
 from affect.pipelines.images import read_image
-from tests.mutations import mutate
+from tests.mutations import mutate, survive
 from tests.pictures import portrait
 
 FEW, MANY = 40, 1000
@@ -65,23 +65,6 @@ CASES = {
     "list": (LIST, "list.csv", lambda path: check_clips(path, csv_list(path))),
     "boxes": (BOXES, "boxes.csv", lambda path: Boxes(Faces(detector="boxes", boxes=str(path))).detect_at("a", [0.04])),
 }
-
-
-def survive(read, content, path, count, seed):
-    """Reads mutations of a file. Returns how many were read and how many refused."""
-    rng, outcomes = random.Random(seed), {True: 0, False: 0}
-    for index in range(count):
-        path.write_bytes(mutate(content, rng))
-        try:
-            read(path)
-            outcomes[True] += 1
-        except InputError as error:
-            assert len(str(error).splitlines()) == 1, (index, str(error))
-            outcomes[False] += 1
-        except Exception as error:
-            error.add_note(f"mutation {index} of seed {seed}: {path.read_bytes()[:2000]}")
-            raise
-    return outcomes[True], outcomes[False]
 
 
 def prepared(tmp_path, case):
