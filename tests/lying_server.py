@@ -43,8 +43,8 @@ class Lie:
     Args:
         transport: `"http"` or `"grpc"`.
         stage: `"metadata"` or `"predict"`.
-        tell: For HTTP, `tell(write, body)`, which sends what it wants in place of the true body. For gRPC,
-            `tell(answer, context)`, which returns bytes in place of the true message.
+        tell: For HTTP, `tell(write, body)`, which sends another body than the true one. For gRPC,
+            `tell(answer, context)`, which returns the bytes of another message.
         words: Regular expression for what the client must say.
     """
 

@@ -216,6 +216,12 @@ def test_documents_are_in_plain_words(document):
     assert not [found[0] for found in PRIVATE.finditer(prose_of(document))]
 
 
+def test_the_code_is_in_plain_words():
+    code = {name for name in SHIPPED if name.endswith(".py")} - {"tests/test_documents.py"}  # which holds the words
+    found = {name: PRIVATE.search((ROOT / name).read_text(encoding="utf-8")) for name in code}
+    assert not {name: words[0] for name, words in found.items() if words}
+
+
 def test_help_is_what_the_commands_print():
     assert text_of(PAGE) == write_page(), "The help has changed. Run make docs."
 

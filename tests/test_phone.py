@@ -168,7 +168,7 @@ def golden_of(names):
 def test_other_languages_give_the_golden_numbers(language, numpy_code, tmp_path):
     compiler, file, compile_it, run_it = COMPILERS[language]
     if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+        pytest.skip(f"{compiler} is absent: the {language} code of {DOCUMENT}. No extra can install a compiler")
     whole, pair = LISTS[language]
     main = MAINS[language]
     for name in ("landmarks", "points"):

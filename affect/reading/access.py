@@ -23,7 +23,7 @@ READ_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Access:
-    """Whom a server must prove to be, and what it is told about who asks.
+    """How a server is known, and how the client is known to it.
 
     Args:
         ca_file: PEM file of the certification authorities that the server's certificate may be from. `None` takes those
@@ -31,7 +31,7 @@ class Access:
         token: Sent as `authorization: Bearer TOKEN`. A token of two words, such as `Basic dXNlcjpw`, is sent as it is.
 
     Raises:
-        InputError: If the file holds no certificate, or the token could not stand in a header.
+        InputError: If the file holds no certificate, or a header cannot hold the token.
     """
 
     ca_file: Path | None = None
