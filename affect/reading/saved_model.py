@@ -1,5 +1,6 @@
 """A folder that `affect export` wrote: its checksums and golden pairs, and the SavedModel in it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +54,15 @@ class SavedModel(ExportedFolder):
 
         specs = self.description["signatures"][name]["inputs"]
         tensors = {key: tf.constant(value, specs[key]["dtype"]) for key, value in inputs.items()}
-        return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
+        try:
+            return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
+        except tf.errors.InvalidArgumentError as error:  # by a check in the graph, whose words are in brackets
+            found = re.search(r"assertion failed: \[([^\]]*)\]", error.message)
+            if not found:
+                raise
+            raise InputError(
+                f"{self.path} refuses the request: {found[1]}. Received: {_list_shapes(inputs)}"
+            ) from error
 
     @cached_property
     def loaded(self) -> Any:
@@ -61,6 +70,10 @@ class SavedModel(ExportedFolder):
         import tensorflow as tf
 
         return tf.saved_model.load(str(self.path))
+
+
+def _list_shapes(inputs):
+    return ", ".join(f"{name} {np.shape(value)}" for name, value in inputs.items())
 
 
 def latest_version(path: str | Path) -> Path:
