@@ -194,6 +194,16 @@ def test_a_request_that_the_graph_refuses_is_one_line_in_process(exported, reque
         artefact.signature(signature)(inputs)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_named(exported, value):
+    artefact = exported("lstm")[1]
+    inputs = {name: np.zeros((1, size), np.float32) for name, size in (("hidden", 6), ("cell", 6))}
+    features = artefact.description["signatures"]["step"]["inputs"]["frame_features"]["shape"][1]
+    inputs["frame_features"] = np.full((1, features), value, np.float32)
+    with pytest.raises(InputError, match="1: the input frame_features of step holds NaN or infinity"):
+        artefact.signature("step")(inputs)
+
+
 def test_windows_are_read_in_requests_that_an_exported_model_takes(exported):
     artefact = exported("regression")[1]
     faces = tuple(Face(index / 10, jpeg(smooth(48, index % 5)), (), (), 1.0, ()) for index in range(30))
