@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 BOTH_BACKENDS = tests/test_*_pooling.py tests/test_frames_reshape.py tests/test_regularizers.py \
 	tests/test_backbones.py tests/test_frame_classifier.py tests/test_losses.py tests/test_series_metrics.py \
 	tests/test_spatiotemporal_attention.py tests/test_video_networks.py tests/test_network.py tests/test_mask_frames.py \
-	tests/test_keras_masks.py
+	tests/test_keras_masks.py tests/test_numbers.py
 # These compile whole networks of Keras Applications, so they run on JAX with the slow tests.
 BOTH_BACKENDS_LARGE = tests/test_other_backbones.py tests/test_trainable.py
 

@@ -95,8 +95,8 @@ MUTANTS = (
         "affect/serving/export.py",
         (
             "a server is not warmed up for the lengths that clients send",
-            "for size in frames if size <= MAX_JPEGS]",
-            "for size in frames if size > MAX_JPEGS]",
+            "for size in frames if size <= MAX_FACES]",
+            "for size in frames if size > MAX_FACES]",
             "test_export.py::test_warm_up_requests_are_those_of_tf_serving",
         ),
     ),
@@ -728,7 +728,7 @@ MUTANTS = (
         ),
         (
             "unwanted clips are trained on",
-            'clips = clips.filter(lambda clip: clip["index"] >= 0)\n        order',
+            "clips = _keep_known(clips, len(keys))\n        order",
             "order",
             "test_shards.py::test_only_the_wanted_clips_are_trained_on",
         ),

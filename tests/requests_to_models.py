@@ -1,9 +1,12 @@
 """What exported models are asked: whole clips, JPEGs, strings that are none, and requests that they refuse."""
 
+import struct
+
 import numpy as np
 import tensorflow as tf
 
-from affect.tasks.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX, MAX_JPEGS
+from affect.tasks.signatures import MAX_JPEG_BYTES, MAX_JPEG_SIDE_PX
+from affect.tasks.task import MAX_FACES
 
 RANDOM = np.random.default_rng(0)
 # A whole clip, one with gaps, one without a frame.
@@ -28,6 +31,17 @@ def progressive(scans):
     return content[:-2] + content[start:-2] * scans + content[-2:]
 
 
+def turned(orientation, order="<", dtype=3):
+    """A JPEG whose EXIF data hold an orientation, as a short (3) or a long number (4), in either order of bytes."""
+    value = struct.pack(f"{order}{'H' if dtype == 3 else 'I'}", orientation).ljust(4, b"\0")
+    maker = struct.pack(f"{order}HHI", 0x010F, 2, 4) + b"cam\0"  # another entry before it
+    entry = struct.pack(f"{order}HHI", 0x0112, dtype, 1) + value
+    tiff = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 2) + maker + entry + bytes(4)
+    exif = b"Exif\0\0" + tiff
+    content = jpeg(smooth(48))
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+
+
 HOSTILE = {
     "empty": b"",
     "text": b"not a JPEG",
@@ -40,15 +54,32 @@ HOSTILE = {
     "claims 65500 pixels a side": jpeg(smooth(48)).replace(b"\x00\x30\x00\x30", b"\xff\xdc\xff\xdc"),
     "too many bytes": jpeg(smooth(48)) + b"x" * MAX_JPEG_BYTES,
     "10,000 scans": progressive(10_000),
+    "to be turned": turned(6),
+    "to be mirrored": turned(2, ">"),
+    "to be turned, in a long number": turned(8, ">", 4),
+    "to be turned over, in a long number": turned(3, "<", 4),
 }
 HARMLESS = {
     "grey": jpeg(smooth(48)[..., :1]),
     "one pixel": jpeg(smooth(48)[:1, :1]),
     "as wide as may be": jpeg(np.zeros((8, MAX_JPEG_SIDE_PX, 3), np.uint8)),
     "progressive": progressive(0),
+    "upright": turned(1),
+    "upright, in the other order of bytes": turned(1, ">"),
+    "of no orientation": turned(0),
 }
 BAD_REQUESTS = {
-    "too many strings": ("jpeg", {"jpegs": np.full((1, MAX_JPEGS + 1), b"x")}, "More than 512 JPEGs a request"),
+    "too many strings": ("jpeg", {"jpegs": np.full((1, MAX_FACES + 1), b"x")}, "More than 512 JPEGs a request"),
+    "too many faces": (
+        "serving_default",
+        {"faces": np.zeros((1, MAX_FACES + 1, 32, 32, 3), np.uint8), "frame_mask": np.ones((1, MAX_FACES + 1), bool)},
+        "More than 512 faces a request",
+    ),
+    "too many single faces": (
+        "frame",
+        {"faces": np.zeros((MAX_FACES + 1, 32, 32, 3), np.uint8)},
+        "More than 512 faces a request",
+    ),
     "a mask of one frame": (
         "serving_default",
         {"faces": INPUTS["faces"], "frame_mask": FRAME_MASK[:, :1]},

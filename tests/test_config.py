@@ -419,6 +419,11 @@ def test_a_number_without_meaning_is_refused(text, limits):
     assert f"{name} must lie in {limits}. Received: " in refusal(override, BASE, text)
 
 
+@pytest.mark.parametrize("name", ["train.head_learning_rate", "train.weight_decay", "windows.delay_s"])
+def test_an_infinite_number_is_refused(name):
+    assert f"{name} must be finite. Received: inf" in refusal(override, BASE, f"{name}=Infinity")
+
+
 def test_a_number_at_its_limit_is_taken():
     Data(batch_clips=1, frames=1, eval_frames=1, shuffle_clips=1, crop_ratio=1.0, rotation_deg=0.0)
     Train(epochs=1, trainable="head", momentum=0.0, weight_decay=0.0, restart_factor=1.0, seed=2**32 - 1)

@@ -16,15 +16,17 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from affect.config import Experiment, VideoRegressor, read_json, to_json, write_json
 from affect.data.augment import view_centre_in_graph
+from affect.data.clips import Clip, Face
 from affect.errors import InputError
 from affect.models.video_networks import detail_regressor
+from affect.reading.predict import predict
 from affect.reading.run import load_trained
 from affect.serving.check import check
 from affect.serving.export import export_trained, model_card, sources_of
-from affect.tasks.signatures import MAX_JPEGS
+from affect.tasks.task import MAX_FACES
 from tests.commands import affect, refused
 from tests.exported import CLASSES, FER2013, MODELS, SOURCES, tiny
-from tests.requests_to_models import FRAME_MASK, HARMLESS, HOSTILE, INPUTS, jpeg, smooth
+from tests.requests_to_models import BAD_REQUESTS, FRAME_MASK, HARMLESS, HOSTILE, INPUTS, jpeg, smooth
 
 FER2013_SHA256 = "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e"
 WITH_ATTENTION = ["joint_softmax", "max", "lstm", "regression", "regression_sta", "video_sta"]
@@ -184,6 +186,36 @@ def test_hostile_strings_are_no_frames(exported):
     np.testing.assert_allclose(nothing["probabilities"], 1 / 3, atol=1e-6)
 
 
+@pytest.mark.parametrize("request_name", BAD_REQUESTS)
+def test_a_request_that_the_graph_refuses_is_one_line_in_process(exported, request_name):
+    artefact = exported("joint_softmax")[1]
+    signature, inputs, text = BAD_REQUESTS[request_name]
+    with pytest.raises(InputError, match=rf"{artefact.path} refuses the request: {text}.* Received: \w+ \(\d+, "):
+        artefact.signature(signature)(inputs)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_named(exported, value):
+    artefact = exported("lstm")[1]
+    inputs = {name: np.zeros((1, size), np.float32) for name, size in (("hidden", 6), ("cell", 6))}
+    features = artefact.description["signatures"]["step"]["inputs"]["frame_features"]["shape"][1]
+    inputs["frame_features"] = np.full((1, features), value, np.float32)
+    with pytest.raises(InputError, match="1: the input frame_features of step holds NaN or infinity"):
+        artefact.signature("step")(inputs)
+
+
+def test_windows_are_read_in_requests_that_an_exported_model_takes(exported):
+    artefact = exported("regression")[1]
+    faces = tuple(Face(index / 10, jpeg(smooth(48, index % 5)), (), (), 1.0, ()) for index in range(30))
+    clip = Clip("video.mp4", frames_decoded=30, faces=faces)
+    many = replace(artefact.experiment.data, batch_clips=10_000)
+    assert len(faces) * artefact.experiment.windows.frames > MAX_FACES
+    at_once = replace(artefact, experiment=replace(artefact.experiment, data=many))
+    expected, found = predict(artefact, clip), predict(at_once, clip)
+    for frame, row in zip(found["frames"], expected["frames"], strict=True):
+        assert frame == pytest.approx(row, abs=1e-6)
+
+
 def mutate(content, random):
     """Returns bytes with a few of them changed, cut out or doubled."""
     content = bytearray(content)
@@ -202,7 +234,7 @@ def mutate(content, random):
 def test_mutated_jpegs_do_no_harm_to_those_beside_them(exported):
     answer = exported("joint_softmax")[1].signature("jpeg")
     random, good = np.random.default_rng(5), jpeg(smooth(48))
-    outputs = answer({"jpegs": [[good] + [mutate(good, random) for _ in range(MAX_JPEGS // 2 - 1)]] * 2})
+    outputs = answer({"jpegs": [[good] + [mutate(good, random) for _ in range(MAX_FACES // 2 - 1)]] * 2})
     assert outputs["frame_mask"][:, 0].all()
     assert 0 < outputs["frame_mask"].mean() < 1
     assert all(np.isfinite(outputs[key]).all() for key in ("probabilities", "frame_importance"))

@@ -95,11 +95,19 @@ def cross_entropy_of(logits, labels, smoothing=0.0, weights=(1.0, 1.0)):
     [
         (IMAGES, {"label_smoothing": 0.2, "class_weights": True}),
         (VIDEO, {"label_smoothing": 0.3}),
+        (VIDEO, {"label_smoothing": 1.0}),
         (VIDEO, {"class_weights": True}),
         (replace(VIDEO, diversity=0.0), {}),
         (replace(IMAGES, spatial_pooling="shift", temporal_pooling="statistics"), {}),
     ],
-    ids=["images, all", "video, smoothing", "video, weights", "video, no penalty", "images, features pooled"],
+    ids=[
+        "images, all",
+        "video, smoothing",
+        "video, labels that say nothing",
+        "video, weights",
+        "video, no penalty",
+        "images, features pooled",
+    ],
 )
 def test_the_loss_of_clips_is_cross_entropy_of_their_logits_and_the_penalty(labelled, tmp_path, model, changes):
     experiment = replace(

@@ -354,6 +354,23 @@ def test_two_hundred_killed_runs_go_on_to_the_same_bytes(listed_faces, tmp_path)
     assert found["in_join"] > 5
 
 
+def test_hash_seed_locale_time_zone_and_workers_change_no_byte(listed_faces, tmp_path):
+    source, boxes = map(str, listed_faces)
+    command = ["prepare", source, "--detector", "boxes", "--boxes", boxes, "--face-size", "32"]
+    for name, workers, variables in (
+        ("one", "1", {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "UTC", "PYTHONUTF8": "0"}),
+        ("two", "2", {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu"}),
+    ):
+        subprocess.run(
+            [sys.executable, "-m", "affect", *command, "--workers", workers, "--out", tmp_path / name],
+            env={**os.environ, **variables},
+            check=False,  # 1, because some videos show no face
+            timeout=600,
+        )
+    assert len(contents(tmp_path / "one")) == 3
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
 @pytest.mark.large
 def test_workers_end_with_a_run_that_is_killed(listed_faces, tmp_path):
     source, boxes = map(str, listed_faces)

@@ -11,7 +11,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from affect.config import Data, load_config
 from affect.reading.saved_model import read_saved_model
 from affect.reading.server import SERVED_FACES, TIMEOUT_S
-from affect.tasks.signatures import MAX_JPEGS
+from affect.tasks.task import MAX_FACES
 from tests.bundled import ROWS
 from tests.serving_files import ROOT, SERVING, compose, parse_batching, parse_models, parse_monitoring, text_of
 from tests.serving_stub import serve
@@ -130,7 +130,7 @@ def test_the_limits_of_requests_fit_what_is_asked():
     assert batching.max_enqueued_batches.value * together >= most  # else a full request never fits
     assert batching.batch_timeout_micros.value >= 0
     configs = [load_config(name).data for name in ROWS] + [Data()]
-    assert together * max(data.eval_frames for data in configs) <= MAX_JPEGS
+    assert together * max(data.eval_frames for data in configs) <= MAX_FACES
     assert max(SERVED_FACES, *(data.batch_clips for data in configs if data.frames > 1)) <= most
     # Clips of different lengths may meet in the queue, and the server must not pad them.
     assert together == 1

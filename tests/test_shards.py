@@ -1,6 +1,7 @@
 """Shards to batches. Each face is a flat colour that says which it is: red is 8 × clip, green 8 × frame."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affect.config import Data
-from affect.data.batches import eval_batches, keep_in_memory, split_selection, train_batches
+from affect.data.batches import eval_batches, keep_in_memory, names_damage, split_selection, train_batches
 from affect.data.ranks import ALONE, Rank
 from affect.data.shards import Shards
 from affect.data.views import clip_inputs, space_evenly
@@ -157,6 +158,39 @@ def test_a_manifest_that_is_not_one_is_refused(tmp_path, content, cause):
 
 
 # Training
+
+
+def test_a_clip_that_the_manifest_lists_twice_is_named(tmp_path):
+    with pytest.raises(
+        InputError, match="manifest.json lists the clip 'clip 2' 2 times. Two outputs of affect prepare"
+    ):
+        write_shards(tmp_path, train=[[make_clip(1, 2), make_clip(2, 2)], [make_clip(3, 2)]], test=[[make_clip(2, 2)]])
+
+
+@pytest.mark.parametrize("place", ["first", "second", "added"])
+def test_shards_of_two_outputs_in_one_folder_are_not_read(tmp_path, place):
+    """The shard of another output has as many bytes, so that its size says nothing."""
+    named = [
+        [make_clip(number, 2, key=f"clip {number}", label="happy") for number in pair] for pair in ((1, 2), (3, 4))
+    ]
+    shards = write_shards(tmp_path / "one", train=named)
+    write_shards(tmp_path / "two", train=[[make_clip(number, 2, label="happy") for number in (7, 8)]])
+    first, second = shards.files("train")
+    other = (tmp_path / "two" / "train-00000-of-00001.tfrecord").read_bytes()
+    if place == "added":  # and the manifest was written for it: a clip is in the shards twice
+        other = Path(first).read_bytes() + Path(second).read_bytes()
+        shards.shards[1]["bytes"] = len(other)
+    Path(first if place == "first" else second).write_bytes(other)
+
+    @names_damage
+    def read(data, function):
+        return function(shards)
+
+    for function in (lambda shards: epochs(shards, 2), lambda shards: evaluated(shards, split="train")):
+        with pytest.raises(
+            InputError, match="shards of one do not hold the clips of its manifest.json.* affect verify"
+        ):
+            read("one", function)
 
 
 def test_training_frames_are_drawn_without_replacement_in_time_order(seven):
@@ -363,7 +397,8 @@ def test_soft_labels_are_the_votes_in_the_order_of_the_models_classes(tmp_path):
 
 def test_labels_are_numbered_in_the_order_of_the_models_classes(tmp_path):
     clips = [make_clip(1, 1, label="悲しい"), make_clip(2, 1, label="fröhlich"), make_clip(3, 1, label="")]
-    shards = write_shards(tmp_path, ("fröhlich", "悲しい"), train=[clips], test=[clips])
+    others = [replace(clip, key=f"test {clip.key}") for clip in clips]
+    shards = write_shards(tmp_path, ("fröhlich", "悲しい"), train=[clips], test=[others])
     for classes, expected in (
         (("fröhlich", "悲しい"), {1: 1, 2: 0, 3: -1}),
         (("悲しい", "x", "fröhlich"), {1: 0, 2: 2, 3: -1}),

@@ -1,8 +1,11 @@
 import functools
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -616,6 +619,33 @@ def test_a_damaged_shard_is_named(shards, tmp_path):
     (copy / name).write_bytes(content)
     with pytest.raises(InputError, match=f"shards is damaged: {name}. Copy it again, or run the same affect prepare"):
         train(TINY, data=copy, workdir=tmp_path / "run", progress=False)
+
+
+@pytest.mark.large
+def test_hash_seed_locale_and_time_zone_change_no_weight(shards, tmp_path):
+    variables = (
+        {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "UTC", "PYTHONUTF8": "0"},
+        {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu"},
+    )
+    write_json(tmp_path / "tiny.json", {"experiment": to_json(TINY)})
+    for number, changes in enumerate(variables):
+        command = ["train", tmp_path / "tiny.json", "--data", shards, "--workdir", tmp_path / str(number)]
+        subprocess.run([sys.executable, "-m", "affect", *command], env={**os.environ, **changes}, check=True)
+    one, two = ((tmp_path / str(number)) for number in range(2))
+    assert read_log(one) == read_log(two)
+    for name in ("best.keras", "last.keras"):
+        for array, other in zip(loaded_weights_of(one / name), loaded_weights_of(two / name), strict=True):
+            np.testing.assert_array_equal(array, other)
+
+
+def test_shards_of_another_manifest_are_not_trained_on(shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "shards")
+    manifest = read_json(copy / "manifest.json")
+    manifest["clips"][0]["key"] = f"{manifest['clips'][0]['key']} of another folder"
+    write_json(copy / "manifest.json", manifest)
+    whole = replace(TINY, data=replace(TINY.data, selection_ratio=0.0, train_split=manifest["clips"][0]["split"]))
+    with pytest.raises(InputError, match="shards do not hold the clips of its manifest.json. .* affect verify"):
+        train(whole, data=copy, workdir=tmp_path / "run", progress=False)
 
 
 @pytest.mark.large

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
@@ -112,7 +113,7 @@ def _choose_task(options, value, where):
 
 
 def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
-    """Checks that numbers are within their ranges. NaN is outside every range.
+    """Checks that numbers are within their ranges. NaN and infinity are outside every range.
 
     Args:
         config: Dataclass.
@@ -123,6 +124,8 @@ def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
     """
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
+        if isinstance(value, float) and math.isinf(value):
+            raise InputError(f"{_name_field(config, name)} must be finite. Received: {value!r}")
         if isinstance(value, int | float) and not low <= value <= high:
             raise InputError(f"{_name_field(config, name)} must lie in [{low}, {high}]. Received: {value!r}")
 

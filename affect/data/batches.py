@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 def names_damage(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorates a function that reads shards, so that the error on a damaged record names the damaged shards.
+    """Decorates a function that reads shards, so that the error on damaged or wrong records names the shards.
 
     TensorFlow's error names neither the file nor a remedy.
 
@@ -35,7 +35,7 @@ def names_damage(function: Callable[Parameters, Result]) -> Callable[Parameters,
         function: It has an argument `data`, the folder of shards.
 
     Raises:
-        InputError: From a call, when a record is damaged.
+        InputError: From a call, when a record is damaged, or the shards do not hold the clips of the manifest.
     """
     signature = inspect.signature(function)
 
@@ -43,6 +43,13 @@ def names_damage(function: Callable[Parameters, Result]) -> Callable[Parameters,
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
             return function(*args, **kwargs)
+        except tf.errors.FailedPreconditionError as error:
+            if "dataset was expected to contain" not in error.message:
+                raise
+            data = signature.bind(*args, **kwargs).arguments["data"]
+            raise InputError(
+                f"The shards of {data} do not hold the clips of its manifest.json. Find out which: affect verify {data}"
+            ) from error
         except tf.errors.DataLossError as error:
             data = signature.bind(*args, **kwargs).arguments["data"]
             names = ", ".join(Shards(data).find_damaged())
@@ -252,7 +259,7 @@ def train_batches(
         tf.random.set_seed(1)
         draw = tf.stack([tf.constant(seed, tf.int64), number])
         clips = read(tf.random.experimental.stateless_shuffle(files, draw)).map(parse)
-        clips = clips.filter(lambda clip: clip["index"] >= 0)
+        clips = _keep_known(clips, len(keys))
         order = tf.random.stateless_uniform([], draw, maxval=2**31 - 1, dtype=tf.int64)
         clips = clips.shuffle(data.shuffle_clips, seed=order, reshuffle_each_iteration=False)
         clips = clips.take(sum(sizes)).enumerate().filter(lambda row, clip: is_own[row])
@@ -373,9 +380,9 @@ def eval_batches(
         Dataset of dicts: `faces` uint8 (B, F, H, W, 3), `frame_mask` bool (B, F), `timestamp_s` float64 (B, F), `label`
         int32 (B,), -1 if it is not one of the classes, and `key` string (B,).
     """
+    keys = [clip["key"] for clip in shards.of_split(split)] if keys is None else keys
     clips = tf.data.TFRecordDataset(shards.files(split)).map(_make_parser(classes, keys))
-    if keys is not None:
-        clips = clips.filter(lambda clip: clip["index"] >= 0)
+    clips = _keep_known(clips, len(keys))
 
     def choose(total):
         chosen = tf.numpy_function(
@@ -395,15 +402,20 @@ def eval_batches(
     return dataset.padded_batch(data.batch_clips).prefetch(2)
 
 
+def _keep_known(clips, count):
+    """Keeps the clips whose keys are wanted. It is an error if they are more or fewer than the keys."""
+    return clips.filter(lambda clip: clip["index"] >= 0).apply(tf.data.experimental.assert_cardinality(count))
+
+
 def _make_parser(
-    classes: Sequence[str], keys: Sequence[str] | None, *, voted: Sequence[str] | None = None
+    classes: Sequence[str], keys: Sequence[str], *, voted: Sequence[str] | None = None
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns a parser of records. With `voted`, the classes in the order of the votes, its labels are soft.
 
-    The `index` of a clip is its place in the keys, -1 if it is not one of them, or if there are none.
+    The `index` of a clip is its place in the keys, -1 if it is not one of them.
     """
     index_of = _make_table(classes, range(len(classes)))
-    wanted = None if keys is None else _make_table(keys, range(len(keys)))
+    wanted = _make_table(keys, range(len(keys)))
 
     def parse(serialized):
         record = records.parse_example(serialized)
@@ -417,7 +429,7 @@ def _make_parser(
             "jpeg": record["image/encoded"],
             "timestamp_s": tf.cast(record["image/timestamp"], tf.float64) / 1e6,
             "key": record["clip/media_id"],
-            "index": wanted.lookup(record["clip/media_id"]) if wanted else tf.constant(-1),
+            "index": wanted.lookup(record["clip/media_id"]),
             "total": tf.shape(record["image/encoded"])[0],
             "label": label,
         }

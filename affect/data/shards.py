@@ -1,5 +1,6 @@
 """The shards of a folder, as their manifest describes them. TensorFlow is not imported."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ class Shards:
 
     Args:
         folder: The folder that `affect prepare` wrote.
-        check_sizes: Whether an incomplete shard is an error.
+        check_sizes: Whether an incomplete shard, or a clip that the manifest lists twice, is an error.
 
     Attributes:
         settings: Dict of what changes the records: `records_version`, `faces_version` (absent in shards of version 1),
@@ -27,7 +28,7 @@ class Shards:
 
     Raises:
         InputError: When there is no manifest, the records have another version, the name of a shard is no name in the
-            folder, or a shard is incomplete.
+            folder, a shard is incomplete, or a clip is listed twice.
     """
 
     def __init__(self, folder: Path | str, *, check_sizes: bool = True) -> None:
@@ -43,6 +44,7 @@ class Shards:
             self.faces, self.shards = self.settings["faces"], manifest["shards"]
             self.left_out = list(manifest.get("left_out", ()))
             sizes = {shard["name"]: shard["bytes"] for shard in self.shards}
+            counts = Counter(clip["key"] for clip in self.clips if check_sizes)
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{manifest_path} is not a manifest of shards: {error!r}. Make shards: affect prepare SOURCE --out DIR"
@@ -61,6 +63,11 @@ class Shards:
                 _refuse_pointer(path)
                 fault = f"has {found} of {size} bytes" if found else "is missing"
                 raise InputError(f"{path} {fault}. Copy it again, or run the same affect prepare with --overwrite.")
+        if twice := [key for key, count in counts.items() if count > 1]:
+            raise InputError(
+                f"{manifest_path} lists the clip {twice[0]!r} {counts[twice[0]]} times. Two outputs of affect prepare "
+                "cannot be joined by hand: prepare their videos together."
+            )
 
     def of_split(self, split: str) -> list[dict[str, Any]]:
         """Returns the clips of a split.

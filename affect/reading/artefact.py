@@ -119,6 +119,9 @@ class Artefact(VideoReader, ABC):
                 f"{self.path} takes faces as pixels of 0 to 255, uint8; multiply those that are scaled to [0, 1] "
                 f"by 255 and round them. Received: faces of {dtype}"
             )
+        for key, value in inputs.items():
+            if (array := np.asarray(value)).dtype.kind == "f" and not np.isfinite(array).all():
+                raise InputError(f"{self.path}: the input {key} of {name} holds NaN or infinity.")
         return self.call(name, inputs)
 
     @property

@@ -94,6 +94,7 @@ OPERATIONS = frozenset(
         "Squeeze",
         "StatefulPartitionedCall",
         "StatelessIf",
+        "StaticRegexFullMatch",
         "StopGradient",
         "StridedSlice",
         "StringLength",
@@ -177,7 +178,6 @@ SAVER_OPERATIONS = frozenset(
         "SaveV2",
         "Select",
         "ShardedFilename",
-        "StaticRegexFullMatch",
         "StringJoin",
     ]
 )

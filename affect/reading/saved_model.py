@@ -72,6 +72,10 @@ class SavedModel(ExportedFolder):
         try:
             return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors).items()}
         except (KeyError, TypeError, tf.errors.OpError) as error:
+            # A check in the graph has its words in brackets.
+            if found := re.search(r"assertion failed: \[([^\]]*)\]", str(error)):
+                message = f"{self.path} refuses the request: {found[1]}. Received: {_list_shapes(inputs)}"
+                raise InputError(message) from error
             raise InputError(f"{self.path}: signature {name} does not run ({first_line(error)}).") from error
 
     @cached_property
@@ -88,6 +92,10 @@ class SavedModel(ExportedFolder):
         except Exception as error:  # a damaged model can fail in any way
             reason = first_line(error)
             raise InputError(f"TensorFlow cannot load {self.path} ({reason}). Export it again.") from error
+
+
+def _list_shapes(inputs):
+    return ", ".join(f"{name} {np.shape(value)}" for name, value in inputs.items())
 
 
 def latest_version(path: str | Path) -> Path:

@@ -22,7 +22,8 @@ from affect.reading.artefact import FORMAT
 from affect.reading.run import Trained, load_trained
 from affect.reading.saved_model import ASSETS, write_sums
 from affect.serving.check import check
-from affect.tasks.signatures import MAX_JPEGS, TENSORS, Signature, build_signatures, decode_faces
+from affect.tasks.signatures import TENSORS, Signature, build_signatures, decode_faces
+from affect.tasks.task import MAX_FACES
 
 WARMUP = "tf_serving_warmup_requests"
 # What is written: the `kind` in affect.json.
@@ -231,7 +232,7 @@ def write_warmup(
 
     requests = [(signature, inputs) for signature, (inputs, _) in pairs.items()]
     jpeg = pairs["jpeg"][0]["jpegs"][0, 0]
-    clips = [[jpeg] + [b""] * (size - 1) for size in frames if size <= MAX_JPEGS]
+    clips = [[jpeg] + [b""] * (size - 1) for size in frames if size <= MAX_FACES]
     requests += [("jpeg", {"jpegs": np.array([clip], object)}) for clip in clips]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:

@@ -1,7 +1,7 @@
 """Recordings and a network → series of valence and arousal on the regular grid, rated and estimated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +10,7 @@ from affect.config import VideoRegressor
 from affect.data.recordings import EvaluationGrid, Recording, read_windows
 from affect.progress import Track, hide_progress
 from affect.statistics import Moments
-from affect.tasks.task import LoadedModel
+from affect.tasks.task import MAX_FACES, LoadedModel
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ def estimate(trained: LoadedModel, recordings: Sequence[Recording], *, track: Tr
     config = cast(VideoRegressor, trained.experiment.model)
     each_end = config.predicts == "end"
     data, grid = trained.experiment.data, EvaluationGrid(trained.experiment.windows, each_end)
+    # An exported model takes so many faces at once. How windows are shared among batches changes no estimate.
+    data = replace(data, batch_clips=max(1, min(data.batch_clips, MAX_FACES // trained.experiment.windows.frames)))
     seen: dict[str, Any] = {"face_size": trained.face_size, "features": config.features}
     if all(recording.faces is not None for recording in recordings):
         batches = read_windows(recordings, grid, data, **seen)

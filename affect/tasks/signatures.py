@@ -9,7 +9,7 @@ import tensorflow as tf
 from affect.data.augment import view_centre_in_graph
 from affect.data.labels import DIMENSIONS
 from affect.models.frame_classifier import frame_networks
-from affect.tasks.task import TrainedModel
+from affect.tasks.task import MAX_FACES, TrainedModel
 
 if TYPE_CHECKING:
     from affect.tasks.task import Task
@@ -19,7 +19,13 @@ MAX_JPEG_BYTES = 4 * 2**20
 MAX_JPEG_SIDE_PX = 2048
 # A progressive JPEG usually has 10 scans. A JPEG of 185 kB with 10,000 empty scans took 79 s to decode.
 MAX_JPEG_SCANS = 16
-MAX_JPEGS = 512
+# What a JPEG says in its EXIF data if it must be turned or mirrored: the entry "orientation" with a value from 2 to 8,
+# in either order of bytes. `\C` is any byte; `.` is any character of UTF-8.
+TURNED = (
+    r"\C*Exif\x00\x00(?:"
+    r"MM\x00\*\C*\x01\x12\x00(?:\x03\x00\x00\x00\x01\x00|\x04\x00\x00\x00\x01\x00\x00\x00)[\x02-\x08]|"
+    r"II\*\x00\C*\x12\x01[\x03\x04]\x00\x01\x00\x00\x00[\x02-\x08])\C*"
+)
 
 # Name of a tensor → what it holds, for `affect.json`. B clips of F frames, E classes, N heads, L = h·w locations.
 TENSORS = {
@@ -92,11 +98,12 @@ def build_signatures(trained: ExportedModel, *, as_graph: bool = False) -> dict[
         return serving_default(faces, frame_mask) | {"frame_mask": frame_mask}
 
     signatures = {
-        "serving_default": Signature("Clips of faces.", serving_default, inputs),
+        "serving_default": Signature(f"Clips of faces, at most {MAX_FACES} together.", serving_default, inputs),
         "jpeg": Signature(
             "Clips of encoded faces, which are cropped and scaled as in evaluation. A request of more than "
-            f"{MAX_JPEGS} strings is an error. A string that is not a whole JPEG of at most {MAX_JPEG_BYTES} bytes, "
-            f"{MAX_JPEG_SIDE_PX} pixels on each side and {MAX_JPEG_SCANS} scans is no frame, and frame_mask says so.",
+            f"{MAX_FACES} strings is an error. A string that is not a whole JPEG of at most {MAX_JPEG_BYTES} bytes, "
+            f"{MAX_JPEG_SIDE_PX} pixels on each side and {MAX_JPEG_SCANS} scans, or whose EXIF data ask to turn or "
+            "mirror it, is no frame, and frame_mask says so.",
             jpeg,
             _specify(jpegs=((None, None), tf.string)),
         ),
@@ -113,20 +120,21 @@ def decode_faces(jpegs: Any, crop_ratio: float, face_size: int) -> tuple[Any, An
     request is 30 times as fast as one for each string.
 
     Args:
-        jpegs: String tensor (B, F) of at most `MAX_JPEGS` strings.
+        jpegs: String tensor (B, F) of at most `MAX_FACES` strings.
         crop_ratio: As in `affect.data.views.view_centre`.
         face_size: Height and width of the faces in pixels.
 
     Returns:
         `(faces, frame_mask)`: uint8 (B, F, face_size, face_size, 3), black where masked; bool (B, F), False for a
-        string that is no whole JPEG within the limits.
+        string that is no whole JPEG within the limits, or that its EXIF data ask to turn: stored faces are upright, and
+        one that lies on its side would be read as something else.
 
     Raises:
-        tf.errors.InvalidArgumentError: On more than `MAX_JPEGS` strings.
+        tf.errors.InvalidArgumentError: On more than `MAX_FACES` strings.
     """
     shape = tf.shape(jpegs)
     count = tf.size(jpegs, tf.int64)
-    tf.debugging.assert_less_equal(count, tf.constant(MAX_JPEGS, tf.int64), f"More than {MAX_JPEGS} JPEGs a request")
+    tf.debugging.assert_less_equal(count, tf.constant(MAX_FACES, tf.int64), f"More than {MAX_FACES} JPEGs a request")
 
     def decode(place, jpeg):
         # Check the header before decoding, because a small file can claim to be an image of many gigabytes.
@@ -137,6 +145,7 @@ def decode_faces(jpegs: Any, crop_ratio: float, face_size: int) -> tuple[Any, An
             tf.debugging.assert_less_equal(tf.strings.length(jpeg), MAX_JPEG_BYTES),
             tf.debugging.assert_less_equal(side_px, MAX_JPEG_SIDE_PX),
             tf.debugging.assert_less_equal(tf.math.count_nonzero(is_scan, dtype=tf.int32), MAX_JPEG_SCANS),
+            tf.debugging.assert_equal(tf.strings.regex_full_match(jpeg, TURNED), False),
         ]
         with tf.control_dependencies(checks):
             jpeg = tf.identity(jpeg)
@@ -193,7 +202,13 @@ def _call(network, faces, frame_mask):
     sizes = tf.shape(faces)[:2]
     tf.debugging.assert_equal(sizes, tf.shape(frame_mask), "faces and frame_mask differ in clips or frames")
     tf.debugging.assert_positive(sizes[1], "A clip has one frame at least; mask it where there is none")
+    _check_count(tf.reduce_prod(sizes))
     return network({"faces": faces, "frame_mask": frame_mask}, training=False)
+
+
+def _check_count(faces):
+    """Checks the number of faces in a request. The memory that a network takes is proportional to it."""
+    tf.debugging.assert_less_equal(faces, MAX_FACES, f"More than {MAX_FACES} faces a request")
 
 
 def build_frame_signatures(model: Any) -> dict[str, Signature]:
@@ -208,6 +223,7 @@ def build_frame_signatures(model: Any) -> dict[str, Signature]:
         return {key: tf.cast(value, tf.float32) for key, value in networks[name](inputs).items()}
 
     def frame(faces):
+        _check_count(tf.shape(faces)[0])
         return run("frame", faces=faces)
 
     def classify(pooled_features):
@@ -217,7 +233,7 @@ def build_frame_signatures(model: Any) -> dict[str, Signature]:
         return run("step", frame_features=frame_features, hidden=hidden, cell=cell)
 
     functions: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
-        "frame": ("Faces one by one.", frame),
+        "frame": (f"Faces one by one, at most {MAX_FACES} together.", frame),
         "classify": ("The classifier, on pooled features.", classify),
         "step": ("One step of the LSTM, and the classes by then.", step),
     }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The config of a network: the field `model` of an experiment.
 ModelConfig = FrameClassifier | VideoRegressor | VideoClassifier
+# Largest number of faces in a request to an exported model: clips × frames.
+MAX_FACES = 512
 # How the figure of a clip is drawn (`affect.reading.explain.explain`).
 Style = Literal["ours", "paper"]
 STYLES = get_args(Style)
