@@ -1,5 +1,6 @@
 """Optional packages, which an extra installs: `pip install 'affect[plots]'`."""
 
+from collections.abc import Collection
 from importlib.util import find_spec
 
 from affect.errors import InputError
@@ -34,26 +35,29 @@ EXTRAS: dict[str, dict[str, str]] = {
 }
 
 
-def find_missing(extra: str) -> list[str]:
+def find_missing(extra: str, modules: Collection[str] | None = None) -> list[str]:
     """Returns the packages of an extra that are not installed. It imports none of them.
 
     Args:
         extra: Key in `EXTRAS`.
+        modules: Those that are needed, if not all.
     """
-    return [package for module, package in EXTRAS[extra].items() if find_spec(module) is None]
+    needed = EXTRAS[extra] if modules is None else {module: EXTRAS[extra][module] for module in modules}
+    return [package for module, package in needed.items() if find_spec(module) is None]
 
 
-def require(extra: str, what: str) -> None:
+def require(extra: str, what: str, modules: Collection[str] | None = None) -> None:
     """Checks that the packages of an extra are installed.
 
     Args:
         extra: Key in `EXTRAS`.
         what: What needs them. The error names it.
+        modules: Those that are needed, if not all of the extra.
 
     Raises:
         InputError: When a package is not installed. The error names the command that installs it.
     """
-    if missing := find_missing(extra):
+    if missing := find_missing(extra, modules):
         named = missing if len(missing) < 4 else [*missing[:2], f"{len(missing) - 2} more packages"]
         words = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
         raise InputError(f"{what} needs {words}. Install it: pip install 'affect[{extra}]'")

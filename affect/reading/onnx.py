@@ -60,7 +60,7 @@ def open_session(path: str | Path) -> Any:
     Raises:
         InputError: If ONNX Runtime is not installed or cannot read the file, or as `check_onnx`.
     """
-    require("onnx", f"{path}, which ONNX Runtime runs,")
+    require("onnx", f"{path}, which ONNX Runtime runs,", ["onnxruntime"])
     import onnxruntime
 
     content = check_onnx(path)
@@ -82,5 +82,5 @@ def read_onnx(path: str | Path) -> ONNXModel:
     """
     path = Path(path)
     arguments = read_exported(path, KIND, r"[\w-]+\.onnx")
-    require("onnx", f"{path}, which ONNX Runtime runs,")
+    require("onnx", f"{path}, which ONNX Runtime runs,", ["onnxruntime"])
     return ONNXModel(path, **arguments)
