@@ -1,6 +1,6 @@
 """Serves an ONNX model by KServe's Open Inference Protocol (v2): HTTP on port 8080, gRPC on port 8081.
 
-It needs no affect:
+It does not import affect:
 
     pip install 'kserve~=0.21.0' 'onnxruntime~=1.32'
     python savedmodels/serving/kserve/server.py --model_dir savedmodels/NAME/1 --model_name NAME --workers 2
@@ -11,6 +11,7 @@ and shapes of the tensors are those of the file: `GET /v2/models/NAME`. All opti
 
 import argparse
 import asyncio
+import math
 from pathlib import Path
 
 import onnxruntime
@@ -19,6 +20,8 @@ from kserve.errors import InvalidInput
 
 # Type of ONNX → type of the protocol.
 TYPES = {"tensor(uint8)": "UINT8", "tensor(bool)": "BOOL", "tensor(float)": "FP32"}
+# Largest number of faces in a request: clips × frames. The memory that a network takes is proportional to it.
+MAX_FACES = 512
 
 
 class ONNX(Model):
@@ -53,6 +56,8 @@ class ONNX(Model):
             if tensor.datatype != (datatype := TYPES[expected[tensor.name].type]):
                 raise InvalidInput(f"{tensor.name} must be {datatype}, not {tensor.datatype}")
             arrays[tensor.name] = tensor.as_numpy().reshape(tensor.shape)
+        if "faces" in arrays and math.prod(arrays["faces"].shape[:-3]) > MAX_FACES:
+            raise InvalidInput(f"More than {MAX_FACES} faces a request")
         try:
             found = await asyncio.to_thread(session.run, None, arrays)
         except Exception as error:  # classes of its own, which share no base class: shapes that do not fit
