@@ -6,6 +6,7 @@ from typing import Any
 
 from affect import terminal
 from affect.config import Faces, load_config, read_json, write_json
+from affect.files import replace_file
 from affect.models.backbones import get_weights
 from affect.models.device import describe_device
 from affect.pipelines.planted.clips import EXPRESSIONS, NO_EXPRESSION, generate
@@ -20,12 +21,20 @@ from affect.training.evaluate import evaluate
 from affect.training.train import train
 
 
-def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progress) -> dict[str, Any]:
+def demo(
+    out: Path,
+    *,
+    config: str | Path = "planted",
+    train_clips: int = 50,
+    test_clips: int = 25,
+    track: Track = hide_progress,
+) -> dict[str, Any]:
     """Makes videos, prepares, trains, evaluates, explains, exports, checks, converts and reads; prints each step.
 
     Args:
         out: Folder for everything that is written.
         config: A config, by its path or name.
+        train_clips, test_clips: Number of clips; at least 10 of the test, so that each expression is there twice.
         track: Shows progress.
 
     Returns:
@@ -41,7 +50,8 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
     print(get_weights("mini_xception"))
     terminal.print_headline("videos: a portrait animated with planted expressions")
     expressions = sorted([*EXPRESSIONS, *NO_EXPRESSION])
-    oracle = read_json(generate(videos, train_clips=50, test_clips=25, expressions=expressions, track=track))
+    clips = {"train_clips": train_clips, "test_clips": test_clips}
+    oracle = read_json(generate(videos, expressions=expressions, track=track, **clips))
     print(f"{videos}: {len(oracle['clips'])} clips")
     terminal.print_headline("prepare")
     manifest = prepare(videos / "clips.csv", dataset="csv", out=shards, faces=Faces(), track=track)
@@ -73,7 +83,8 @@ def demo(out: Path, *, config: str | Path = "planted", track: Track = hide_progr
     terminal.print_headline("predict: all test clips, as tables and a report")
     groups = out / "groups.csv"
     rows = [f"{clip['key']}.mp4,{clip['label']}\n" for clip in report["clips"]]
-    groups.write_text("video,condition\n" + "".join(rows), encoding="utf-8")
+    with replace_file(groups) as temporary:
+        temporary.write_text("video,condition\n" + "".join(rows), encoding="utf-8")
     tested = sorted(videos / f"{clip['key']}.mp4" for clip in report["clips"])
     study = load(version).read_many(tested, out / "results", groups=groups, report=True, overwrite=True, is_quiet=False)
     terminal.print_study(study, is_quiet=True)

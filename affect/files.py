@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -180,6 +182,46 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def make_in_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
+    """Gives a temporary folder in a folder and removes it when the block ends.
+
+    A process that is killed leaves its temporary folder. So those of the same prefix that no process holds are removed
+    first.
+
+    Args:
+        parent: Folder.
+        prefix: Of the temporary folder's name.
+    """
+    for left in Path(parent).glob(f"{prefix}*"):
+        with suppress(OSError):  # another process holds it
+            held = lock_folder(left)
+            shutil.rmtree(left, ignore_errors=True)
+            held.close()
+    folder, held = _make_and_hold(parent, prefix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if held:
+            held.close()
+
+
+def _make_and_hold(parent, prefix):
+    """Returns a new folder and its lock, `None` where folders cannot be locked."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            held = lock_folder(folder)
+        except (BlockingIOError, FileNotFoundError):  # another process took it for one that was left
+            continue
+        except OSError:
+            return folder, None
+        if folder.exists():
+            return folder, held
+        held.close()
 
 
 # The comment at the end of a sealed zip archive: this text, and the SHA-256 of everything before the digits.

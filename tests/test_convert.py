@@ -273,7 +273,9 @@ def test_the_worst_face_is_named(exported, converted):
 
 def test_frames_may_be_fixed(exported, tmp_path):
     saved, out = exported("joint_softmax")[1], tmp_path / "model.tflite"
+    (tmp_path / ".convert-left-behind").mkdir()
     assert convert(saved.path, out, to="float32", frames=6)["frames"] == 6
+    assert [*tmp_path.iterdir()] == [out]  # what a killed conversion left is gone
     details = Interpreter(str(out)).get_signature_runner("serving_default").get_input_details()
     assert details["faces"]["shape_signature"].tolist() == [1, 6, 32, 32, 3]
     call = read_artefact(out).signature("serving_default")

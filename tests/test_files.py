@@ -1,8 +1,11 @@
 """The checksum of a file, and files that are never half-written."""
 
+import os
+import tempfile
+
 import pytest
 
-from affect.files import replace_file, sha256_of
+from affect.files import make_in_folder, replace_file, sha256_of
 
 
 def test_sha256(tmp_path):
@@ -31,3 +34,27 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
         raise error
     assert [found.name for found in tmp_path.iterdir()] == ["table.csv"]
     assert path.read_text() == "before"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_holds_is_not(tmp_path):
+    (tmp_path / ".making-left" / "version").mkdir(parents=True)
+    with make_in_folder(tmp_path, ".making-") as folder:
+        assert [*tmp_path.iterdir()] == [folder]
+        with make_in_folder(tmp_path, ".making-") as other:
+            assert folder.is_dir() and other.is_dir() and folder != other
+        assert [*tmp_path.iterdir()] == [folder]
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_temporary_folder_that_is_taken_for_one_that_was_left_is_made_again(tmp_path, monkeypatch):
+    made = []
+
+    def make(prefix, dir, make=tempfile.mkdtemp):
+        made.append(make(prefix=prefix, dir=dir))
+        if len(made) == 1:
+            os.rmdir(made[0])
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make)
+    with make_in_folder(tmp_path, ".making-") as folder:
+        assert str(folder) == made[1]

@@ -1,5 +1,6 @@
 """Planted expressions: the oracle tells the truth about the videos beside it."""
 
+import csv
 import json
 
 import cv2
@@ -45,6 +46,25 @@ def still(tmp_path_factory):
 @pytest.fixture(scope="module")
 def subject():
     return draw_subject(np.random.default_rng(0), "someone")
+
+
+def test_killed_while_the_list_is_written_there_is_none(tmp_path, monkeypatch):
+    class Killed:
+        def __init__(self, file):
+            self.file = file
+
+        def writerow(self, row):
+            self.file.write("path,la")
+            raise KeyboardInterrupt
+
+    few = SMALL | STILL | {"train_clips": 1, "test_clips": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "writer", Killed)
+        with pytest.raises(KeyboardInterrupt):
+            generate(tmp_path, **few)
+    assert not (tmp_path / "clips.csv").exists()
+    generate(tmp_path, **few)
+    assert (tmp_path / "clips.csv").read_text().splitlines()[0] == "path,label,subject,split"
 
 
 def test_writes_the_layout_of_the_folder_data_set(planted):

@@ -245,7 +245,31 @@ def test_only_what_is_missing_is_read(predictor, videos, tmp_path):
     assert len(read(out / "frames.csv")) == 5 + 12 + 12
 
 
-def test_a_study_of_other_settings_is_kept(predictor, videos, exported, tmp_path):
+def stop_before_each_removal(monkeypatch, call):
+    """Calls a function again and again; each time it is stopped one removal of a file later, until it ends."""
+    most = 0
+    while True:
+        left = most
+
+        def remove(path, missing_ok=False, unlink=Path.unlink):
+            nonlocal left
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+            unlink(path, missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", remove)
+            try:
+                call()
+            except KeyboardInterrupt:
+                most += 1
+            else:
+                assert most
+                return
+
+
+def test_a_study_of_other_settings_is_kept(predictor, videos, exported, tmp_path, monkeypatch):
     out = tmp_path / "out"
     predictor.read_many(videos / "day 1", out, report=False)
     before = files_of(out)
@@ -256,6 +280,10 @@ def test_a_study_of_other_settings_is_kept(predictor, videos, exported, tmp_path
     assert files_of(out) == before
     study = predictor.read_many(videos / "day 1", out, smooth_s=0.5, report=False, overwrite=True)
     assert "happy_smooth" in read(study.folder / "frames.csv")[0]
+    stop_before_each_removal(
+        monkeypatch, lambda: predictor.read_many(videos / "day 1", out, report=False, overwrite=True)
+    )
+    assert files_of(out) == before
     other = tmp_path / "other"
     other.mkdir()
     (other / "videos.csv").write_text("mine")

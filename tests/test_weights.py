@@ -194,6 +194,7 @@ def test_the_order_of_colours_is_stated_and_can_be_switched(state_dict, cache, t
 
 def test_a_second_import_replaces_the_first(state_dict, cache, tmp_path):
     import_weights("vgg16", write_pth(tmp_path / "a.pth", state_dict, "legacy"))
+    (cache / ".import-left-behind").mkdir()  # by a process that was killed
     report = import_weights("vgg16", write_safetensors(tmp_path / "a.safetensors", state_dict))
     assert sorted(os.listdir(cache)) == ["vgg16-vggface.json", "vgg16-vggface.safetensors"]
     assert weights_sha256("vgg16", "vggface") == report.sha256

@@ -17,7 +17,7 @@ from keras import layers
 
 from affect.data.labels import FER2013
 from affect.errors import InputError
-from affect.files import sha256_of
+from affect.files import make_in_folder, sha256_of
 from affect.layers.pixel_scaling import PixelScaling
 from affect.models.other_backbones import build_other
 from affect.models.published import (
@@ -245,8 +245,8 @@ def import_weights(
         name, str(target), source or str(path.resolve()), sha256, published.licence, loaded, unused, channels
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".import-") as folder:
-        file, record = pathlib.Path(folder, "weights"), pathlib.Path(folder, "record")
+    with make_in_folder(target.parent, ".import-") as folder:
+        file, record = folder / "weights", folder / "record"
         shutil.copyfile(path, file)
         record.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n")
         # After an interruption between the two lines, file and record disagree, and `read_cache` refuses them.

@@ -377,7 +377,7 @@ def _open_study(folder, predictor, settings, *, overwrite):
     elif file.is_file():
         for name in RESULTS:
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in _FILES:
+        for name in reversed(_FILES):  # study.json last: without it, what a killed process leaves is not of a study
             (folder / name).unlink(missing_ok=True)
     elif others := [name for name in (*_FILES, *RESULTS) if (folder / name).exists()]:
         raise InputError(f"{folder} holds {others[0]}, which is not of a study. Choose another --out.")

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from affect.config import read_json, write_json
+from affect.files import replace_file
 from affect.pipelines.planted.portrait import (
     BLINK,
     BROWS,
@@ -273,7 +274,10 @@ def generate(
         path = out / f"{key}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, images, frame_rate_hz)
-    with open(out / "clips.csv", "w", newline="", encoding="utf-8") as file:
+    with (
+        replace_file(out / "clips.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["path", "label", "subject", "split"])
         writer.writerows((f"{key}.mp4", clip["label"], clip["subject"], tasks[key][0]) for key, clip in clips.items())
