@@ -9,7 +9,9 @@ import os
 import signal
 import sys
 import time
-from contextlib import closing, nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
@@ -23,8 +25,9 @@ from typer.exceptions import TyperException
 from affect import __version__, terminal
 from affect.config import Faces, load_config, load_rows, write_json
 from affect.config.experiment import Detect, EvaluationProtocol, Tracks
-from affect.errors import InputError, describe_failure
+from affect.errors import InputError, MachineWarning, describe_failure
 from affect.extras import require
+from affect.files import name_text_fault
 from affect.progress import VideoProgress, hide_progress, show_progress
 from affect.reading.rows import Adjustment, Smoothing
 from affect.terminal import make_console, say, show
@@ -35,7 +38,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with _say_warnings():
+                return super().invoke(ctx)
         except InputError as error:
             if ctx.params["debug"]:
                 raise
@@ -56,6 +60,34 @@ class _Commands(TyperGroup):
                 raise
             say(failure)
             raise typer.Exit(1) from error
+
+    def resolve_command(self, ctx, args):
+        name, command, rest = super().resolve_command(ctx, args)
+        if name != "predict":  # which reads the other videos
+            _check_text(*rest)
+        return name, command, rest
+
+
+@contextmanager
+def _say_warnings() -> Iterator[None]:
+    """Prints what the machine lacks as one line."""
+    with warnings.catch_warnings():
+        show_others = warnings.showwarning
+
+        def show(message, category, *place, **more):
+            if issubclass(category, MachineWarning):
+                say(message)
+            else:
+                show_others(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
+
+
+def _check_text(*paths) -> None:
+    """Refuses a path that is not UTF-8, which TensorFlow and our own files cannot hold."""
+    if fault := next(filter(None, map(name_text_fault, paths)), ""):
+        raise InputError(fault)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -527,6 +559,7 @@ def predict(
     from affect.reading.paths import find_videos
     from affect.reading.study import measure_video
 
+    _check_text(model, *filter(None, (out, plot, groups)))
     in_folder = {"--groups": groups, "--parquet": parquet, "--preview": preview, "--report": report}
     if out is None and (given := [name for name, value in {**in_folder, "--overwrite": overwrite}.items() if value]):
         raise InputError(f"{given[0]} needs --out FOLDER.")

@@ -11,6 +11,10 @@ NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
+class MachineWarning(UserWarning):
+    """What this machine lacks and a command goes on without, in one line. The command line prints it."""
+
+
 class InputError(ValueError):
     """The user's mistake: what is wrong, where, and what to do. The command line exits with 2."""
 
@@ -28,7 +32,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ADVICE = {
     **dict.fromkeys(FULL, "Make room and run the same command again."),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Change its permissions, or choose another place."),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "Choose another place."),
     errno.ENOENT: "Make it, or choose another place.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EMFILE: "Raise the limit of open files: ulimit -n 4096.",
     errno.EIO: "Copy what is there to another disk.",
 }
@@ -71,9 +77,14 @@ def first_line(error: BaseException) -> str:
 
 
 def escape_text(text: object) -> str:
-    """Returns a text with escape sequences for the characters that a terminal or page would obey and not show."""
+    """Returns a text with escape sequences for the characters that a terminal or page would obey and not show.
+
+    Bytes of a name that is not UTF-8 are shown as `\\xe9`.
+    """
     return "".join(
-        character.encode("unicode_escape").decode()
+        f"\\x{ord(character) - 0xDC00:02x}"
+        if "\udc80" <= character <= "\udcff"  # how Python reads such a byte
+        else character.encode("unicode_escape").decode()
         if unicodedata.category(character) in NO_TEXT or character in TURNS
         else character
         for character in str(text)

@@ -1,17 +1,19 @@
 """Files: names and archives of others; checksums; writing under a temporary name; locking a folder."""
 
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from affect.errors import FULL, InputError, MachineError, first_line
+from affect.errors import FULL, InputError, MachineError, MachineWarning, escape_text, first_line
 
 try:
     import fcntl
@@ -22,6 +24,8 @@ except ImportError:  # Windows
 # process that shares it.
 LOCK_FILE, LOCK_BYTES = ".lock", 1024
 LONGEST_NAME = 255  # bytes that a file system takes
+# Errors of file systems that have no locks, such as some of a network.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -29,28 +33,30 @@ class Lock:
     """A lock of a folder. It holds until it is closed or this process ends.
 
     Args:
-        descriptor: Of what is locked: the folder, or a file in it.
+        descriptor: Of what is locked: the folder, or a file in it; `None` if the file system has no locks.
         file: That file; `None` if the folder is locked itself.
     """
 
-    descriptor: int
-    file: Path | None
+    descriptor: int | None
+    file: Path | None = None
 
     def close(self) -> None:
         """Ends the lock."""
-        os.close(self.descriptor)
+        if self.descriptor is not None:
+            os.close(self.descriptor)
         if self.file:
             with suppress(OSError):  # another process uses it
                 self.file.unlink()
 
 
-def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = False) -> Lock:
+def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = False, is_needed: bool = True) -> Lock:
     """Keeps a folder from other processes that lock it too.
 
     Args:
         folder: Folder; it must exist.
         is_shared: Whether other processes may share the lock.
         waits: Whether this function waits until the folder is free.
+        is_needed: Whether a file system without locks is an error. Otherwise the lock there is none.
 
     Raises:
         BlockingIOError: When another process has locked the folder.
@@ -67,10 +73,25 @@ def lock_folder(folder: str | Path, *, is_shared: bool = False, waits: bool = Fa
                 if not waits:
                     raise BlockingIOError(f"{folder} is locked.")
                 time.sleep(0.1)
-    except BaseException:
+    except BaseException as error:
         os.close(held)
+        if not is_needed and isinstance(error, OSError) and error.errno in NO_LOCKS:
+            return Lock(None)
         raise
     return Lock(held, file)
+
+
+def warn_without_lock(held: Lock, folder: str | Path, command: str) -> None:
+    """Warns if a lock that is not needed is none.
+
+    Args:
+        held: The lock.
+        folder: Folder that it should keep from others.
+        command: Command that writes to the folder.
+    """
+    if held.descriptor is None:
+        text = f"{folder} is on a file system without locks. Run no second {command} on it at the same time."
+        warnings.warn(text, MachineWarning, stacklevel=3)
 
 
 @contextmanager
@@ -89,11 +110,12 @@ def hold_folder(folder: str | Path, command: str, option: str) -> Iterator[None]
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = lock_folder(folder)
+        held = lock_folder(folder, is_needed=False)
     except BlockingIOError as error:
         raise InputError(f"Another {command} writes to {folder}. Wait for it, or choose another {option}.") from error
     except OSError as error:
         raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose another {option}.") from error
+    warn_without_lock(held, folder, command)
     try:
         yield
     except OSError as error:
@@ -119,6 +141,15 @@ def _lock_bytes(file, is_shared):
         except PermissionError:
             continue
     return False
+
+
+def name_text_fault(path: str | Path) -> str:
+    """Returns why a path cannot be written to tables or given to TensorFlow, as one sentence; empty if it can."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return f"The name of {escape_text(path)} is not UTF-8. Rename it."
+    return ""
 
 
 def check_name(name: object, where: str | Path) -> str:
@@ -167,6 +198,20 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def name_temporary(path: str | Path, prefix: str = "tmp-") -> Path:
+    """Returns the name under which a file is written: in the same folder, with the same suffix, and not too long.
+
+    Args:
+        path: The file.
+        prefix: How the name begins.
+    """
+    path = Path(path)
+    name = path.name
+    while len(os.fsencode(prefix + name)) > LONGEST_NAME:
+        name = name[1:]
+    return path.with_name(prefix + name)
+
+
 @contextmanager
 def replace_file(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, with the same suffix, so that a reader never sees a partly written file.
@@ -174,8 +219,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     When the block ends, the temporary file is renamed to `path`. When the block raises, the temporary file is removed
     and `path` does not change.
     """
-    path = Path(path)
-    temporary = path.with_name(f"tmp-{path.name}")
+    path, temporary = Path(path), name_temporary(path)
     try:
         yield temporary
         temporary.replace(path)

@@ -1,15 +1,24 @@
 """Paths of files that others wrote: their faults before they are opened, and the file that a list means."""
 
+import contextlib
 import os
 import stat
 import unicodedata
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
+
+from affect.files import name_text_fault
 
 # Start of the small text that a repository holds if a large file was not fetched → its name and the command to fetch.
 POINTERS = {
     b"version https://git-lfs.github.com/spec/": ("a Git LFS pointer", "git lfs pull"),
     b"/annex/objects/": ("a git-annex pointer", "git annex get"),
 }
+
+# (folder, function that gives the form of a name) → form → names in the folder.
+Names: TypeAlias = dict[tuple[Path, Callable[[str], str]], dict[str, list[str]]]
 
 
 def name_fault(path: Path | str) -> str:
@@ -18,6 +27,8 @@ def name_fault(path: Path | str) -> str:
     A link is followed. A pipe or a device is not opened, because reading it could block for ever.
     """
     path = Path(path)
+    if fault := name_text_fault(path):
+        return fault
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -29,6 +40,15 @@ def name_fault(path: Path | str) -> str:
     if not stat.S_ISREG(mode):
         return f"{path} is a pipe, a socket or a device and not a file."
     return name_pointer(read_start(path), path)
+
+
+def state_of(path: Path | str) -> tuple[int, int, int] | None:
+    """Returns what changes if the content of a file does; `None` if there is no file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def is_open(folder: Path) -> bool:
@@ -68,7 +88,7 @@ def read_start(path: Path | str, count: int = 64) -> bytes:
         return b""
 
 
-def find_listed(folder: Path, text: str) -> tuple[Path, str]:
+def find_listed(folder: Path, text: str, known: Names) -> tuple[Path, str]:
     r"""Returns the path that a list means by a text.
 
     The path as it is written comes first. If it does not exist, a path is accepted that differs in its Unicode normal
@@ -77,6 +97,8 @@ def find_listed(folder: Path, text: str) -> tuple[Path, str]:
     Args:
         folder: Folder of the list.
         text: A path relative to it, or an absolute one.
+        known: Names in folders that were listed before, so that each folder is listed once for a whole list; `{}` at
+            first.
 
     Returns:
         `(path, hint)`: the hint is a sentence that names a path which differs in case only. It is empty if there is
@@ -89,9 +111,9 @@ def find_listed(folder: Path, text: str) -> tuple[Path, str]:
     for each in dict.fromkeys((text, text.replace("\\", "/"))):
         if os.path.lexists(folder / each):
             return folder / each, ""
-        if path := _walk(folder / each, lambda name: unicodedata.normalize("NFC", name)):
+        if path := _walk(folder / each, _compose, known):
             return path, ""
-    alike = _walk(folder / text.replace("\\", "/"), fold)
+    alike = _walk(folder / text.replace("\\", "/"), fold, known)
     return written, f"{written} is not there, and {alike} has a similar name." if alike else ""
 
 
@@ -118,18 +140,30 @@ def fold(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _walk(path, form):
+def _compose(name):
+    """Returns the form of a name in which two ways to write é are one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _walk(path, form, known):
     """Returns the only path whose parts have the same form; `None` if there is no such path or there are several."""
     found = Path(path.anchor)
     for part in path.parts[1:] if path.anchor else path.parts:
         if os.path.lexists(found / part):
             found /= part
             continue
-        try:
-            alike = [name for name in os.listdir(found) if form(name) == form(part)]
-        except OSError:
-            return None
+        alike = _list_names(found, form, known).get(form(part), ())
         if len(alike) != 1:
             return None
         found /= alike[0]
     return found
+
+
+def _list_names(folder, form, known):
+    """Returns form → names in a folder that have it; nothing if the folder cannot be read."""
+    if (folder, form) not in known:
+        names = known[folder, form] = defaultdict(list)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                names[form(name)].append(name)
+    return known[folder, form]

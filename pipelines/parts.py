@@ -23,7 +23,7 @@ from affect.files import check_name, sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.faces import cut_video
-from affect.pipelines.files import name_fault
+from affect.pipelines.files import name_fault, state_of
 from affect.pipelines.follow import Detector
 from affect.pipelines.spool import Spool
 
@@ -60,6 +60,7 @@ def write_part(
     tracks: list[tuple[int, Iterator[Face]]] = []  # (number of faces, faces) of each chosen track
     clip: dict[str, Any] = {}
     seen = 0  # number of all tracks
+    before = state_of(source.path)
     with TemporaryDirectory(prefix=MAKING, dir=parts) as name:
         folder = Path(name)
         try:
@@ -92,6 +93,9 @@ def write_part(
             except Exception as error:
                 error.add_note(f"while {source.path} was cut")
                 raise
+            if state_of(source.path) not in (before, None):  # the faces of a file that was removed are whole
+                problem = f"{source.path} changed while it was read. Run the same command again, with --overwrite."
+                video["source_sha256"] = ""  # what was cut is not of the content that was hashed
         clip |= {
             "label": source.label,
             "label_index": classes.index(source.label) if source.label else -1,
@@ -238,15 +242,13 @@ def differs(source: Source, entry: dict[str, Any], *, by_hash: bool = True) -> b
     listed = describe_listing(source)
     if listed != {name: entry.get(name) for name in listed}:
         return True
-    size = _measure_size(source)
-    if size in (0, entry["bytes"]):
-        if not by_hash:
-            return False
-        try:
-            return size > 0 and _hash(source) != entry["source_sha256"]
-        except OSError:
-            return False
-    return True
+    try:
+        size = _measure_size(source)
+        if size not in (0, entry["bytes"]):
+            return True
+        return by_hash and size > 0 and _hash(source) != entry["source_sha256"]
+    except OSError:
+        return False
 
 
 def digest(key: str) -> str:

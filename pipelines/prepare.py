@@ -18,7 +18,7 @@ from typing import Any
 from affect.config import Faces
 from affect.errors import InputError
 from affect.extras import require
-from affect.files import lock_folder
+from affect.files import lock_folder, warn_without_lock
 from affect.pipelines.claims import BEAT_S, find_claimed
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
@@ -153,7 +153,7 @@ def _lock(out, parts):
     tries = 10
     while True:
         try:
-            held = lock_folder(out)
+            held = lock_folder(out, is_needed=False)
             break
         except BlockingIOError as error:
             tries -= 1  # a child that a killed run was about to start releases the lock at once
@@ -162,9 +162,10 @@ def _lock(out, parts):
                     f"Another affect prepare writes to {out}. Wait for it, or choose another --out."
                 ) from error
             time.sleep(0.1)
+    warn_without_lock(held, out, "affect prepare")
     try:
         if parts.is_dir():
-            lock_folder(parts, waits=True).close()
+            lock_folder(parts, waits=True, is_needed=False).close()
         yield
     finally:
         held.close()
@@ -277,7 +278,7 @@ def _count_cores():
 
 def _start_worker(locked):
     if locked:
-        lock_folder(locked, is_shared=True, waits=True)
+        lock_folder(locked, is_shared=True, waits=True, is_needed=False)
     process = multiprocessing.parent_process()
     assert process  # a worker has one
     parent = process.sentinel

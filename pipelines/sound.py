@@ -17,6 +17,7 @@ import av
 import av.logging
 from av.stream import Disposition
 
+from affect.files import name_temporary
 from affect.pipelines.decoder import VideoError, open_video, set_limit
 from affect.pipelines.video import MAX_PIXELS, MEMORY_BYTES, NO_WINDOW
 
@@ -44,7 +45,7 @@ def add_sound(source: Path | str, video: Path) -> str:
     """
     with av.open(str(video), format="mp4") as container:  # which this process wrote
         length_s = _measure_end(container.streams.video[0])
-    with_sound = video.with_name(f"{video.name}.sound")
+    with_sound = name_temporary(video, "sound-")
     paths = [os.path.abspath(path) for path in (source, video, with_sound)]
     reason = "its reader crashed"
     try:

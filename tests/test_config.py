@@ -540,14 +540,19 @@ def test_reading_json_executes_nothing(tmp_path):
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("value", [{"a": 1, "b": object()}, {"a": 1, "b": "\udcff"}])
-def test_a_json_file_stays_whole_when_writing_fails(tmp_path, value):
+def test_a_json_file_stays_whole_when_writing_fails(tmp_path):
     path = tmp_path / "report.json"
     write(path, {"before": "fröhlich"})
-    with pytest.raises((TypeError, UnicodeEncodeError)):
-        write(path, value)
+    with pytest.raises(TypeError):
+        write(path, {"a": 1, "b": object()})
     assert json.loads(path.read_text(encoding="utf-8")) == {"before": "fröhlich"}
     assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_json_file_holds_a_name_that_is_not_utf8(tmp_path):
+    path = tmp_path / "report.json"
+    write(path, {"path": "caf\udce9 fröhlich"})
+    assert read_json(path) == json.loads(path.read_bytes().decode("utf-8")) == {"path": "caf\udce9 fröhlich"}
 
 
 def test_a_json_file_is_replaced_as_a_whole(tmp_path):

@@ -25,6 +25,7 @@ SHOWN = "[/red] \\x1b[2J\\x1b]0;title\\x07 :smile: \\u202ebad\\r\\n"
         (HOSTILE, SHOWN),
         ("Zoë 😀 \u200d نام 名", "Zoë 😀 \u200d نام 名"),
         ("\ud800\x9b\u2028\u2066", "\\ud800\\x9b\\u2028\\u2066"),
+        ("caf\udce9.mp4", "caf\\xe9.mp4"),
         (3, "3"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The benchmark of many clips walks its steps; their work grows in proportion to the clips, counted in calls."""
+"""The benchmarks of many clips and of extremes walk their steps; work grows in proportion to the clips, in calls."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from affect.data.verify import verify
+from benchmarks.extremes import list_rows, predict_hours, prepare_videos
 from benchmarks.scale import SHARES, STEPS, make_parts, make_videos, measure, prepare_step, text
 
 
@@ -72,3 +73,17 @@ def test_each_step_is_measured(tmp_path):
     assert json.loads(json.dumps(row)) == row
     assert all(step["seconds"] > 0 and step["cpu_seconds"] > 0 for step in row["steps"].values())
     assert SHARES == 10 and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("measure", "count", "steps"),
+    [
+        (list_rows, 20, ["list", "missing"]),
+        pytest.param(prepare_videos, 3, ["prepare", "again"], marks=pytest.mark.large),
+        pytest.param(predict_hours, 0.002, ["predict"], marks=pytest.mark.large),
+    ],
+)
+def test_extremes_are_measured(tmp_path, measure, count, steps):
+    found = dict(measure(tmp_path, count))
+    assert list(found) == steps
+    assert all(seconds > 0 and cpu_s > 0 and mib > 10 for seconds, cpu_s, mib in found.values())

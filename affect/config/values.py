@@ -185,6 +185,7 @@ def write_json(path: str | Path, value: Any) -> None:
         path: JSON file.
         value: Anything that JSON can hold.
     """
-    content = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()  # It fails before anything is written.
+    # It fails before anything is written. JSON has the same escape sequence for a byte of a name that is not UTF-8.
+    content = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
     with replace_file(path) as temporary:
         temporary.write_bytes(content)

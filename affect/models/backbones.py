@@ -16,7 +16,7 @@ import keras
 from keras import layers
 
 from affect.data.labels import FER2013
-from affect.errors import InputError
+from affect.errors import InputError, MachineError
 from affect.files import make_in_folder, sha256_of
 from affect.layers.pixel_scaling import PixelScaling
 from affect.models.other_backbones import build_other
@@ -244,7 +244,11 @@ def import_weights(
     report = WeightsReport(
         name, str(target), source or str(path.resolve()), sha256, published.licence, loaded, unused, channels
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"{target.parent} cannot be made ({error.strerror})"
+        raise MachineError(f"{reason}. Set AFFECT_CACHE to a folder for weights.") from error
     with make_in_folder(target.parent, ".import-") as folder:
         file, record = folder / "weights", folder / "record"
         shutil.copyfile(path, file)

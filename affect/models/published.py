@@ -84,9 +84,16 @@ def find_channels(path: Path | str, channels: Channels | None) -> Channels:
 
 
 def weights_dir() -> Path:
-    """Returns the folder of published weights: in `AFFECT_CACHE`, or by default in `~/.cache/affect`."""
-    cache = os.environ.get("AFFECT_CACHE") or Path.home() / ".cache" / "affect"
-    return Path(cache).expanduser() / "weights"
+    """Returns the folder of published weights: in `AFFECT_CACHE`, or by default in `~/.cache/affect`.
+
+    Raises:
+        InputError: If that is below a home folder that nobody knows.
+    """
+    cache = os.environ.get("AFFECT_CACHE") or "~/.cache/affect"
+    try:
+        return Path(cache).expanduser() / "weights"
+    except RuntimeError as error:
+        raise InputError(f"{cache}: no such home folder is known. Set AFFECT_CACHE to a folder for weights.") from error
 
 
 # Where backbones of others are found, before the "/" in their name → the name of their own weights.
@@ -231,7 +238,7 @@ def read_cache(name: str) -> WeightsReport:
         if sha256_of(path) == (published.sha256 or report.sha256):
             return report
         fault = "were altered in the cache"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         fault = "are not in the cache"
     except (ValueError, AttributeError, TypeError):  # It is not JSON, or has another form.
         fault = "have an unreadable record in the cache"

@@ -26,7 +26,8 @@ class Video:
     Args:
         path: The file.
         name: How it is named in tables: its path below the deepest folder that holds all that was named, with `/`.
-            If they are on several drives of Windows, the whole path.
+            If they are on several drives of Windows, the whole path. Bytes that are not UTF-8 are written as `\\xe9`;
+            such a file cannot be read.
     """
 
     path: Path
@@ -60,8 +61,7 @@ def find_videos(paths: Sequence[str | Path], *, without: Path | None = None) -> 
             folder that is named. The pictures and previews of a study are never searched for.
 
     Raises:
-        InputError: If a path is a web address, nothing fits a pattern, no path exists, no video is found, or the
-            name of one is not UTF-8.
+        InputError: If a path is a web address, nothing fits a pattern, no path exists, or no video is found.
     """
     named = [path for text in paths for path in _expand(text)]
     if not any(map(os.path.lexists, named)):
@@ -81,14 +81,13 @@ def find_videos(paths: Sequence[str | Path], *, without: Path | None = None) -> 
         raise InputError(f"No video or photograph in {', '.join(map(str, paths))}.")
     unique: dict[str, Path] = {}
     for path in found:
-        _check_name(path)
         unique.setdefault(os.path.abspath(path), path)
     try:
         root = os.path.commonpath([_folder_of(path) for path in named])
         names = [os.path.relpath(full, root) for full in unique]
     except ValueError:  # they are on several drives of Windows
         names = list(unique)
-    videos = [Video(path, Path(name).as_posix()) for name, path in zip(names, unique.values(), strict=True)]
+    videos = [Video(path, _spell(Path(name).as_posix())) for name, path in zip(names, unique.values(), strict=True)]
     return Found(videos, _describe(others))
 
 
@@ -114,13 +113,9 @@ def _holds_results(folder):
     return folder.name in RESULTS and (folder.parent / "study.json").is_file()
 
 
-def _check_name(path):
-    """Raises an error if tables, which are UTF-8, cannot hold a path."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        spelled = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise InputError(f"The name of {spelled} is not UTF-8. Rename it.") from error
+def _spell(name):
+    """Returns a name as tables, which are UTF-8, can hold it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _list_files(folder, without):

@@ -38,7 +38,7 @@ from affect.errors import InputError
 from affect.extras import find_missing, require
 from affect.files import hold_folder, replace_file, sha256_of
 from affect.pipelines.faces import is_photograph
-from affect.pipelines.files import name_fault
+from affect.pipelines.files import name_fault, state_of
 from affect.pipelines.video import probe
 from affect.progress import Track, VideoProgress, hide_progress
 from affect.reading import rows
@@ -176,7 +176,7 @@ def read_many(
     with hold_folder(folder, "affect predict", "--out"):
         about = _open_study(folder, predictor, settings, overwrite=overwrite)
         about["columns"] = rows.frame_columns(predictor.classes, adjustment)
-        states = {video.name: _state_of(video.path) for video in found.videos}
+        states = {video.name: state_of(video.path) for video in found.videos}
         about["videos"] = []
         for video in found.videos:
             check_stop()
@@ -206,7 +206,7 @@ def read_many(
                         progress.begin(f"{number}/{len(found.videos)} {video.name}", lengths_s[video.name])
                         readings = predictor.read_people(video.path, faces=faces, track=track, **section)
                         problem = ""
-                        if entry["sha256"] and _state_of(video.path) != states[video.name]:
+                        if entry["sha256"] and state_of(video.path) != states[video.name]:
                             problem = f"{video.path} changed while it was read. Run the same command again."
                             entry["sha256"] = ""  # what was read is not of the content that was hashed
                             write_json(folder / "study.json", about)
@@ -423,15 +423,6 @@ def _is_whole(part):
             return sum(line.endswith(b"\n") for line in file) == 1 + expected
     except (InputError, OSError, LookupError, TypeError):
         return False
-
-
-def _state_of(path):
-    """Returns what changes if the content of a file does; `None` if there is no file."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _hash(path):

@@ -17,6 +17,7 @@ from affect.colours import COLOURS, LETTER_COLOURS, to_rgb
 from affect.data.clips import Face
 from affect.data.views import view_centre
 from affect.errors import InputError, MachineError
+from affect.files import name_temporary
 from affect.interrupts import delay_interrupts
 from affect.models.stream import Reading
 from affect.reading.predictor import Predictor
@@ -307,14 +308,16 @@ class AnnotatedVideo:
             `affect.pipelines.sound.add_sound` adds the sound of a file. `None` leaves it without sound.
 
     Raises:
-        InputError: If its name does not end in `.mp4`.
+        InputError: If its name does not end in `.mp4`, or it is a folder.
     """
 
     def __init__(self, path: str | Path, add_sound: Callable[[Path], object] | None = None):
         self.path, self.add_sound = Path(path), add_sound
         if self.path.suffix.lower() != ".mp4":
             raise InputError(f"The video must be an .mp4 file. Received: {path}")
-        self._temporary = self.path.with_name(self.path.name + ".tmp")
+        if self.path.is_dir():
+            raise InputError(f"{path} is a folder. Choose another --out.")
+        self._temporary = name_temporary(self.path).absolute()  # FFmpeg takes the start of `a:b.mp4` for a protocol
         self._container: Any = None
 
     def add(self, timestamp_s: float, image: np.ndarray) -> None:

@@ -44,10 +44,14 @@ def link_to(path: str, above: int = 0) -> str:
     """
     path = path.replace("\\", "/")
     if re.match(r"[A-Za-z]:/", path):
-        return f"file:///{path[:2]}{quote(path[2:])}"
+        return f"file:///{path[:2]}{_quote(path[2:])}"
     if path.startswith("/"):
-        return f"file://{quote(path)}"
-    return quote("../" * above + path) if above else "./" * (":" in path.partition("/")[0]) + quote(path)
+        return f"file://{_quote(path)}"
+    return _quote("../" * above + path) if above else "./" * (":" in path.partition("/")[0]) + _quote(path)
+
+
+def _quote(path):
+    return quote(path, errors="surrogateescape")  # also a byte of a name that is not UTF-8
 
 
 def show_duration(seconds: float | None) -> str:

@@ -33,7 +33,7 @@ from affect.config.experiment import SelectionMetric
 from affect.data.batches import names_damage
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards
-from affect.errors import InputError, first_line
+from affect.errors import InputError, MachineError, first_line
 from affect.extras import find_missing
 from affect.files import hold_folder, is_intact, replace_file, seal, sha256_of
 from affect.models.backbones import is_known_everywhere
@@ -118,8 +118,10 @@ def train(
         InputError: If there is nothing to learn, a field has no effect (`affect.config.EFFECTS`), the loss is not
             finite, or `workdir` holds a run of another config or other data; if processes differ in what they train, or
             cannot divide a batch; or in the scope of a strategy of TensorFlow.
+        MachineError: If the clock of the machine is wrong, or `workdir` cannot be written.
     """
     config, workdir, shards = experiment.train, Path(workdir), Shards(data)
+    _check_clock()
     leave_accelerator_to_backend()
     check_no_strategy()
     rank = find_rank()
@@ -181,6 +183,13 @@ def train(
                 with _open_batches(training, model, learner, workdir, replicas, first_epoch, progress) as batches:
                     _fit(learner, batches, training, workdir, checkpoint, replicas, first_epoch, progress)
         return replicas.run_once(finish)
+
+
+def _check_clock():
+    """Refuses a clock that gives a year which a checkpoint, a zip archive, cannot hold."""
+    year = time.localtime(time.time()).tm_year
+    if not 1980 <= year <= 2107:
+        raise MachineError(f"The clock of this machine says {year}. A checkpoint holds the time, so set the clock.")
 
 
 def _open_batches(training, model, learner, workdir, replicas, first_epoch, progress):

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from affect.errors import InputError
 from affect.pipelines.datasets.source import Clips, Source, distinguish_suffixes, spell_alike
-from affect.pipelines.files import find_listed, fold, name_fault
+from affect.pipelines.files import Names, find_listed, fold, name_fault
 from affect.pipelines.tables import read_header
 
 COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s")
@@ -38,6 +38,7 @@ def csv_list(source: Path | str) -> Clips:
     if fault := name_fault(source):
         raise InputError(fault)
     clips = Clips()
+    known: Names = {}
     with open(source, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         try:
@@ -64,7 +65,7 @@ def csv_list(source: Path | str) -> Clips:
                 try:
                     if any((value or "").strip() for value in beyond):
                         raise InputError(f"{source}, line {reader.line_num}: more fields than the header has columns.")
-                    clips.append(_parse_row(source, values, reader.line_num))
+                    clips.append(_parse_row(source, values, reader.line_num, known))
                 except InputError as error:
                     clips.left_out.append(str(error))
         except (UnicodeDecodeError, csv.Error) as error:
@@ -72,7 +73,7 @@ def csv_list(source: Path | str) -> Clips:
     return spell_alike(distinguish_suffixes(clips)).require(f"{source} lists no videos.")
 
 
-def _parse_row(source, row, line):
+def _parse_row(source, row, line, known):
     start_s, end_s = (_parse_seconds(source, row, name, line) for name in ("start_s", "end_s"))
     if end_s is not None and end_s <= (start_s or 0.0):
         raise InputError(f"{source}, line {line}: end_s must be after start_s. Received: {start_s} and {end_s}")
@@ -81,7 +82,7 @@ def _parse_row(source, row, line):
     split = row.get("split") or "all"
     if not re.fullmatch(r"[\w-]+", split):
         raise InputError(f"{source}, line {line}: the split must be a word, such as train. Received: {split!r}")
-    path, hint = find_listed(source.parent, row["path"])
+    path, hint = find_listed(source.parent, row["path"], known)
     # If a path is written with `\\` and found with `/`, the key has `/`.
     text = row["path"].replace("\\", "/") if path != source.parent / row["path"] else row["path"]
     key = PurePosixPath(unicodedata.normalize("NFC", text)).with_suffix("").as_posix()
