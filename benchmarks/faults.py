@@ -595,9 +595,7 @@ def main(
     """Kill commands at random moments and compare what they leave."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, on which `affect prepare` starts no processes
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell lets jobs in the background ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets jobs in the background ignore it
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     chosen = {name: VERBS[name] for name in verbs or VERBS}
     begin, came, problems = time.monotonic(), [], []
