@@ -9,7 +9,8 @@
 - `predict` is `affect predict fer2013 VIDEO --out` of so many hours of video: 2 frames a second of 160 × 160 pixels, a
   still face. Its table has a row for each frame.
 
-Each number is of a new process. Memory is the largest of any process that it started.
+Each number is of a new process. Memory is the largest of any process that it started; less than what this process has
+cannot be seen.
 """
 
 import os

@@ -68,6 +68,96 @@ DROPOUT = "test_minimised.py::test_dropout_drops_while_it_learns_and_at_no_other
 
 MUTANTS = (
     *of(
+        "affect/reading/operations.py",
+        (
+            "functions of a foreign graph may have any operation",
+            "_check_names(path, names, ALLOWED | SAVER_OPERATIONS if is_saver else ALLOWED)",
+            "pass",
+            "test_foreign_models.py::test_an_operation_that_is_not_ours_is_refused_everywhere",
+        ),
+        (
+            "an object of a foreign model may call what saves variables",
+            "in (*calls, *others, objects, rest))",
+            "in (*calls, *others, rest))",
+            "test_foreign_models.py::test_only_the_loader_calls_what_saves_variables",
+        ),
+        (
+            "an ONNX file may have numbers in another file",
+            "if tensor.external_data or tensor.data_location:",
+            "if tensor.external_data and not tensor.data_location:",
+            "test_foreign_models.py::test_onnx_files_are_checked_before_they_are_loaded",
+        ),
+    ),
+    *of(
+        "affect/files.py",
+        (
+            "the folder above is a name in a folder",
+            'or name in ("", ".", "..")',
+            'or name in ("", ".")',
+            "test_foreign_names.py::test_what_is_no_name_in_a_folder",
+        ),
+        (
+            "an archive may grow to any size",
+            "if size > most_bytes:",
+            "if size > 1e6 * most_bytes:",
+            "test_foreign_models.py::test_a_golden_file_that_grows_is_refused",
+        ),
+        (
+            "two commands share a folder",
+            "how = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX",
+            "how = fcntl.LOCK_SH",
+            "test_systems.py::test_a_lock_ends_with_its_descriptor",
+        ),
+        (
+            "a temporary name is longer than a name may be",
+            "while len(os.fsencode(prefix + name)) > LONGEST_NAME:",
+            "while len(prefix + name) > LONGEST_NAME:",
+            "test_odd_machine.py::test_a_temporary_name_is_not_longer_than_a_name_may_be",
+        ),
+    ),
+    *of(
+        "affect/reading/access.py",
+        (
+            "a token is sent to another machine without encryption",
+            "if self.token is not None and not _is_this_machine(host):",
+            "if self.token is not None and _is_this_machine(host):",
+            "test_lying_server.py::test_access_that_would_not_keep_a_secret",
+        ),
+        (
+            "a compressed answer is unpacked",
+            'if response.headers.get("content-encoding", "identity") != "identity":',
+            'if response.headers.get("content-encoding", "identity") == "br":',
+            "test_lying_server.py::test_a_lie_is_refused_in_one_line[http predict: a gzip bomb]",
+        ),
+    ),
+    *of(
+        "affect/reading/tensors.py",
+        (
+            "a server may answer with NaN",
+            'if array.dtype.kind not in "OSbiu" and not np.isfinite(array).all():',
+            'if array.dtype.kind not in "OSbiu" and np.isinf(array).any():',
+            "test_lying_server.py::test_a_lie_is_refused_in_one_line[http predict: NaN]",
+        ),
+    ),
+    *of(
+        "affect/tasks/signatures.py",
+        (
+            "a request of arrays may have any number of faces",
+            "tf.debugging.assert_less_equal(faces, MAX_FACES,",
+            "tf.debugging.assert_less_equal(faces, MAX_FACES + 1,",
+            "test_export.py::test_a_request_that_the_graph_refuses_is_one_line_in_process",
+        ),
+    ),
+    *of(
+        "pipelines/parts.py",
+        (
+            "a video that changed while it was prepared is not named",
+            "if state_of(source.path) not in (before, None):",
+            "if before is None:",
+            "test_odd_machine.py::test_a_video_that_changes_while_it_is_prepared_is_named",
+        ),
+    ),
+    *of(
         "affect/tasks/answers.py",
         (
             "a clip that fills its bucket is padded to the next one",

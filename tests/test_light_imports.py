@@ -52,7 +52,7 @@ def shards(tmp_path):
     manifest = {
         "settings": {"records_version": VERSION, "faces": {}},
         "classes": [],
-        "clips": [{"split": split} for split in ("train", "val", "test")],
+        "clips": [{"key": split, "split": split} for split in ("train", "val", "test")],
         "shards": [],
     }
     folder.joinpath("manifest.json").write_text(json.dumps(manifest))

@@ -1,4 +1,6 @@
-"""Extreme numbers against float64: large logits, long clips, half precision; settings at the ends of their range."""
+"""Extreme numbers against float64: large logits, long clips, half precision; data and settings at their ends."""
+
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -6,8 +8,15 @@ import pytest
 from keras import ops
 from scipy.special import log_softmax, logsumexp, softmax
 
+from affect.config import Data, Experiment, Train, VideoClassifier
+from affect.errors import InputError
 from affect.layers import TEMPORAL_POOLINGS, JointSoftmaxPooling
+from affect.reading.run import load_trained
 from affect.statistics import Moments, ccc
+from affect.tasks import find_task
+from affect.training.evaluate import evaluate
+from affect.training.train import prepare_training, train
+from tests.clips import make_clip, write_shards
 
 SCORE_POOLINGS = sorted(name for name, layer in TEMPORAL_POOLINGS.items() if layer.pools == "scores")
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -88,3 +97,71 @@ def test_a_constant_series_has_no_correlation_and_concords_with_itself_alone(val
     assert ccc(Moments.of_series(constant, other)) == ccc(Moments.of_series(other, constant)) == 0
     halves = Moments.of_series(constant[:7], constant[:7]) + Moments.of_series(constant[7:], constant[7:])
     assert ccc(halves) == 1
+
+
+TINY = Experiment(
+    "tiny",
+    VideoClassifier("lstm", face_size=16, blocks=2, filters=2, recurrent_units=3),
+    Data(batch_clips=4, frames=2, eval_frames=2, selection_ratio=0.0),
+    Train(epochs=1, head_learning_rate=0.01, restart_epochs=1, optimizer="adam", class_weights=True),
+)
+
+
+def list_clips(*labels, frames=2, start=1):
+    return [make_clip(start + index, frames, label=label) for index, label in enumerate(labels)]
+
+
+GOOD = list_clips("happy", "sad", "happy", "sad")
+
+
+@pytest.mark.parametrize(
+    ("splits", "selects", "message"),
+    [
+        ({"test": GOOD}, None, r"has no split 'train'\. Expected one of \['test'\]"),
+        ({"train": [], "test": GOOD}, None, r"has no split 'train'\. Expected one of \['test'\]"),
+        ({"train": GOOD, "val": []}, "val", r"has no split 'val'\. Expected one of \['train'\]"),
+        ({"train": list_clips("happy", "happy")}, None, r"clips of two classes or more\. Received: \['happy'\]"),
+        ({"train": list_clips("", "")}, None, r"clips of two classes or more\. Received: \[\]"),
+        ({"train": list_clips("happy", "sad", frames=0)}, None, r"clips of two classes or more\. Received: \[\]"),
+        (
+            {"train": [*list_clips("happy"), *list_clips("sad", frames=0, start=5)]},
+            None,
+            r"clips of two classes or more\. Received: \['happy'\]",
+        ),
+        ({"train": GOOD, "val": list_clips("fear", start=7)}, "val", r"has clips labelled \['fear'\]; the training"),
+        ({"train": GOOD, "val": list_clips("sad", frames=0, start=7)}, "val", r"no labelled clip with a face to sel"),
+    ],
+)
+def test_data_without_enough_to_learn_from_are_refused(tmp_path, splits, selects, message):
+    shards = write_shards(tmp_path, ("fear", "happy", "sad"), **{name: [clips] for name, clips in splits.items()})
+    with pytest.raises(InputError, match=message):
+        prepare_training(replace(TINY, data=replace(TINY.data, selection_split=selects)), shards.folder)
+
+
+def test_a_class_that_no_training_clip_has_is_no_class_and_divides_by_nothing(tmp_path):
+    shards = write_shards(tmp_path, ("fear", "happy", "sad"), train=[GOOD], test=[list_clips("fear", start=7)])
+    training = prepare_training(TINY, shards.folder)
+    assert training.classes == ("happy", "sad")
+    assert training.class_weights == {0: 1.0, 1: 1.0}
+
+
+@pytest.mark.large
+def test_with_a_rate_of_0_the_network_stays_as_it_began(tmp_path):
+    shards = write_shards(tmp_path / "shards", train=[GOOD]).folder
+    experiment = replace(TINY, train=replace(TINY.train, head_learning_rate=0.0))
+    train(experiment, data=shards, workdir=tmp_path / "run", progress=False)
+    keras.utils.set_random_seed(experiment.train.seed)
+    begun = find_task(experiment).build(experiment.model, ("happy", "sad"), experiment.train).trainable_variables
+    ended = load_trained(tmp_path / "run").model.trainable_variables
+    for one, other in zip(begun, ended, strict=True):
+        np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
+
+
+@pytest.mark.large
+def test_clips_of_one_frame_and_without_a_face_are_evaluated(tmp_path):
+    test = [*list_clips("happy", frames=1, start=7), *list_clips("sad", frames=0, start=8)]
+    shards = write_shards(tmp_path / "shards", train=[GOOD], test=[test]).folder
+    train(TINY, data=shards, workdir=tmp_path / "run", progress=False)
+    report = evaluate(load_trained(tmp_path / "run"), shards, split="test")
+    assert report["all"]["clips"] == 2 and report["with_a_face"]["clips"] == 1
+    assert np.array(report["all"]["confusion"])[1].tolist() == [0, 0, 1]  # wrong, in the last column
