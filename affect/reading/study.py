@@ -546,7 +546,9 @@ def _write_shown(path, jpeg, crop_ratio):
     with open_image(jpeg, ("JPEG",)) as image:
         border = round((1 - crop_ratio) / 2 * image.width)
         view = image.crop((border, border, image.width - border, image.height - border))
-        view.resize((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS).save(path, "JPEG", quality=85)
+        buffer = io.BytesIO()  # because Pillow does not notice if a disk takes half of a JPEG
+        view.resize((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=85)
+    path.write_bytes(buffer.getvalue())
 
 
 def _write_preview(out, path, part, section, check_stop):
