@@ -95,26 +95,30 @@ def hold_folder(folder: str | Path, command: str, option: str) -> Iterator[None]
     except OSError as error:
         raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose another {option}.") from error
     try:
-        with name_room(folder, " It continues."):
+        with name_failure(folder, " It continues."):
             yield
     finally:
         held.close()
 
 
 @contextmanager
-def name_room(folder: str | Path, resumes: str = "") -> Iterator[None]:
-    """Names the folder that results are written to, if its disk is full.
+def name_failure(folder: str | Path, resumes: str = "") -> Iterator[None]:
+    """Names the folder that results are written to, if its disk is full or it vanishes.
 
     Args:
-        folder: Folder.
+        folder: Folder; it must exist.
         resumes: Sentence on what a repeated command does, at the end of the error.
 
     Raises:
-        MachineError: If the disk is full.
+        MachineError: If the disk is full, or the folder was removed.
     """
     try:
         yield
     except Exception as error:  # also of TensorFlow and HDF5
+        if not Path(folder).is_dir():
+            raise MachineError(
+                f"{folder} was removed while results were written there. Run the same command again."
+            ) from error
         if not (reason := name_full(error)):
             raise
         raise MachineError(

@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import pytest
 from PIL import Image
 
 from affect.config import Data, Experiment, FrameClassifier, Train, read_json, to_json, write_json
 from affect.errors import MachineError, describe_failure
 from affect.models.published import weights_dir
+from affect.pipelines.prepare import prepare
 from affect.reading.loading import load
 from affect.training.train import train
 from tests.commands import affect, refused
+from tests.pictures import SMALL_FACES
 
 
 @contextmanager
@@ -143,6 +146,38 @@ def test_a_face_that_the_disk_takes_half_of_is_not_kept(face_videos, tmp_path, m
     assert faces and min(face.stat().st_size for face in faces) > 2500
     for face in faces:
         Image.open(face).load()
+
+
+def test_a_folder_that_vanishes_between_two_videos_is_named(face_videos, labelled_videos, tmp_path):
+    study, shards = tmp_path / "study", tmp_path / "shards"
+    videos = [face_videos / "no_face.mp4", face_videos / "moving.mp4"]
+
+    def remove(name, part):
+        shutil.rmtree(study)
+
+    def track(clips, total, description):
+        for clip in clips:
+            yield clip
+            shutil.rmtree(shards)
+
+    with pytest.raises(MachineError, match=f"^{study} was removed while results were written there"):
+        load("fer2013").read_many(videos, study, report=False, done=remove)
+    with pytest.raises(MachineError, match=f"^{shards} was removed while results were written there"):
+        prepare(labelled_videos, dataset="folder", out=shards, faces=SMALL_FACES, workers=1, track=track)
+    assert not study.exists() and not shards.exists()
+
+
+@pytest.mark.large
+def test_a_run_that_vanishes_between_two_epochs_is_named(shards, tmp_path, monkeypatch):
+    def remove(callbacks, epoch, logs=None, begin=keras.callbacks.CallbackList.on_epoch_begin):
+        if epoch:
+            shutil.rmtree(tmp_path / "run")
+        begin(callbacks, epoch, logs)
+
+    monkeypatch.setattr(keras.callbacks.CallbackList, "on_epoch_begin", remove)
+    two = replace(TINY, train=replace(TINY.train, epochs=2))
+    with pytest.raises(MachineError, match="run was removed while results were written there"):
+        train(two, data=shards, workdir=tmp_path / "run", progress=False)
 
 
 def test_verify_and_check_write_nothing(shards, exported):

