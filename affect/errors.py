@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import tempfile
 import unicodedata
 
 # Unicode's categories of control characters, line ends, and the surrogates that Python reads from text that is not
@@ -38,6 +39,8 @@ ADVICE = {
     errno.EMFILE: "Raise the limit of open files: ulimit -n 4096.",
     errno.EIO: "Copy what is there to another disk.",
 }
+# What a machine may lack that reads a file.
+LACKS = (*FULL, errno.ENOMEM, errno.EMFILE)
 MEMORY = (
     "This machine is out of memory{}. Close other programs, or take a smaller batch or fewer workers, and run the same "
     "command again."
@@ -50,25 +53,47 @@ def describe_failure(error: BaseException) -> str | None:
     Args:
         error: From Python, HDF5 or TensorFlow; the last two have no number of the system, and name it in their text.
     """
-    if isinstance(error, MemoryError):
-        return MEMORY.format(f" ({error})" if str(error) else "")
-    is_system = isinstance(error, OSError)
-    if not is_system and not type(error).__module__.startswith(("tensorflow", "zipfile")):
+    number = _number_of(error)
+    if number is None or number == errno.EPIPE:  # who reads the output has ended
         return None
-    number = getattr(error, "errno", None)
-    if number is None:
-        found = re.search(r"errno = (\d+)", str(error))  # HDF5
-        texts = (each for each in ADVICE if os.strerror(each) in str(error))
-        number = int(found[1]) if found else next(texts, None)
-    if number is None:
-        return MEMORY.format("") if type(error).__name__ == "ResourceExhaustedError" else None
     if number == errno.ENOMEM:
-        return MEMORY.format("")
-    if number == errno.EPIPE:  # who reads the output has ended
-        return None
+        return MEMORY.format(f" ({error})" if isinstance(error, MemoryError) and str(error) else "")
     place = getattr(error, "filename2", None) or getattr(error, "filename", None)
     place = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes | os.PathLike) else ""
     return f"{place}{os.strerror(number)}. {ADVICE.get(number, 'Run the same command again.')}"
+
+
+def raise_failure(error: BaseException) -> None:
+    """Raises a `MachineError` if a file could not be read because the machine lacks room, memory or open files.
+
+    Keras and TensorFlow unpack files into the folder for temporary files, so its full disk is not a fault of the file.
+
+    Args:
+        error: As in `describe_failure`.
+    """
+    if _number_of(error) in LACKS:
+        place = "" if getattr(error, "filename", None) or not name_full(error) else f"{tempfile.gettempdir()}: "
+        raise MachineError(f"{place}{describe_failure(error)}") from error
+
+
+def name_full(error: BaseException) -> str:
+    """Returns the system's words if an error says that a disk is full; empty for any other error."""
+    number = _number_of(error)
+    return os.strerror(number) if number in FULL else ""
+
+
+def _number_of(error):
+    """Returns the system's number of an error; `None` for an error that is not the system's."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if not isinstance(error, OSError) and not type(error).__module__.startswith(("tensorflow", "zipfile")):
+        return None
+    if (number := getattr(error, "errno", None)) is not None:
+        return number
+    if found := re.search(r"errno = (\d+)", str(error)):  # HDF5
+        return int(found[1])
+    memory = errno.ENOMEM if type(error).__name__ == "ResourceExhaustedError" else None
+    return next((each for each in ADVICE if os.strerror(each) in str(error)), memory)
 
 
 def first_line(error: BaseException) -> str:

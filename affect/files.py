@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from affect.errors import FULL, InputError, MachineError, MachineWarning, escape_text, first_line
+from affect.errors import InputError, MachineError, MachineWarning, escape_text, first_line, name_full
 
 try:
     import fcntl
@@ -117,16 +117,35 @@ def hold_folder(folder: str | Path, command: str, option: str) -> Iterator[None]
         raise MachineError(f"{folder} cannot be written ({error.strerror}). Choose another {option}.") from error
     warn_without_lock(held, folder, command)
     try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise MachineError(
-            f"{folder} has no room for the results ({error.strerror}). Make room and run the same command again: it "
-            "continues."
-        ) from error
+        with name_failure(folder, " It continues."):
+            yield
     finally:
         held.close()
+
+
+@contextmanager
+def name_failure(folder: str | Path, resumes: str = "") -> Iterator[None]:
+    """Names the folder that results are written to, if its disk is full or it vanishes.
+
+    Args:
+        folder: Folder; it must exist.
+        resumes: Sentence on what a repeated command does, at the end of the error.
+
+    Raises:
+        MachineError: If the disk is full, or the folder was removed.
+    """
+    try:
+        yield
+    except Exception as error:  # also of TensorFlow and HDF5
+        if not Path(folder).is_dir():
+            raise MachineError(
+                f"{folder} was removed while results were written there. Run the same command again."
+            ) from error
+        if not (reason := name_full(error)):
+            raise
+        raise MachineError(
+            f"{folder} has no room for the results ({reason}). Make room and run the same command again.{resumes}"
+        ) from error
 
 
 def _lock_bytes(file, is_shared):
@@ -223,8 +242,11 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # of a folder that has vanished, or is full
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and str(error.filename) in ("None", str(temporary)):
+            error.filename, error.filename2 = str(path), None
         raise
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from affect.config import Faces, read_json
 from affect.errors import InputError
+from affect.files import name_failure
 from affect.pipelines.claims import BEAT_S, claim, find_claimed
 from affect.pipelines.join import SHARD_BYTES, count, join
 from affect.pipelines.parts import MAKING, PART_FACES, SETTINGS, differs, is_done, open_parts, outcome_of, read_part
@@ -81,7 +82,8 @@ def prepare_part(
         raise InputError(f"{out}: its parts are being joined by {owner}. Wait for it.")
     folder = folder_of(parts, number, shares)
     folder.mkdir(exist_ok=True)
-    with claim(folder, f"{out}: part {number}/{shares} is being made", beat_s=beat_s) as check:
+    claimed = claim(folder, f"{out}: part {number}/{shares} is being made", beat_s=beat_s)
+    with name_failure(out, " It continues."), claimed as check:
         for unfinished in folder.glob(f"{MAKING}*"):
             shutil.rmtree(unfinished)
         waiting = [clip for clip in clips if not is_done(folder, clip)]
@@ -137,7 +139,7 @@ def join_parts(
     shares = settings.get("parts", 0)
     _check_same(out, describe_array(plan, shares), settings)
     check_idle(out, parts, beat_s=beat_s)
-    with claim(parts, f"{out}: its parts are being joined", beat_s=beat_s):
+    with name_failure(out, " It continues."), claim(parts, f"{out}: its parts are being joined", beat_s=beat_s):
         examples, lacking = [], dict.fromkeys(range(1, shares + 1), 0)
         for index, clip in enumerate(track(plan.sources, len(plan.sources), "clips")):
             number = index % shares + 1

@@ -18,7 +18,7 @@ from typing import Any
 from affect.config import Faces
 from affect.errors import InputError
 from affect.extras import require
-from affect.files import lock_folder, warn_without_lock
+from affect.files import lock_folder, name_failure, warn_without_lock
 from affect.pipelines.claims import BEAT_S, find_claimed
 from affect.pipelines.datasets.source import Source
 from affect.pipelines.detectors import DETECTORS
@@ -106,7 +106,7 @@ def prepare(
     out = Path(out)
     parts = out / PARTS
     out.mkdir(parents=True, exist_ok=True)
-    with _lock(out, parts):
+    with _lock(out, parts), name_failure(out, " It continues."):
         manifest = read_manifest(out) if (out / MANIFEST).exists() else None
         if overwrite:
             _discard(out, parts, beat_s)

@@ -431,6 +431,21 @@ def test_a_stop_after_a_video_was_read_keeps_its_rows(predictor, videos, tmp_pat
     assert len(read(out / "frames.csv")) == 12
 
 
+def test_a_stop_within_a_preview_leaves_none_and_the_next_one_is_whole(predictor, videos, tmp_path):
+    out, options = tmp_path / "out", {"report": False, "preview": True}
+
+    def check():
+        if list(out.glob("previews/*")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predictor.read_many(videos / "two.mp4", out, check_stop=check, **options)
+    assert not list(out.glob("previews/*"))
+    predictor.read_many(videos / "two.mp4", out, **options)
+    (preview,) = out.glob("previews/*")
+    assert count_frames(preview) == 12
+
+
 def test_two_at_once_are_refused(videos, predictor, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

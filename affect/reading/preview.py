@@ -32,17 +32,24 @@ def write_preview(
         check_stop: Called before each frame. It may raise `KeyboardInterrupt` to stop.
         **section: As for `affect.pipelines.video.read_frames`.
     """
-    with closing(AnnotatedVideo(out)) as preview:
-        try:
-            for timestamp_s, frame in read_frames(video, **section):
-                check_stop()
-                scale = min(1.0, width_px / frame.shape[1])
-                image = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                for face, box in boxes.get(f"{timestamp_s:.6f}", ()):
-                    colour = to_rgb(COLOURS[(face - 1) % len(COLOURS)])
-                    x0, y0, x1, y1 = (round(scale * number) for number in box)
-                    cv2.rectangle(image, (x0, y0), (x1, y1), colour, 2)
-                    cv2.putText(image, str(face), (x0, max(y0 - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1)
-                preview.add(timestamp_s, image)
-        except InputError:
-            pass  # the damage was already named when the video was read
+    making = out.with_name(f"tmp-{out.name}")
+    try:
+        with closing(AnnotatedVideo(making)) as preview:
+            try:
+                for timestamp_s, frame in read_frames(video, **section):
+                    check_stop()
+                    scale = min(1.0, width_px / frame.shape[1])
+                    image = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                    for face, box in boxes.get(f"{timestamp_s:.6f}", ()):
+                        colour = to_rgb(COLOURS[(face - 1) % len(COLOURS)])
+                        x0, y0, x1, y1 = (round(scale * number) for number in box)
+                        cv2.rectangle(image, (x0, y0), (x1, y1), colour, 2)
+                        cv2.putText(image, str(face), (x0, max(y0 - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1)
+                    preview.add(timestamp_s, image)
+            except InputError:
+                pass  # the damage was already named when the video was read
+    except BaseException:
+        making.unlink(missing_ok=True)  # a video that is stopped ends early, and would be taken for the whole
+        raise
+    if making.exists():
+        making.replace(out)

@@ -26,7 +26,7 @@ from affect.config import (
     to_json,
 )
 from affect.config.values import check_value
-from affect.errors import InputError, first_line
+from affect.errors import InputError, first_line, raise_failure
 from affect.extras import require
 from affect.files import check_zip, is_intact
 from affect.models.published import check_weights, describe_licence
@@ -211,6 +211,7 @@ def load_trained(path: str | Path) -> Trained:
                     model = task.build(replace(config, weights=None) if config.weights else config, classes)
                     model.load_weights(checkpoint)
         except Exception as error:  # the file of a stranger can make Keras fail in any way
+            raise_failure(error)
             reason = first_line(error)
             raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
     if not isinstance(model, keras.Model):
@@ -244,6 +245,7 @@ def _check_checkpoint(checkpoint, file, experiment, classes, faces):
         found["experiment"] = to_json(from_json(Experiment, found["experiment"], "experiment"))
         changes = list_changes(ours, found)
     except Exception as error:  # the file of a stranger can fail in any way
+        raise_failure(error)
         reason = first_line(error)
         raise InputError(f"The checkpoint {checkpoint} cannot be read ({reason}). Train the run again.") from error
     idle = find_without_effect(experiment)

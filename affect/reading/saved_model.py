@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from affect.config import read_json
-from affect.errors import InputError, first_line
+from affect.errors import InputError, first_line, raise_failure
 from affect.extras import require
 from affect.files import check_zip, sha256_of
 from affect.reading.artefact import Artefact, read_description
@@ -90,6 +90,7 @@ class SavedModel(ExportedFolder):
         try:
             return tf.saved_model.load(str(self.path))
         except Exception as error:  # a damaged model can fail in any way
+            raise_failure(error)
             reason = first_line(error)
             raise InputError(f"TensorFlow cannot load {self.path} ({reason}). Export it again.") from error
 

@@ -382,6 +382,7 @@ def _open_study(folder, predictor, settings, *, overwrite):
     elif others := [name for name in (*_FILES, *RESULTS) if (folder / name).exists()]:
         raise InputError(f"{folder} holds {others[0]}, which is not of a study. Choose another --out.")
     shutil.rmtree(folder / "parts" / _MAKING, ignore_errors=True)
+    (folder / "parts").mkdir(exist_ok=True)
     return about
 
 
@@ -450,7 +451,7 @@ def _write_part(part, readings, adjustment, problem):
     """Writes what was read of a video: under a temporary name, which is renamed at the end."""
     making = part.with_name(_MAKING)
     shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
+    making.mkdir()  # without its parents: a study that was removed meanwhile is not begun in the middle
     predictor, cut = readings[0].predictor, readings[0].cut
     columns = rows.frame_columns(predictor.classes, adjustment)[1:]
     problem = problem or cut.problem
@@ -537,7 +538,9 @@ def _write_shown(path, jpeg, crop_ratio):
     with open_image(jpeg, ("JPEG",)) as image:
         border = round((1 - crop_ratio) / 2 * image.width)
         view = image.crop((border, border, image.width - border, image.height - border))
-        view.resize((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS).save(path, "JPEG", quality=85)
+        buffer = io.BytesIO()  # because Pillow does not notice if a disk takes half of a JPEG
+        view.resize((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=85)
+    path.write_bytes(buffer.getvalue())
 
 
 def _write_preview(out, path, part, section, check_stop):

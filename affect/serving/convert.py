@@ -30,8 +30,8 @@ from tensorflow.lite.tools import flatbuffer_utils
 from affect.data.batches import names_damage
 from affect.data.shards import Shards
 from affect.data.views import place_template
-from affect.errors import InputError, first_line
-from affect.files import make_in_folder
+from affect.errors import InputError, first_line, raise_failure
+from affect.files import make_in_folder, name_failure
 from affect.reading.saved_model import SUMS, SavedModel, read_saved_model
 from affect.reading.tflite import KIND, LABELS, METADATA, SUFFIX, count_operators, read_tflite, write_tflite
 from affect.serving import tflite_metadata
@@ -332,7 +332,7 @@ def _write(artefact, out, form, names, reference, calibration):
         "saved_model_sha256sums": hashlib.sha256((artefact.path / SUMS).read_bytes()).hexdigest(),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    with make_in_folder(out.parent, ".convert-") as folder:
+    with name_failure(out.parent), make_in_folder(out.parent, ".convert-") as folder:
         temporary = folder / f"model{SUFFIX}"
         write_tflite(temporary, _add_description(model, artefact, names, conversion), artefact.classes)
         converted, size = read_tflite(temporary), temporary.stat().st_size
@@ -485,6 +485,7 @@ def fix_batch(source: str | Path, folder: str | Path, *, frames: int | None = No
     try:
         loaded = tf.saved_model.load(str(source))
     except OSError as error:
+        raise_failure(error)
         raise InputError(f"{source} is no SavedModel ({first_line(error)}).") from error
     return _write_for_one(loaded, list(loaded.signatures), frames, folder)
 

@@ -14,7 +14,7 @@ from affect.config import FrameClassifier, find_config, read_json, to_json, writ
 from affect.data.clips import LANDMARKS
 from affect.errors import InputError
 from affect.extras import find_missing, require
-from affect.files import make_in_folder, sha256_of
+from affect.files import make_in_folder, name_failure, sha256_of
 from affect.models.device import list_versions
 from affect.models.published import weights_sha256
 from affect.reading.artefact import FORMAT
@@ -92,7 +92,7 @@ def export_trained(trained: Trained, out: str | Path, sources: dict[str, Any], *
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file. Expected a folder for the versions of the model, such as savedmodels/NAME.")
     out.mkdir(parents=True, exist_ok=True)
-    with make_in_folder(out, ".export-") as folder:
+    with name_failure(out), make_in_folder(out, ".export-") as folder:
         version, saved_model = folder / "version", folder / "saved_model"
         outputs = write_saved_model(trained, saved_model)
         signatures = build_signatures(trained)

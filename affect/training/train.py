@@ -33,7 +33,7 @@ from affect.config.experiment import SelectionMetric
 from affect.data.batches import names_damage
 from affect.data.labels import DIMENSIONS
 from affect.data.shards import Shards
-from affect.errors import InputError, MachineError, first_line
+from affect.errors import InputError, MachineError, first_line, raise_failure
 from affect.extras import find_missing
 from affect.files import hold_folder, is_intact, replace_file, seal, sha256_of
 from affect.models.backbones import is_known_everywhere
@@ -448,6 +448,7 @@ class Checkpoint(keras.callbacks.Callback):
             with leave_scope(), refuse_missing_weights():
                 model.load_weights(last)
         except (ValueError, OSError, KeyError, UserWarning) as error:
+            raise_failure(error)
             raise InputError(f"The checkpoint {last} cannot be read ({first_line(error)}). {self._mend()}") from error
         with zipfile.ZipFile(last) as archive:
             about = json.loads(archive.read(DESCRIPTION)) if DESCRIPTION in archive.namelist() else {}
