@@ -50,8 +50,8 @@ def demo(
     print(get_weights("mini_xception"))
     terminal.print_headline("videos: a portrait animated with planted expressions")
     expressions = sorted([*EXPRESSIONS, *NO_EXPRESSION])
-    clips = {"train_clips": train_clips, "test_clips": test_clips}
-    oracle = read_json(generate(videos, expressions=expressions, track=track, **clips))
+    planted = generate(videos, train_clips=train_clips, test_clips=test_clips, expressions=expressions, track=track)
+    oracle = read_json(planted)
     print(f"{videos}: {len(oracle['clips'])} clips")
     terminal.print_headline("prepare")
     manifest = prepare(videos / "clips.csv", dataset="csv", out=shards, faces=Faces(), track=track)
