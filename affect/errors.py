@@ -70,6 +70,9 @@ def raise_failure(error: BaseException) -> None:
 
     Args:
         error: As in `describe_failure`.
+
+    Raises:
+        MachineError: In that case.
     """
     if _number_of(error) in LACKS:
         place = "" if getattr(error, "filename", None) or not name_full(error) else f"{tempfile.gettempdir()}: "
