@@ -37,6 +37,7 @@ ADVICE = {
     errno.ENOENT: "Make it, or choose another place.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EMFILE: "Raise the limit of open files: ulimit -n 4096.",
+    errno.EAGAIN: "Close other programs, and run the same command again.",
     errno.EIO: "Copy what is there to another disk.",
 }
 # What a machine may lack that reads a file.
@@ -87,8 +88,10 @@ def name_full(error: BaseException) -> str:
 
 def _number_of(error):
     """Returns the system's number of an error; `None` for an error that is not the system's."""
-    if isinstance(error, MemoryError):
-        return errno.ENOMEM
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in str(error)):
+        return errno.ENOMEM  # the second is the system's loader of libraries
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return errno.EAGAIN
     if not isinstance(error, OSError) and not type(error).__module__.startswith(("tensorflow", "zipfile")):
         return None
     if (number := getattr(error, "errno", None)) is not None:

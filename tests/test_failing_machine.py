@@ -251,5 +251,10 @@ def test_what_a_failure_says():
     hdf5 = OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')")
     assert describe_failure(hdf5) == "No space left on device. Make room and run the same command again."
     assert describe_failure(MemoryError()).startswith("This machine is out of memory. Close other programs")
+    library = ImportError("libavcodec.so.62: failed to map segment from shared object")
+    assert describe_failure(library) == describe_failure(MemoryError())
+    assert describe_failure(ImportError("No module named 'a'")) is None
+    thread = RuntimeError("can't start new thread")
+    assert describe_failure(thread).endswith("Close other programs, and run the same command again.")
     assert describe_failure(KeyError("a")) is None
     assert describe_failure(BrokenPipeError(errno.EPIPE, "Broken pipe")) is None
