@@ -11,9 +11,10 @@ the other; then it runs undisturbed. A fault is survived if
 - its result is that of a command that was never disturbed, and nothing else is left beside it.
 
 Results are compared byte by byte, with some exceptions. Of checkpoints (`.keras`) the weights are compared, because
-Keras writes the time into them. Of videos the frames are, to 3 grey levels on average: x264's bytes depend on the number
-of its threads. Of a SavedModel it is all but TensorFlow's graph and variables: its answers and its description are, and
-the checksums must hold. Of a table it is all but the measured cost. TensorBoard's files are not compared.
+Keras writes the time into them. Of videos the frames are, to 3 grey levels on average, because x264's bytes depend on
+the number of its threads. Of a SavedModel it is all but TensorFlow's graph and variables: its answers and its
+description are, and the checksums must hold. Of a table it is all but the measured cost. TensorBoard's files are not
+compared.
 
 `--count` faults hit forks of one process that has imported TensorFlow already, because that takes seconds. There the
 moments are, in turns:

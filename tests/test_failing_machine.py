@@ -207,7 +207,7 @@ def test_weights_are_kept_when_there_is_room(weights, tmp_path):
 def test_weights_in_a_place_that_cannot_be_written(weights, monkeypatch):
     monkeypatch.setenv("AFFECT_CACHE", "/proc/sys")
     line = refused("weights", "import", "mini_xception", weights, code=1)
-    assert line.startswith("affect: /proc/sys/weights: ")
+    assert line.startswith("affect: /proc/sys/weights cannot be made (")
 
 
 def test_weights_that_are_fetched_onto_a_full_disk(weights, monkeypatch):

@@ -181,7 +181,9 @@ def read_many(
         for video in found.videos:
             check_stop()
             about["videos"].append(_describe(video, folder, of_video.get(video.name, {}), preview))
-        write_json(folder / "study.json", about)
+        write_json(folder / "study.json", about)  # first: a folder without it is not of a study
+        shutil.rmtree(folder / "parts" / _MAKING, ignore_errors=True)
+        (folder / "parts").mkdir(exist_ok=True)
         tables = _Tables(folder, about["videos"], predictor.classes, columns)
         tables.add_parts()
         left = [entry["video"] for entry in about["videos"] if not tables.is_read(entry)]
@@ -381,8 +383,6 @@ def _open_study(folder, predictor, settings, *, overwrite):
             (folder / name).unlink(missing_ok=True)
     elif others := [name for name in (*_FILES, *RESULTS) if (folder / name).exists()]:
         raise InputError(f"{folder} holds {others[0]}, which is not of a study. Choose another --out.")
-    shutil.rmtree(folder / "parts" / _MAKING, ignore_errors=True)
-    (folder / "parts").mkdir(exist_ok=True)
     return about
 
 
