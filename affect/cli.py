@@ -25,7 +25,7 @@ from typer.exceptions import TyperException
 from affect import __version__, terminal
 from affect.config import Faces, load_config, load_rows, write_json
 from affect.config.experiment import Detect, EvaluationProtocol, Tracks
-from affect.errors import InputError, MachineWarning, describe_failure
+from affect.errors import InputError, MachineWarning, describe_failure, format_count
 from affect.extras import require
 from affect.files import name_text_fault
 from affect.progress import VideoProgress, hide_progress, show_progress
@@ -711,7 +711,7 @@ def watch(
     finally:
         signal.signal(signal.SIGTERM, before)
     if last is None or not seen:
-        problem = problem or f"{source} shows no face in {count} frames."
+        problem = problem or f"{source} shows no face in {format_count(count, 'frame')}."
     else:
         found, this_one = last.reading, last.reading.frames_with_a_face
         described = terminal.describe_faces(
@@ -723,11 +723,11 @@ def watch(
         if len(tracks) > 1:
             say(f"{source}: {described}. The others were not read.")
     if out and count and not as_json:
-        show(f"{out}: {count} frames")
+        show(f"{out}: {format_count(count, 'frame')}")
     for note in notes:
         say(note)
     if left_out := getattr(frames, "left_out", 0):
-        say(f"{source}: {left_out} frames were left out, because they came too fast or damaged.")
+        say(f"{source}: {format_count(left_out, 'frame')} left out, because they came too fast or damaged.")
     if problem:
         say(problem)
         raise typer.Exit(1 if seen else 2)

@@ -107,6 +107,11 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def format_count(count: int, noun: str) -> str:
+    """Returns a number with a noun whose plural ends in s: `"1 clip"`, `"2 clips"`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def escape_text(text: object) -> str:
     """Returns a text with escape sequences for the characters that a terminal or page would obey and not show.
 

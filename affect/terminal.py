@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from affect.errors import escape_text
+from affect.errors import escape_text, format_count
 from affect.extras import find_missing
 from affect.reading import rows
 
@@ -98,9 +98,8 @@ def print_manifest(manifest: dict[str, Any], out: Path, *, dataset: str, tracks:
             "manifest.json says in which (faces_seen); --faces all keeps all."
         )
     show(
-        f"{out}: {counts['videos']} clips, {counts['videos_with_a_face']} of them with a face; "
-        f"{counts['faces']} faces in {counts['frames']} frames; {counts['clips']} examples in "
-        f"{len(manifest['shards'])} shards; classes: {', '.join(manifest['classes']) or 'none'}"
+        f"{out}: {_describe_counts(counts)}; {format_count(counts['clips'], 'example')} in "
+        f"{format_count(len(manifest['shards']), 'shard')}; classes: {', '.join(manifest['classes']) or 'none'}"
     )
 
 
@@ -114,10 +113,13 @@ def print_part(result: dict[str, Any], out: Path, part: str) -> None:
     """
     for clip in list_lost(result):
         say(f"{clip['recording']}: {clip['problem']}")
-    counts = result["counts"]
-    show(
-        f"{out}: part {part} is made: {counts['videos']} clips, {counts['videos_with_a_face']} of them with a face; "
-        f"{counts['faces']} faces in {counts['frames']} frames"
+    show(f"{out}: part {part} is made: {_describe_counts(result['counts'])}")
+
+
+def _describe_counts(counts):
+    return (
+        f"{format_count(counts['videos'], 'clip')}, {counts['videos_with_a_face']} of them with a face; "
+        f"{format_count(counts['faces'], 'face')} in {format_count(counts['frames'], 'frame')}"
     )
 
 
@@ -132,8 +134,9 @@ def print_damage(report: dict[str, Any], data: Path) -> None:
     for found in damage:
         say(" in ".join(filter(None, (found["key"], found["shard"]))) + f": {found['problem']}")
     clips = sum(found["key"] != "" for found in damage)
-    verdict = f"damage in {clips} clips and {len(damage) - clips} shards" if damage else "whole"
-    show(f"{data}: {report['shards']} shards, {report['records']} records, {report['faces']} faces: {verdict}")
+    counts = ", ".join(format_count(report[f"{noun}s"], noun) for noun in ("shard", "record", "face"))
+    found = f"{format_count(clips, 'clip')} and {format_count(len(damage) - clips, 'shard')}"
+    show(f"{data}: {counts}: {f'damage in {found}' if damage else 'whole'}")
 
 
 def print_inspection(report: dict[str, Any]) -> None:
@@ -214,7 +217,7 @@ def print_table(result: dict[str, Any], layout: "TableLayout", rows: Iterable[Ma
         layout: Of the task.
         rows: Rows as text, from `affect.training.table.format_cells`.
     """
-    title = escape_text(f"split {result['split']}, {result['seeds']} seeds, {layout.caption}")
+    title = escape_text(f"split {result['split']}, {format_count(result['seeds'], 'seed')}, {layout.caption}")
     table = Table(title=title, padding=(0, 0, 0, 1))
     for key in layout.terminal:
         table.add_column(layout.columns[key], no_wrap=True)
@@ -300,7 +303,8 @@ def print_study(study: "Study", *, is_quiet: bool) -> None:
     for note in study.notes:
         say(note)
     if study.lost:
-        say(f"{len(study.lost)} videos have a problem; the column problem of videos.csv names it.")
+        lost = format_count(len(study.lost), "video")
+        say(f"{lost} with a problem; the column problem of videos.csv names it.")
     if not is_quiet:
         files = [name for name in ("videos.csv", "frames.csv", "report.html") if (study.folder / name).is_file()]
         show(f"{study.folder}: {', '.join(files)}")
@@ -324,7 +328,7 @@ def say_seen(video: object, *readings: "Reading") -> None:
     others = sorted((track for track in cut.seen if track.id not in used), key=lambda track: -track.frames)
     if others:
         named = ", ".join(
-            f"track {track.id} in {track.frames} frame{'s' if track.frames > 1 else ''} "
+            f"track {track.id} in {format_count(track.frames, 'frame')} "
             f"(about {round(track.mean_area_px**0.5)} px wide)"
             for track in others[:MOST_NAMED]
         )

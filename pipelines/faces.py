@@ -12,7 +12,7 @@ import numpy as np
 
 from affect.config import Faces
 from affect.data.clips import Clip, Face
-from affect.errors import InputError
+from affect.errors import InputError, format_count
 from affect.pipelines import video
 from affect.pipelines.files import name_fault
 from affect.pipelines.follow import Detector, find_faces
@@ -178,7 +178,7 @@ def cut_video(
     summaries = {track.id: track for track in tracks.summaries()}
     chosen = tuple(summaries[track_id] for track_id in choose_tracks([*summaries.values()], settings.tracks))
     if not chosen and not problem:
-        problem = f"{path} shows no face in {tracks.frames} frames."
+        problem = f"{path} shows no face in {format_count(tracks.frames, 'frame')}."
         if not tracks.frames:
             end = "its end" if end_s is None else f"{end_s:g} s"
             length_s = video.probe(path).duration_s

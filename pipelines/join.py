@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import write_json
+from affect.errors import format_count
 from affect.files import sha256_of
 from affect.pipelines.datasets import PUBLISHED
 from affect.pipelines.plan import MANIFEST, Plan
@@ -73,7 +74,7 @@ def _list_differences(dataset, entries):
     found = Counter((entry["split"], entry["label"]) for entry in entries if entry["part"] == 0)
     published = PUBLISHED.get(dataset, {})
     return [
-        f"{split}/{label}: {found[split, label]} clips, {count} published"
+        f"{split}/{label}: {format_count(found[split, label], 'clip')}, {count} published"
         for (split, label), count in published.items()
         if found[split, label] != count
     ]

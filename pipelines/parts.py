@@ -18,7 +18,7 @@ from typing import Any
 from affect.config import Faces, read_json, write_json
 from affect.data.clips import Clip, Face, name_rating_fault
 from affect.data.examples import encode_example, write_record
-from affect.errors import InputError
+from affect.errors import InputError, format_count
 from affect.files import check_name, sha256_of
 from affect.pipelines.aligned import read_clip, sha256_of_images, size_of_images
 from affect.pipelines.datasets.source import Source
@@ -147,8 +147,8 @@ def name_end_fault(source: Source, frames: int, frame_rate_hz: float, faces_s: S
     if not name_rating_fault(times_s, frames, frame_rate_hz, [time_s - start_s for time_s in faces_s]):
         return ""
     return (
-        f"{source.path} ends long before end_s={source.end_s:g}: from start_s={start_s:g} on it has {frames} frames. "
-        "Times must be in seconds of the video."
+        f"{source.path} ends long before end_s={source.end_s:g}: from start_s={start_s:g} on it has "
+        f"{format_count(frames, 'frame')}. Times must be in seconds of the video."
     )
 
 

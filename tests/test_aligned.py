@@ -167,7 +167,7 @@ def test_afew_faces_are_prepared_without_detection(tmp_path):
     assert found["train/001"]["source_sha256"] == hashlib.sha256(b"".join(images)).hexdigest()
     assert found["train/001"]["source_sha256"] == sha256_of_images(faces / "001")
     assert found["train/002"]["problem"].startswith("There is no folder ")
-    assert "train/angry: 1 clips, 133 published" in manifest["differences"]
+    assert "train/angry: 1 clip, 133 published" in manifest["differences"]
     records = {}
     for serialized in tf.data.TFRecordDataset(str(tmp_path / "out" / manifest["shards"][0]["name"])):
         record = parse_example(serialized)

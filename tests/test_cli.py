@@ -47,7 +47,7 @@ def test_prepare_names_what_it_lost(face_videos, tmp_path):
     code, out, lines = affect("prepare", face_videos, "--out", tmp_path / "shards", "--face-size", 64, "--workers", 1)
     assert code == 1
     assert lines == [f"affect: no_face: {face_videos / 'no_face.mp4'} shows no face in 8 frames."]
-    assert "4 clips, 3 of them with a face; 24 faces in 32 frames; 4 examples in 1 shards; classes: none" in out
+    assert "4 clips, 3 of them with a face; 24 faces in 32 frames; 4 examples in 1 shard; classes: none" in out
     assert read_json(tmp_path / "shards" / "manifest.json")["settings"]["faces"]["face_size"] == 64
 
 

@@ -146,7 +146,7 @@ def test_int8_computes_in_integers_and_keeps_masks(exported, shards, tmp_path):
 def test_int8_is_calibrated_on_other_clips_than_it_is_compared_on(exported, shards, tmp_path):
     version, out = exported("joint_softmax")[1].path, tmp_path / "model.tflite"
     report = convert(version, out, to="int8", data=shards, clips=1, calibration_clips=3)
-    assert report["compared_on"] == f"1 clips of split test of {shards}"
+    assert report["compared_on"] == f"1 clip of split test of {shards}"
     assert report["calibrated_on"] == f"3 clips of split train of {shards}"
     assert read_artefact(out).description["conversion"]["calibrated_on"] == report["calibrated_on"]
     (warning,) = report["warnings"]

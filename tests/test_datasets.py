@@ -102,7 +102,7 @@ def test_folder_names_videos_that_have_no_place(tmp_path, lost):
     clips = folder(tmp_path)
     assert sorted(clip.key for clip in clips) == ["sad/a", "train/happy/a"]
     (line,) = clips.left_out
-    assert line.startswith(f"{(tmp_path / lost).parent}: 1 videos are no clips of this data set (b.mp4). Expected SOU")
+    assert line.startswith(f"{(tmp_path / lost).parent}: 1 video not of this data set (b.mp4). Expected SOU")
 
 
 def test_folder_without_videos_is_an_error(tmp_path):
@@ -590,7 +590,7 @@ def test_an_odd_video_is_named_and_the_others_are_listed(tmp_path, name, odd):
     clips = checked(name, tmp_path)
     assert [(clip.key, clip.problem) for clip in clips] == [(key, "")]
     (line,) = clips.left_out
-    assert line.startswith(f"{path.parent}: 1 videos are no clips of this data set ({path.name}). ")
+    assert line.startswith(f"{path.parent}: 1 video not of this data set ({path.name}). ")
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -724,7 +724,7 @@ def test_afew_in_other_cases_and_folders_of_no_class(tmp_path):
     clips = checked("afew", tmp_path)
     assert sorted(rows(clips)) == [("train/1", "angry", "", "train"), ("val/2", "happy", "", "val")]
     text = "\n".join(clips.left_out)
-    assert "Val_AFEW/Hapy is not one of AFEW's classes" in text and "Val_AFEW_2017/Sad: 1 videos" in text
+    assert "Val_AFEW/Hapy is not one of AFEW's classes" in text and "Val_AFEW_2017/Sad: 1 video" in text
 
 
 def test_afew_videos_of_one_id_in_two_classes_are_both_left_out(tmp_path):
@@ -740,7 +740,7 @@ def test_afew_faces_name_what_is_no_frame_and_who_has_no_label(tmp_path):
     make(tmp_path, f"{faces}/2/0.jpg")
     clips = checked("afew_faces", tmp_path)
     assert [clip.key for clip in clips] == ["train/1"]
-    assert clips.notes == [f"{tmp_path / faces / '1'}: 1 images are no frames and are left out: cover.jpg."]
+    assert clips.notes == [f"{tmp_path / faces / '1'}: 1 image left out (no frame of a video): cover.jpg."]
     assert re.search(r"Faces/2 has no label", clips.left_out[0]) and len(clips.left_out) == 1
 
 

@@ -83,7 +83,7 @@ def test_a_study_reads_all_files_that_can_be_named(films, tmp_path, given):
     assert code == 1
     assert lines == [
         f"affect: The name of {films}/caf\\xe9.mp4 is not UTF-8. Rename it.",
-        "affect: 1 videos have a problem; the column problem of videos.csv names it.",
+        "affect: 1 video with a problem; the column problem of videos.csv names it.",
     ]
     assert {f"{name}: happy; face in 2/2 frames" for name in NAMES.values()} - {*out.splitlines()} == {
         r"caf\xe9.mp4: happy; face in 2/2 frames"

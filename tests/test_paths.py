@@ -31,8 +31,8 @@ def test_a_folder_is_searched_with_its_subfolders(tree):
     found = find_videos([tree], without=tree / "out")
     assert names(found) == ["a.mp4", "deep/c.jpg", "deep/er/b.MKV"]
     assert found.left_out == [
-        "1 files (1 .heic) cannot be read. Convert these photographs to JPEG.",
-        "2 files (1 .csv, 1 .txt) are neither videos nor photographs.",
+        "1 file (1 .heic) cannot be read. Convert these photographs to JPEG.",
+        "2 files (1 .csv, 1 .txt) left out: neither video nor photograph.",
     ]
     assert found.videos[0].path == tree / "a.mp4"
 

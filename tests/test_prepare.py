@@ -828,7 +828,7 @@ def test_what_is_odd_is_named_at_the_command_and_the_rest_prepared(monkeypatch, 
     code, _, said = affect("prepare", root, "--dataset", "recola", "--out", out, "--workers", "1")
     said = {line.split(": ")[1]: line for line in said}
     assert code == 1 and said.keys() == {"left out", "train_2", "train_3", "train_4", "train_5"}
-    assert f"{root}: 1 videos are no clips of this data set (notes.ts)" in said["left out"]
+    assert f"{root}: 1 video not of this data set (notes.ts)" in said["left out"]
     assert "from 0 to 4000 s, and the video is 4 s long. They look like milliseconds" in said["train_2"]
     assert "from 0 to 40 s, and the video is 4 s long. They look like numbers of frames" in said["train_3"]
     assert "from 0 to 0.4 s, and the video is 4 s long. Times must be" in said["train_4"]

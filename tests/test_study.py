@@ -179,7 +179,7 @@ def test_groups_are_columns(predictor, videos, tmp_path):
         "nobody.mp4": ("s2", ""),
         "two.mp4": ("", ""),
     }
-    assert any("names 1 videos that were not read: else.mp4." in note for note in study.notes)
+    assert any("names 1 video not read: else.mp4." in note for note in study.notes)
     assert any("lacks 2 of 4 videos: broken.mp4, two.mp4." in note for note in study.notes)
 
 
@@ -310,7 +310,7 @@ def test_the_command(videos, tmp_path):
     assert printed.splitlines()[0].startswith("day 1/away.mp4: ")
     assert printed.count("face in 13/13 frames") == 0 and "face in 10/13 frames" in printed
     assert "affect: two.mp4: 2 faces seen, 1 read. --faces all reads all." in lines
-    assert "affect: 2 videos have a problem; the column problem of videos.csv names it." in lines
+    assert "affect: 2 videos with a problem; the column problem of videos.csv names it." in lines
     code, printed, _ = affect(*arguments, "--json")
     found = [json.loads(line) for line in printed.splitlines()]
     assert [line["video"] for line in found] == ["broken.mp4", "day 1/away.mp4", "nobody.mp4", "two.mp4"]

@@ -248,11 +248,11 @@ def test_no_mutation_passes_in_silence(folder, count):
 
 def test_the_command_names_the_damage(folder, tmp_path):
     code, out, lines = affect("verify", folder)
-    assert (code, out, lines) == (0, f"{folder}: 1 shards, 4 records, 11 faces: whole\n", [])
+    assert (code, out, lines) == (0, f"{folder}: 1 shard, 4 records, 11 faces: whole\n", [])
     flip(folder / SHARD, starts()[2] - 1)
     code, out, lines = affect("verify", folder)
     assert code == 1
-    assert out == f"{folder}: 1 shards, 4 records, 11 faces: damage in 1 clips and 1 shards\n"
+    assert out == f"{folder}: 1 shard, 4 records, 11 faces: damage in 1 clip and 1 shard\n"
     assert lines == [
         f"affect: {SHARD}: {SHA256}",
         f"affect: b in {SHARD}: its checksum does not match",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from affect.errors import InputError
+from affect.errors import InputError, format_count
 from affect.pipelines.datasets.source import folders_below, looks_like_video
 from affect.pipelines.faces import is_photograph
 
@@ -141,10 +141,10 @@ def _describe(others):
     if raw:
         sentences.append(f"{_count(raw)} cannot be read. Convert these photographs to JPEG.")
     if rest:
-        sentences.append(f"{_count(rest)} are neither videos nor photographs.")
+        sentences.append(f"{_count(rest)} left out: neither video nor photograph.")
     return sentences
 
 
 def _count(counts):
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
-    return f"{sum(counts.values())} files ({kinds})"
+    return f"{format_count(sum(counts.values()), 'file')} ({kinds})"

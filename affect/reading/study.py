@@ -34,7 +34,7 @@ from affect import __version__
 from affect.config import read_json, write_json
 from affect.config.experiment import Tracks
 from affect.data.images import open_image
-from affect.errors import InputError
+from affect.errors import InputError, format_count
 from affect.extras import find_missing, require
 from affect.files import hold_folder, replace_file, sha256_of
 from affect.pipelines.faces import is_photograph
@@ -605,7 +605,7 @@ def _read_groups(table_file, videos, classes):
     known = {row["video"] for row in table if PurePath(row["video"] or "").as_posix() in names}
     unknown = []
     if strange := [str(row["video"]) for row in table if row["video"] not in known]:
-        unknown.append(f"{table_file} names {len(strange)} videos that were not read: {', '.join(strange[:3])}.")
+        unknown.append(f"{table_file} names {format_count(len(strange), 'video')} not read: {', '.join(strange[:3])}.")
     if missing := [video.name for video in videos if video.name not in groups]:
         unknown.append(f"{table_file} lacks {len(missing)} of {len(videos)} videos: {', '.join(missing[:3])}.")
     return columns, groups, unknown

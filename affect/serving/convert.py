@@ -30,7 +30,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from affect.data.batches import names_damage
 from affect.data.shards import Shards
 from affect.data.views import place_template
-from affect.errors import InputError, first_line, raise_failure
+from affect.errors import InputError, first_line, format_count, raise_failure
 from affect.files import make_in_folder, name_failure
 from affect.reading.saved_model import SUMS, SavedModel, read_saved_model
 from affect.reading.tflite import KIND, LABELS, METADATA, SUFFIX, count_operators, read_tflite, write_tflite
@@ -230,7 +230,7 @@ def _place(artefact, form):
 
 
 def _say_compared(samples, data, split):
-    return f"{len(samples)} clips of {f'split {split} of {data}' if data else 'the golden faces'}"
+    return f"{format_count(len(samples), 'clip')} of {f'split {split} of {data}' if data else 'the golden faces'}"
 
 
 def _name_signatures(artefact, form):
@@ -269,7 +269,7 @@ def _read_calibration(artefact, form, data, split, calibration_data, calibration
     samples = tuple(_pad(sample, longest) for sample in found)
     used = {sample.name for sample in samples}
     clips = [clip for clip in Shards(folder).of_split(chosen) if used & {clip["key"], clip["recording"]}]
-    sentence = f"{len(samples)} clips of split {chosen} of {folder}"
+    sentence = f"{format_count(len(samples), 'clip')} of split {chosen} of {folder}"
     people = {clip["subject"] or clip["recording"] for clip in clips}
     return Calibration(samples, sentence, len(people), all(clip["subject"] for clip in clips))
 

@@ -18,7 +18,7 @@ from affect.config.effects import draws_views
 from affect.config.experiment import EvaluationProtocol
 from affect.data.clips import Clip, Face
 from affect.data.views import view_centre
-from affect.errors import InputError
+from affect.errors import InputError, format_count
 from affect.models.stream import StreamingClassifier
 from affect.progress import Track, hide_progress
 from affect.statistics import softmax
@@ -400,7 +400,7 @@ class ClipClassification:
 
     def format_training(self, result: dict[str, Any]) -> Printout:
         left_out = result["clips_left_out"]
-        line = f"{result['train_clips']} clips trained on, {result['selection_clips']} for selection"
+        line = f"{format_count(result['train_clips'], 'clip')} trained on, {result['selection_clips']} for selection"
         return Printout(lines=[line + (f", {left_out} left out (no face or no label)" if left_out else "")])
 
     def format_evaluation(self, report: dict[str, Any]) -> Printout:

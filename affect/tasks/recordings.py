@@ -18,7 +18,7 @@ from affect.config.values import check_value
 from affect.data.clips import Clip, Face
 from affect.data.labels import DIMENSIONS
 from affect.data.recordings import EvaluationGrid, is_rated_at, recording_of
-from affect.errors import InputError
+from affect.errors import InputError, format_count
 from affect.progress import Track, hide_progress
 from affect.statistics import FORMULAS
 from affect.tasks.postprocessing import POSTPROCESSING, fit, hash_weights
@@ -367,9 +367,10 @@ class RecordingRegression:
     def format_training(self, result: dict[str, Any]) -> Printout:
         left_out, windows = result["recordings_left_out"], result["windows_left_out"]
         lines = [
-            f"{result['train_recordings']} recordings trained on, {result['selection_recordings']} for selection"
+            f"{format_count(result['train_recordings'], 'recording')} trained on, "
+            f"{result['selection_recordings']} for selection"
             + (f", {left_out} left out (no face or no label)" if left_out else "")
-            + (f"; {windows} windows left out" if windows else "")
+            + (f"; {format_count(windows, 'window')} left out" if windows else "")
         ]
         if delay := result["delay"]:
             found_s = delay["delay_s"]
@@ -395,19 +396,20 @@ class RecordingRegression:
             rows.append(["valence, reported by the paper", *numbers])
         title = f"split {report['split']}, protocol {report['protocol']}"
         frames, recordings = report["frames"], report["recordings"]
+        counted = format_count(len(recordings), "recording")
         if report["protocol"] == "avec":
             lines = [
-                f"{len(recordings)} recordings of {frames['all']} ratings, all counted; {frames['without_a_face']} of "
+                f"{counted} of {frames['all']} ratings, all counted; {frames['without_a_face']} of "
                 "them without a face at their time: the estimates before and after are interpolated or held"
             ]
         else:
             lines = [
-                f"{len(recordings)} recordings of {frames['all']} frames: {frames['counted']} counted, "
+                f"{counted} of {frames['all']} frames: {frames['counted']} counted, "
                 f"{frames['without_a_face']} left out without a face, {frames['all'] - frames['labelled']} without a "
                 "rating"
             ]
         if others := sum(recording["other_faces"] for recording in recordings):
-            lines.append(f"{others} faces other than the main one left out")
+            lines.append(f"{format_count(others, 'face')} other than the main one left out")
         unrated = [f"{name} has no ratings." for name in report["unrated"]]
         return Printout([PrintedTable(["", "RMSE", "CC", "CCC"], rows, title)], lines, unrated)
 
@@ -423,7 +425,7 @@ class RecordingRegression:
         return Printout([PrintedTable(["", *predictor.classes], rows, compact=True)])
 
     def sentence(self, reading: Prediction) -> str:
-        return f", valence and arousal over {len(reading.answer.times_s)} frames"
+        return f", valence and arousal over {format_count(len(reading.answer.times_s), 'frame')}"
 
 
 def read_delay(workdir: Path | None) -> dict[str, Any] | None:

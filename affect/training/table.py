@@ -11,7 +11,7 @@ import numpy as np
 
 from affect.config import load_rows, read_json, write_json
 from affect.config.experiment import EvaluationProtocol
-from affect.errors import InputError
+from affect.errors import InputError, format_count
 from affect.files import replace_file
 from affect.progress import Track, hide_progress
 from affect.reading.run import load_trained
@@ -144,7 +144,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     rows = [list(format_cells(layout, row).values()) for row in result["rows"]]
     lines = [[*layout.columns.values()], ["---"] * len(layout.columns), *rows]
     title = (
-        f"Split {result['split']}, {result['seeds']} seeds (sd over these), {layout.caption}. "
+        f"Split {result['split']}, {format_count(result['seeds'], 'seed')} (sd over these), {layout.caption}. "
         f"Interval: bootstrap over {layout.units}. p: paired permutation test against {result['rows'][0]['row']}."
     )
     if result["recipe"]:

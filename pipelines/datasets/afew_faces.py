@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from affect.errors import format_count
 from affect.pipelines.aligned import stray_images
 from affect.pipelines.datasets.afew import afew, is_of_faces, split_folders
 from affect.pipelines.datasets.source import Clips, folders_in, require_folder
@@ -43,9 +44,8 @@ def afew_faces(source: Path | str) -> Clips:
     clips[:] = [replace(clip, path=faces.get(clip.key, nowhere / clip.path.stem), aligned=True) for clip in clips]
     for clip in clips:
         if strays := [path.name for path in stray_images(clip.path)] if clip.path.is_dir() else []:
-            clips.notes.append(
-                f"{clip.path}: {len(strays)} images are no frames and are left out: {_join_few(strays)}."
-            )
+            left_out = format_count(len(strays), "image")
+            clips.notes.append(f"{clip.path}: {left_out} left out (no frame of a video): {_join_few(strays)}.")
     if not known & faces.keys():
         clips.clear()
     return clips.require(f"{root} has no aligned faces. Expected Train_AFEW/{PLACE}/000046280/*.jpg.")

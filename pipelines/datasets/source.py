@@ -13,7 +13,7 @@ from pathlib import Path
 
 from affect.data.clips import Dimensions
 from affect.data.labels import EMOTIONS
-from affect.errors import NO_TEXT, InputError, escape_text
+from affect.errors import NO_TEXT, InputError, escape_text, format_count
 from affect.pipelines import video
 from affect.pipelines.files import fold, is_open, name_fault, read_start
 
@@ -334,7 +334,9 @@ def name_rest(
             rest[path.parent].append(path)
     for folder, paths in sorted(rest.items()):
         names = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-        clips.left_out.append(f"{folder}: {len(paths)} videos are no clips of this data set ({names}). {expected}")
+        clips.left_out.append(
+            f"{folder}: {format_count(len(paths), 'video')} not of this data set ({names}). {expected}"
+        )
 
 
 def looks_like_video(path: Path) -> bool:
