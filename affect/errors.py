@@ -108,7 +108,12 @@ def first_line(error: BaseException) -> str:
 
 
 def format_count(count: int, noun: str) -> str:
-    """Returns a number with a noun whose plural ends in s: `"1 clip"`, `"2 clips"`."""
+    """Returns a number with its noun: `"1 clip"`, `"2 clips"`.
+
+    Args:
+        count: The number.
+        noun: In the singular; its plural ends in s.
+    """
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

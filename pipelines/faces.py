@@ -1,5 +1,6 @@
 """A video → its faces, aligned to frontal and encoded: decode, detect, link, align."""
 
+import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -235,6 +236,23 @@ def cut_clip(path: Path | str, settings: Faces, detector: Detector, **options: A
     """
     clips, cut = cut_people(path, settings, detector, **options)
     return clips[0], cut
+
+
+def check_section(start_s: float | None, end_s: float | None) -> None:
+    """Checks the section of a video that is to be read.
+
+    Args:
+        start_s, end_s: In seconds; `None` is the start or the end of the video.
+
+    Raises:
+        InputError: If it does not start at 0 s or later and end after that.
+    """
+    low, high = start_s or 0.0, math.inf if end_s is None else end_s
+    if not 0 <= low < high:
+        raise InputError(
+            "The section of a video must start at 0 s or later and end after that. "
+            f"Received: start_s={start_s}, end_s={end_s}"
+        )
 
 
 def cut_people(

@@ -245,6 +245,8 @@ def test_warm_up_requests_are_those_of_tf_serving(name, exported):
     _, artefact = exported(name)
     records = tf.data.TFRecordDataset(str(artefact.path / "assets.extra" / "tf_serving_warmup_requests"))
     logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
+    for record, log in zip(records, logs, strict=True):  # the same bytes from any process
+        assert record.numpy() == log.SerializeToString(deterministic=True)
     requests = [log.predict_log.request for log in logs]
     assert {request.model_spec.name for request in requests} == {name}
     inputs = [{key: tf.make_ndarray(value) for key, value in request.inputs.items()} for request in requests]

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -617,3 +618,27 @@ def test_a_problem_names_the_video_of_its_row(predictor, videos, tmp_path):
     for name in ("a.mp4", "b.mp4"):
         assert study.lost[name].startswith(f"{name} shows no face")
         assert f"{name} shows no face" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"start_s": -1.0},
+        {"start_s": math.nan},
+        {"start_s": math.inf},
+        {"end_s": 0.0},
+        {"end_s": math.nan},
+        {"start_s": 2.0, "end_s": 1.0},
+        {"frame_rate_hz": 0.0},
+        {"frame_rate_hz": math.nan},
+        {"faces": "both"},
+    ],
+)
+def test_a_wrong_section_rate_or_choice_is_refused_before_anything_is_written(predictor, videos, tmp_path, section):
+    for read_it in (
+        lambda: predictor.read_many(videos / "two.mp4", tmp_path / "out", report=False, **section),
+        lambda: predictor.read_people(videos / "two.mp4", **section),
+    ):
+        with pytest.raises(InputError, match=r"^(The section of a video|faces\.frame_rate_hz|faces\.tracks) must .*: "):
+            read_it()
+    assert not (tmp_path / "out").exists()

@@ -350,9 +350,11 @@ class VideoReader:
         end_s: float | None = None,
         track: Track = hide_progress,
     ) -> list[Reading]:
-        from affect.pipelines.faces import cut_people
+        from affect.pipelines.faces import check_section, cut_people
 
-        wanted = replace(self.faces, tracks=faces, frame_rate_hz=frame_rate_hz or self.faces.frame_rate_hz)
+        check_section(start_s, end_s)
+        rate_hz = self.faces.frame_rate_hz if frame_rate_hz is None else frame_rate_hz
+        wanted = replace(self.faces, tracks=faces, frame_rate_hz=rate_hz)
         owner = _Owner(Path(tempfile.mkdtemp(prefix="affect-")))
         section: dict[str, Any] = {"start_s": start_s, "end_s": end_s, "folder": owner.folder, "owner": owner}
         try:

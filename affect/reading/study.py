@@ -22,7 +22,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path, PurePath
 from typing import Any
@@ -37,7 +37,7 @@ from affect.data.images import open_image
 from affect.errors import InputError, format_count
 from affect.extras import find_missing, require
 from affect.files import hold_folder, replace_file, sha256_of
-from affect.pipelines.faces import is_photograph
+from affect.pipelines.faces import check_section, is_photograph
 from affect.pipelines.files import name_fault, state_of
 from affect.pipelines.video import probe
 from affect.progress import Track, VideoProgress, hide_progress
@@ -151,8 +151,8 @@ def read_many(
             is no such file. A video that cannot be read raises nothing: `lost` names it.
     """
     adjustment = Adjustment(smooth_s, smoothing, baseline_s)
-    if start_s is not None and end_s is not None and not start_s < end_s:
-        raise InputError(f"The section of the videos must start before it ends. Received: {start_s:g} to {end_s:g} s")
+    check_section(start_s, end_s)
+    replace(predictor.faces, tracks=faces, frame_rate_hz=frame_rate_hz)  # raises what each video would
     if parquet:
         require("parquet", "--parquet")
     if report:
