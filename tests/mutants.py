@@ -569,7 +569,7 @@ MUTANTS = (
             "a backbone learns with its head",
             "backbone.trainable = number > 0",
             "backbone.trainable = True",
-            "test_train.py::test_the_head_alone_is_trained",
+            "test_trainable.py::test_a_frozen_backbone_computes_as_in_evaluation",
         ),
         (
             "one block too many is frozen",
