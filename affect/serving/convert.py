@@ -384,7 +384,7 @@ def to_flatbuffer(
     Raises:
         InputError: If it needs an operator that is not builtin, or its int8 cannot be calibrated.
     """
-    with tempfile.TemporaryDirectory(prefix="affect-") as folder:
+    with tempfile.TemporaryDirectory(prefix="affect-") as folder, name_failure(tempfile.gettempdir()):
         written = _write_for_one(artefact.loaded, names, form.frames, folder)
         if form.to == "int8" and form.frames and written & {"While", "StatelessWhile"}:
             raise InputError(
