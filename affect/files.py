@@ -246,7 +246,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
         with suppress(OSError):  # of a folder that has vanished, or is full
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and str(error.filename) in ("None", str(temporary)):
-            error.filename, error.filename2 = str(path), None
+            raise OSError(error.errno, error.strerror, str(path)) from error  # PyAV's errors cannot be renamed
         raise
 
 

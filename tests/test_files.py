@@ -1,10 +1,13 @@
 """The checksum of a file, and files that are never half-written."""
 
+import errno
 import os
 import tempfile
 
+import av
 import pytest
 
+from affect.errors import describe_failure
 from affect.files import make_in_folder, replace_file, sha256_of
 
 
@@ -34,6 +37,15 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
         raise error
     assert [found.name for found in tmp_path.iterdir()] == ["table.csv"]
     assert path.read_text() == "before"
+
+
+@pytest.mark.parametrize("kind", [OSError, av.error.OSError])
+@pytest.mark.parametrize("name", [None, "temporary"])
+def test_an_error_of_the_system_names_the_file_that_was_to_be(tmp_path, kind, name):
+    path = tmp_path / "film.mp4"
+    with pytest.raises(OSError) as caught, replace_file(path) as temporary:
+        raise kind(errno.ENOSPC, "No space left on device", *([str(temporary)] if name else []))
+    assert describe_failure(caught.value).startswith(f"{path}: No space left on device. ")
 
 
 def test_what_a_killed_process_left_is_removed_and_what_another_holds_is_not(tmp_path):
