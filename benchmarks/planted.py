@@ -52,7 +52,7 @@ ATTENTION_SEEDS = 3
 SHARED = (
     *("model.backbone=mini_xception", "model.weights=fer2013", "model.hidden_units=64"),
     *("data.batch_clips=4", "data.frames=12", "data.selection_ratio=0", "data.rotation_deg=0"),
-    *("train.epochs=35", "train.restart_epochs=5", "train.trainable=head", "train.feature_views=4"),
+    *("train.epochs=35", "train.restart_epochs=5", "train.trainable=head"),
 )
 OVERRIDES = {
     # Table 1 is about space, so it has as many locations as the features allow, each with a small field of view. At
