@@ -237,6 +237,9 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
     When the block ends, the temporary file is renamed to `path`. When the block raises, the temporary file is removed
     and `path` does not change.
+
+    Raises:
+        OSError: As the block does; it names `path` and not the temporary file.
     """
     path, temporary = Path(path), name_temporary(path)
     try:
