@@ -55,12 +55,12 @@ def test_what_is_left_lost_or_changed_is_seen(folders):
 
 
 def test_writes_below_the_folder_are_moments():
-    assert describe_event("open", ("/work/out/tmp-a1.csv", "w", 0), "/work") == ("open", "out/tmp-a#.csv")
-    renamed = ("/work/m/.export-abcd1234/version", "/work/m/12", -1, -1)
-    assert describe_event("os.rename", renamed, "/work") == ("os.rename", "m/.export-*/version m/#")
-    assert describe_event("open", ("/work/out/a.csv", "r", 0), "/work") is None
-    assert describe_event("open", ("/other/a.csv", "w", 0), "/work") is None
-    assert describe_event("open", ("/work/tmp/a", "w", 0), "/work") is None
+    assert describe_event("open", ("/run/out/tmp-a1.csv", "w", 0), "/run") == ("open", "out/tmp-a#.csv")
+    renamed = ("/run/m/.export-abcd1234/version", "/run/m/12", -1, -1)
+    assert describe_event("os.rename", renamed, "/run") == ("os.rename", "m/.export-*/version m/#")
+    assert describe_event("open", ("/run/out/a.csv", "r", 0), "/run") is None
+    assert describe_event("open", ("/other/a.csv", "w", 0), "/run") is None
+    assert describe_event("open", ("/run/tmp/a", "w", 0), "/run") is None
 
 
 @pytest.mark.large

@@ -111,8 +111,14 @@ class Faces:
         if len(self.template) != len(MEAN_SHAPE) or len(set(self.template)) < 2:
             raise InputError(f"faces.template must be five points that are not all one. Received: {self.template}")
         check_choices(self)
-        check_ranges(self, min_face_px=(1, math.inf), face_size=(1, 4096), margin_ratio=(0, 4), jpeg_quality=(1, 100))
-        check_ranges(self, frame_rate_hz=(0.01, 10_000))
+        check_ranges(
+            self,
+            min_face_px=(1, math.inf),
+            face_size=(1, 4096),
+            margin_ratio=(0, 4),
+            frame_rate_hz=(0.01, 10_000),
+            jpeg_quality=(1, 100),
+        )
         if (self.detector == "boxes") != (self.boxes is not None):
             raise InputError(
                 "The detector boxes and a CSV file of boxes belong together. "

@@ -147,8 +147,9 @@ def read_many(
         The study.
 
     Raises:
-        InputError: If a path is wrong, `out` holds another study or something else, a package is missing, or `groups`
-            is no such file. A video that cannot be read raises nothing: `lost` names it.
+        InputError: If a path, the section or the frame rate is wrong, `out` holds another study or something else, a
+            package is missing, or `groups` is no such file. A video that cannot be read raises nothing: `lost` names
+            it.
     """
     adjustment = Adjustment(smooth_s, smoothing, baseline_s)
     check_section(start_s, end_s)
